@@ -1,0 +1,277 @@
+package changeling
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/changeling-db/changeling/event"
+	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/internal/postgres"
+	"github.com/changeling-db/changeling/internal/state"
+	"github.com/changeling-db/changeling/plan"
+)
+
+// Keep is a Config.DropAfter that keeps the old table for ever, and DropNow one that keeps it not at all.
+const (
+	Keep    time.Duration = -1
+	DropNow time.Duration = 1
+)
+
+// Config is how an engine works. The zero Config is a quiet guest.
+type Config struct {
+	// Fast takes the machine for the change: two workers, two index builds, no throttle. For quiet hours.
+	Fast bool
+	// Hold stops before the cutover until somebody says `changeling cutover`; the shadow stays in step meanwhile.
+	Hold bool
+	// DropAfter is how long the old table is kept after the cutover. Zero means 24h. Keep and DropNow are special.
+	DropAfter time.Duration
+	// LockWait is the longest wait for a lock on a table of yours, and so the longest queue of others behind it.
+	// Zero means 200ms. It should stay below the server's deadlock_timeout, so that it is us who give way.
+	LockWait time.Duration
+	// ChunkTime is what a chunk of the copy should take. Zero means 200ms.
+	ChunkTime time.Duration
+	// CutoverAttempts bounds the attempts to swap. Zero means 60, over about five minutes.
+	CutoverAttempts int
+	// Lease is how long a run may be silent before another one takes its change over. Zero means 30s.
+	Lease time.Duration
+	// Owner is how this run calls itself to others. Empty means host and process id.
+	Owner string
+	// Events is told what happens. It may be nil.
+	Events event.Sink
+}
+
+func (c Config) validate() (Config, error) {
+	if c.LockWait < 0 || c.LockWait > 10*time.Second {
+		return c, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("LockWait is %s: expected 0 to 10s, because everybody who wants the table waits as long", c.LockWait)}
+	}
+	if c.ChunkTime < 0 || c.ChunkTime > time.Minute {
+		return c, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("ChunkTime is %s: expected 0 to 1m", c.ChunkTime)}
+	}
+	if c.CutoverAttempts < 0 {
+		return c, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("CutoverAttempts is %d: expected 0 or more", c.CutoverAttempts)}
+	}
+	if c.LockWait == 0 {
+		c.LockWait = 200 * time.Millisecond
+	}
+	if c.ChunkTime == 0 {
+		c.ChunkTime = 200 * time.Millisecond
+	}
+	if c.DropAfter == 0 {
+		c.DropAfter = 24 * time.Hour
+	}
+	if c.Lease == 0 {
+		c.Lease = 30 * time.Second
+	}
+	if c.Owner == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			host = "unknown host"
+		}
+		c.Owner = fmt.Sprintf("process %d on %s", os.Getpid(), host)
+	}
+	if c.Events == nil {
+		c.Events = event.Discard
+	}
+	c.Events = event.Serial(c.Events)
+	return c, nil
+}
+
+// Engine makes and runs changes in one database.
+type Engine struct {
+	db     *sql.DB
+	config Config
+	store  *state.Store
+}
+
+// Apply makes a change from beginning to end, and returns when the table is what the statement says.
+//
+// It is idempotent: a change that was interrupted goes on, and one that is done is not done again as long as the table is
+// still what it left. So it can stand in a migration step. db needs at least five connections at a time; a pgx pool comes
+// through stdlib.OpenDBFromPool. Errors answer [Code].
+func Apply(ctx context.Context, db *sql.DB, ddl string, c Config) error {
+	e, err := Open(ctx, db, c)
+	if err != nil {
+		return err
+	}
+	change, err := e.Start(ctx, ddl)
+	if err != nil || change == nil {
+		return err
+	}
+	return change.Run(ctx)
+}
+
+// Open looks at the server and returns an engine for it. It changes nothing. The pool stays the caller's.
+func Open(ctx context.Context, db *sql.DB, c Config) (*Engine, error) {
+	c, err := c.validate()
+	if err != nil {
+		return nil, err
+	}
+	if n := db.Stats().MaxOpenConnections; n > 0 && n < 5 {
+		return nil, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("the pool allows %d connections: a change needs 5 (two workers, heartbeat, probe, control); call SetMaxOpenConns", n)}
+	}
+	var version int
+	if err := db.QueryRowContext(ctx, `SELECT current_setting('server_version_num')::int`).Scan(&version); err != nil {
+		return nil, &fault.Problem{Kind: fault.Precondition, Err: err, Text: "the database cannot be asked for its version: " + fault.Message(err)}
+	}
+	if version < 140000 {
+		return nil, &fault.Problem{Kind: fault.Precondition, Text: fmt.Sprintf("PostgreSQL %d is too old: 14 or later is needed, for scans of block ranges and record digests", version/10000)}
+	}
+	return &Engine{db: db, config: c, store: &state.Store{DB: db, Text: postgres.StateText()}}, nil
+}
+
+// Code is the exit code that an error stands for: see the table in docs/COMMAND.md. It is 0 for nil.
+func Code(err error) int {
+	if err == nil {
+		return 0
+	}
+	return int(fault.KindOf(err))
+}
+
+// The kinds of errors that a caller may branch on, for errors.Is.
+var (
+	ErrUsage        error = fault.Usage
+	ErrRefused      error = fault.Refused
+	ErrPrecondition error = fault.Precondition
+	ErrData         error = fault.Refusal
+	ErrMismatch     error = fault.Mismatch
+	ErrNoCutover    error = fault.NoCutover
+	ErrAborted      error = fault.Aborted
+	ErrOwned        error = fault.Owned
+	ErrStopped      error = fault.Stopped
+)
+
+// Plan says how a statement would be carried out. It changes nothing.
+func (e *Engine) Plan(ctx context.Context, ddl string) (*plan.Plan, error) {
+	return postgres.Plan(ctx, e.db, ddl, postgres.Options{ID: newID(), LockWait: e.config.LockWait})
+}
+
+// newID is short enough for a person to type and for every name that is made from it, and random enough to be nobody else's.
+func newID() string {
+	var b [4]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		panic(err) // crypto/rand never fails
+	}
+	return hex.EncodeToString(b[:])
+}
+
+// Start finds the change that a statement asks for, or makes a new one: the unfinished change of the table if it has the
+// same statement, nil if a finished one has left the table just so, a new one otherwise. It does not run it.
+func (e *Engine) Start(ctx context.Context, ddl string) (*Change, error) {
+	p, err := e.Plan(ctx, ddl)
+	if found, done, findErr := e.known(ctx, ddl, p); findErr != nil || found != nil || done {
+		return found, findErr
+	}
+	if err != nil {
+		return nil, err
+	}
+	return e.StartPlan(ctx, p)
+}
+
+// StartPlan saves a plan as a new change. A plan that refuses is an error of kind ErrRefused.
+func (e *Engine) StartPlan(ctx context.Context, p *plan.Plan) (*Change, error) {
+	if p.Route == plan.Refuse {
+		e.config.Events(event.Planned{Table: p.Table.String(), Statement: p.Statement, Route: string(p.Route), Why: p.Why})
+		return nil, &fault.Problem{Kind: fault.Refused, Text: refusal(p)}
+	}
+	if err := e.store.Prepare(ctx); err != nil {
+		return nil, e.explainState(err)
+	}
+	err := e.store.Create(ctx, e.db, p, e.config.Hold, e.config.DropAfter)
+	if fault.Duplicate(err) {
+		other, findErr := e.store.Unfinished(ctx, p.Table)
+		if findErr != nil {
+			return nil, errors.Join(err, findErr)
+		}
+		return nil, busy(other)
+	}
+	if err != nil {
+		return nil, e.explainState(err)
+	}
+	return e.Find(ctx, p.ID)
+}
+
+func refusal(p *plan.Plan) string {
+	text := "the change is refused, nothing was touched:"
+	for _, r := range p.Refusals {
+		text += "\n  - " + r
+	}
+	return text
+}
+
+func busy(other *state.Record) error {
+	return &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf(
+		"change %s is under way on %s with another statement (%s): finish it with `changeling resume %s`, or end it with `changeling abort %s`; nothing was touched",
+		other.ID, other.Table, other.Statement, other.ID, other.ID)}
+}
+
+func (e *Engine) explainState(err error) error {
+	if fault.Denied(err) {
+		return &fault.Problem{Kind: fault.Precondition, Err: err, Text: fmt.Sprintf(
+			"the engine's own schema \"changeling\" cannot be made or written: %s. Needed: GRANT CREATE ON DATABASE … TO <role>, or let the role that made the schema run changes", fault.Message(err))}
+	}
+	return err
+}
+
+// known is the change that a statement belongs to already. done says that it was made and still is.
+// The plan may be nil: after a change that renamed or dropped a column, its own statement does not rehearse any more.
+func (e *Engine) known(ctx context.Context, ddl string, p *plan.Plan) (found *Change, done bool, err error) {
+	s, err := plan.Parse(ddl, plan.PostgresSyntax())
+	if err != nil {
+		return nil, false, nil // the plan's own error says it
+	}
+	name, oid, err := postgres.Resolve(ctx, e.db, s.Table)
+	if err != nil {
+		return nil, false, nil // likewise
+	}
+	switch r, err := e.store.Unfinished(ctx, name); {
+	case errors.Is(err, state.ErrNone):
+	case err != nil:
+		return nil, false, err
+	case r.Statement == s.Text:
+		return &Change{engine: e, record: r}, false, nil
+	default:
+		return nil, false, busy(r)
+	}
+	r, err := e.store.Latest(ctx, s.Text, name)
+	if errors.Is(err, state.ErrNone) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	if r.Status != state.Done {
+		return nil, false, nil
+	}
+	now, err := e.fingerprint(ctx, oid)
+	if err != nil {
+		return nil, false, err
+	}
+	if now != r.Fingerprint {
+		return nil, false, nil
+	}
+	e.config.Events(event.Planned{Change: r.ID, Table: r.Table.String(), Statement: r.Statement, Route: string(r.Plan.Route), Why: "done already by this change, and the table is still as it left it"})
+	e.config.Events(event.Done{Change: r.ID, Table: r.Table.String(), Status: "nothing-to-do"})
+	return nil, true, nil
+}
+
+func (e *Engine) fingerprint(ctx context.Context, oid uint32) (string, error) {
+	tx, err := e.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return "", err
+	}
+	defer tx.Rollback() // only reads
+	if _, err := tx.ExecContext(ctx, postgres.Session{Parallel: -1, Application: "changeling"}.SQL()); err != nil {
+		return "", err
+	}
+	r, err := postgres.Inspect(ctx, tx, oid)
+	if err != nil {
+		return "", err
+	}
+	return r.Fingerprint(), nil
+}

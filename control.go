@@ -1,0 +1,233 @@
+package changeling
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/internal/postgres"
+	"github.com/changeling-db/changeling/internal/retry"
+	"github.com/changeling-db/changeling/internal/state"
+	"github.com/changeling-db/changeling/plan"
+)
+
+// Status is a change as others see it. Its JSON form is a contract: fields are added, never changed.
+type Status struct {
+	ID             string     `json:"id"`
+	Statement      string     `json:"statement"`
+	Table          string     `json:"table"`
+	Route          string     `json:"route"`
+	Status         string     `json:"status"` // running, held, paused, failed, done, aborted
+	Step           string     `json:"step"`
+	RowsDone       int64      `json:"rows_done"`
+	RowsEstimate   int64      `json:"rows_estimate"`
+	RowsVerified   int64      `json:"rows_verified"`
+	PendingKeys    int64      `json:"pending_keys"`
+	ShadowTable    string     `json:"shadow_table"` // empty once it is the table
+	OldTable       string     `json:"old_table"`    // empty before the cutover, and after the drop
+	Owner          string     `json:"owner"`        // who works on it now, empty if nobody does
+	ThrottleReason string     `json:"throttle_reason"`
+	Error          string     `json:"error"`
+	ErrorCode      int        `json:"error_code"`
+	LockHeldMs     float64    `json:"lock_held_ms"`
+	Created        time.Time  `json:"created"`
+	Updated        time.Time  `json:"updated"`
+	CutOver        *time.Time `json:"cut_over"`
+	DropAt         *time.Time `json:"drop_at"` // null: never, or gone
+}
+
+func statusOf(r *state.Record) Status {
+	s := Status{ID: r.ID, Statement: r.Statement, Table: r.Table.String(), Route: string(r.Plan.Route), Status: string(r.Status),
+		RowsDone: r.RowsDone, RowsEstimate: r.Plan.Rows, RowsVerified: r.Verified, PendingKeys: r.Pending, Error: r.Error, ErrorCode: r.ErrorKind,
+		LockHeldMs: float64(r.Held) / float64(time.Millisecond), Created: r.Created, Updated: r.Updated}
+	if r.Step < len(r.Plan.Steps) {
+		s.Step = r.Plan.Steps[r.Step].Name
+	}
+	if r.Owner != "" && r.Alive {
+		s.Owner, s.ThrottleReason = r.Owner, r.Reason
+	}
+	cut := r.Plan.Find(plan.Cutover)
+	if cut >= 0 {
+		if r.Step <= cut && r.Step > 0 && r.Status != state.Aborted {
+			s.ShadowTable = r.Plan.Pair.Shadow.String()
+		}
+		if r.Step > cut && !r.Dropped {
+			s.OldTable = r.Plan.Pair.Old.String()
+			if !r.DropAt.IsZero() {
+				s.DropAt = &r.DropAt
+			}
+		}
+	}
+	if !r.CutAt.IsZero() {
+		s.CutOver = &r.CutAt
+	}
+	return s
+}
+
+// List is all changes of the database, newest first.
+func (e *Engine) List(ctx context.Context) ([]Status, error) {
+	records, err := e.store.List(ctx)
+	out := make([]Status, 0, len(records))
+	for _, r := range records {
+		out = append(out, statusOf(r))
+	}
+	return out, err
+}
+
+// Find is the change with an id.
+func (e *Engine) Find(ctx context.Context, id string) (*Change, error) {
+	r, err := e.store.Find(ctx, id)
+	if errors.Is(err, state.ErrNone) {
+		return nil, &fault.Problem{Kind: fault.Usage, Err: err, Text: fmt.Sprintf("there is no change %q in this database: `changeling list` shows those there are", id)}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Change{engine: e, record: r}, nil
+}
+
+// ID is the change's name, for Find and for the command line.
+func (c *Change) ID() string { return c.record.ID }
+
+// Plan is what the change does, step by step.
+func (c *Change) Plan() *plan.Plan { return c.record.Plan }
+
+// Status asks the database where the change stands.
+func (c *Change) Status(ctx context.Context) (Status, error) {
+	if err := c.reload(ctx); err != nil {
+		return Status{}, err
+	}
+	return statusOf(c.record), nil
+}
+
+func (c *Change) reload(ctx context.Context) error {
+	r, err := c.engine.store.Find(ctx, c.record.ID)
+	if err == nil {
+		c.record = r
+	}
+	return err
+}
+
+// Pause stops the change before its next chunk, wherever it runs. It holds until Resume.
+func (c *Change) Pause(ctx context.Context) error { return c.want(ctx, state.WantPause) }
+
+// Resume takes a pause back. It does not run the change; Run does.
+func (c *Change) Resume(ctx context.Context) error { return c.want(ctx, state.WantRun) }
+
+// Cutover lets a change that holds go on to its cutover, wherever it runs.
+func (c *Change) Cutover(ctx context.Context) error { return c.want(ctx, state.WantCutover) }
+
+func (c *Change) want(ctx context.Context, w state.Want) error {
+	if err := c.reload(ctx); err != nil {
+		return err
+	}
+	if c.record.Over() {
+		return &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("change %s is %s: there is nothing to %s", c.record.ID, c.record.Status, verb(w))}
+	}
+	s := c.engine.store
+	if w == state.WantCutover {
+		if err := s.Exec(ctx, s.DB, s.Text.SetHold, c.record.ID, false); err != nil {
+			return err
+		}
+	}
+	return s.Exec(ctx, s.DB, s.Text.SetWant, c.record.ID, string(w))
+}
+
+func verb(w state.Want) string {
+	if w == state.WantRun {
+		return "resume"
+	}
+	return string(w)
+}
+
+// Abort ends a change before its cutover and takes away everything that it made. A run that works on it stops first, as
+// does this call until it has; nobody needs to be running it. It may be called again.
+func (c *Change) Abort(ctx context.Context) error {
+	if err := c.reload(ctx); err != nil {
+		return err
+	}
+	if c.record.Status == state.Aborted {
+		return nil
+	}
+	if cut := c.record.Plan.Find(plan.Cutover); c.record.Status == state.Done || cut >= 0 && c.record.Step > cut {
+		return &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("change %s is past its cutover: the table is the new one, and there is nothing to abort; `changeling cleanup` drops the old one", c.record.ID)}
+	}
+	s := c.engine.store
+	if err := s.Exec(ctx, s.DB, s.Text.SetWant, c.record.ID, string(state.WantAbort)); err != nil {
+		return err
+	}
+	var lease *state.Lease
+	// The run that works on it sees the wish with its next heartbeat, and lets go.
+	err := retry.Do(ctx, retry.Policy{Initial: 200 * time.Millisecond, Max: time.Second, Elapsed: c.engine.config.Lease + 30*time.Second},
+		func(err error) bool { return errors.Is(err, fault.Owned) }, nil, func(ctx context.Context) (err error) {
+			lease, err = s.Acquire(ctx, c.record.ID, c.engine.config.Owner, c.engine.config.Lease)
+			return err
+		})
+	if err != nil {
+		return err
+	}
+	defer lease.Release(ctx)
+	// It may have reached its cutover while we waited.
+	if err := c.reload(ctx); err != nil {
+		return err
+	}
+	r := newRun(c, lease)
+	if cut := c.record.Plan.Find(plan.Cutover); cut >= 0 && c.record.Step > cut || c.record.Status == state.Done {
+		return &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("change %s has just made its cutover: there is nothing to abort any more; run it again to let it finish", c.record.ID)}
+	}
+	return r.abandon(ctx)
+}
+
+// abandon takes a change back. Each transaction may run twice.
+func (r *run) abandon(ctx context.Context) error {
+	if r.record.Plan.Route == plan.ShadowTable {
+		quiet, triggers, rest := postgres.Abandon(r.record.Plan.Pair)
+		for _, list := range [][]string{quiet, triggers, rest} {
+			if err := r.patiently(ctx, "abort", func(ctx context.Context) error {
+				return r.tx(ctx, session{}, func(ctx context.Context, tx *tx) error { return tx.all(ctx, list) })
+			}); err != nil {
+				return err
+			}
+		}
+	}
+	s := r.engine.store
+	return r.tx(ctx, session{}, func(ctx context.Context, tx *tx) error {
+		if err := s.Exec(ctx, tx, s.Text.Forget, r.record.ID); err != nil {
+			return err
+		}
+		return s.Exec(ctx, tx, s.Text.Finish, r.record.ID, string(state.Aborted), "")
+	})
+}
+
+// Cleanup drops the old table of a finished change if its time has come, or in any case if now is said. It answers
+// whether something was dropped.
+func (c *Change) Cleanup(ctx context.Context, now Force) (bool, error) {
+	if err := c.reload(ctx); err != nil {
+		return false, err
+	}
+	r := c.record
+	if r.Status != state.Done || r.Dropped || r.Plan.Find(plan.Drop) < 0 {
+		return false, nil
+	}
+	if now != Now && (r.DropAt.IsZero() || time.Now().Before(r.DropAt)) {
+		return false, nil
+	}
+	lease, err := c.engine.store.Acquire(ctx, r.ID, c.engine.config.Owner, c.engine.config.Lease)
+	if err != nil {
+		return false, err
+	}
+	defer lease.Release(ctx)
+	run := newRun(c, lease)
+	return true, run.dropOld(ctx, r.Plan.Steps[r.Plan.Find(plan.Drop)])
+}
+
+// Force says whether Cleanup waits for the time.
+type Force int
+
+// The values of Force.
+const (
+	WhenDue Force = iota
+	Now
+)

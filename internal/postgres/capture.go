@@ -1,0 +1,83 @@
+package postgres
+
+import (
+	"strings"
+
+	"github.com/changeling-db/changeling/internal/ident"
+	"github.com/changeling-db/changeling/schema"
+)
+
+// seq is the log's own column. A key column of the user may have any other name; see logColumn.
+const seq = "changeling_seq"
+
+// installCapture is one transaction. CREATE TRIGGER takes SHARE ROW EXCLUSIVE on the source, which waits for every open
+// writer; so what commits after it has been seen by the triggers (invariant I1).
+//
+// The function runs as the table's owner with a pinned search path, writes to one table of ours and reads nothing, so no
+// user can fail on it for lack of a right or through the new schema. ENABLE ALWAYS makes it fire for replicated writes too.
+// Keys are compared by their image (*<>): that needs no operator of the key's type, which the search path may not find.
+// The log's columns have the base types of the key's: a domain could refuse the NULLs that stand for a TRUNCATE.
+func installCapture(p schema.Pair) []string {
+	var defs, names, olds, news, gone []string
+	for _, k := range p.Key {
+		defs = append(defs, ident.Quote(k.Source)+" "+k.LogType)
+		names = append(names, ident.Quote(k.Source))
+		olds = append(olds, "OLD."+ident.Quote(k.Source))
+		news = append(news, "NEW."+ident.Quote(k.Source))
+		gone = append(gone, "NULL")
+	}
+	log, list := qualified(p.Log), strings.Join(names, ", ")
+	insert := "INSERT INTO " + log + " (" + list + ") VALUES ("
+	trigger := ident.Quote(p.Capture.Table)
+	truncate := ident.Quote(p.Capture.Table + "_truncate")
+	return []string{
+		"CREATE TABLE " + log + " (" + seq + " bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, " + strings.Join(defs, ", ") + ") WITH (vacuum_truncate = false)",
+		"CREATE TABLE " + qualified(p.Checks) + " (" + seq + " bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, " + strings.Join(defs, ", ") + ")",
+		"CREATE FUNCTION " + qualified(p.Capture) + "() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $changeling$\nBEGIN\n" +
+			"  IF TG_OP = 'INSERT' THEN\n    " + insert + strings.Join(news, ", ") + ");\n" +
+			"  ELSIF TG_OP = 'TRUNCATE' THEN\n    " + insert + strings.Join(gone, ", ") + ");\n" +
+			"  ELSE\n    " + insert + strings.Join(olds, ", ") + ");\n" +
+			"    IF TG_OP = 'UPDATE' AND ROW(" + strings.Join(news, ", ") + ") OPERATOR(pg_catalog.*<>) ROW(" + strings.Join(olds, ", ") + ") THEN\n      " +
+			insert + strings.Join(news, ", ") + ");\n    END IF;\n  END IF;\n  RETURN NULL;\nEND $changeling$",
+		"REVOKE ALL ON FUNCTION " + qualified(p.Capture) + "() FROM PUBLIC",
+		"CREATE TRIGGER " + trigger + " AFTER INSERT OR UPDATE OR DELETE ON " + qualified(p.Source) + " FOR EACH ROW EXECUTE FUNCTION " + qualified(p.Capture) + "()",
+		"CREATE TRIGGER " + truncate + " AFTER TRUNCATE ON " + qualified(p.Source) + " FOR EACH STATEMENT EXECUTE FUNCTION " + qualified(p.Capture) + "()",
+		"ALTER TABLE " + qualified(p.Source) + " ENABLE ALWAYS TRIGGER " + trigger,
+		"ALTER TABLE " + qualified(p.Source) + " ENABLE ALWAYS TRIGGER " + truncate,
+	}
+}
+
+// armed answers whether the capture's triggers stand on the source and fire for everybody.
+func armed(p schema.Pair) string {
+	return "SELECT count(*) = 2 FROM pg_catalog.pg_trigger WHERE tgrelid = " + ident.Literal(qualified(p.Source)) + "::pg_catalog.regclass AND tgenabled = 'A' AND tgname IN (" +
+		ident.Literal(p.Capture.Table) + ", " + ident.Literal(p.Capture.Table+"_truncate") + ")"
+}
+
+// dropCapture takes the triggers off. It needs ACCESS EXCLUSIVE on the source.
+func dropCapture(p schema.Pair) []string {
+	return []string{
+		"DROP TRIGGER " + ident.Quote(p.Capture.Table) + " ON " + qualified(p.Source),
+		"DROP TRIGGER " + ident.Quote(p.Capture.Table+"_truncate") + " ON " + qualified(p.Source),
+	}
+}
+
+// silence makes the triggers do nothing. It takes no lock on the source, so an abort can stop the log from growing at
+// once and wait for the lock that dropping the triggers needs.
+func silence(p schema.Pair) string {
+	return "CREATE OR REPLACE FUNCTION " + qualified(p.Capture) + "() RETURNS trigger LANGUAGE plpgsql AS $changeling$ BEGIN RETURN NULL; END $changeling$"
+}
+
+// Blockers are the transactions of others that hold a lock on a table of the pair, the oldest first. Its argument is our
+// own application name. Without pg_read_all_stats the ages of other roles' transactions are not to be seen and count as 0;
+// the bounded lock finds them then. Prepared transactions have no process.
+func Blockers(p schema.Pair) string {
+	return `SELECT coalesce('pid ' || l.pid || coalesce(' of ' || a.usename, '') || coalesce(' (' || nullif(a.application_name, '') || ')', '') || coalesce(', ' || a.state, ''),
+    'prepared transaction ' || (SELECT gid FROM pg_catalog.pg_prepared_xacts x WHERE '-1/' || x.transaction = l.virtualtransaction LIMIT 1), 'a prepared transaction'),
+  coalesce(extract(epoch FROM pg_catalog.clock_timestamp() - coalesce(a.xact_start,
+    (SELECT x.prepared FROM pg_catalog.pg_prepared_xacts x WHERE '-1/' || x.transaction = l.virtualtransaction LIMIT 1))), 0)::float8 AS age
+FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+WHERE l.locktype = 'relation' AND l.granted AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+  AND l.relation IN (` + ident.Literal(qualified(p.Source)) + `::pg_catalog.regclass, ` + ident.Literal(qualified(p.Shadow)) + `::pg_catalog.regclass)
+  AND coalesce(a.application_name, '') <> $1::text AND coalesce(a.backend_type, '') <> 'autovacuum worker'
+GROUP BY l.pid, l.virtualtransaction, a.usename, a.application_name, a.state, a.xact_start ORDER BY age DESC`
+}

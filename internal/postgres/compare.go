@@ -1,0 +1,161 @@
+package postgres
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/changeling-db/changeling/copier"
+	"github.com/changeling-db/changeling/internal/ident"
+	"github.com/changeling-db/changeling/schema"
+)
+
+// Boundary finds where a range of n rows after a key ends: the key of its last row, or no row where the table ends
+// before. Its argument is the key to start after, as JSON, if after is not nil.
+//
+// The boundary comes from the shadow where both keys have one type: its index is new, and its pages are all visible.
+func (w Rows) Boundary(after copier.Key, n int64) (string, []any) {
+	var args []any
+	shadow := w.Pair.Ordered && w.Pair.SameKey
+	var names, text []string
+	for _, k := range w.Pair.Key {
+		name := ident.Quote(k.Source)
+		if shadow {
+			name = ident.Quote(k.Shadow)
+		}
+		names = append(names, name)
+		text = append(text, "b."+name+"::pg_catalog.text")
+	}
+	table, where := "ONLY "+qualified(w.Pair.Source), ""
+	if shadow {
+		table = "ONLY " + qualified(w.Pair.Shadow)
+	}
+	if after != nil {
+		args = append(args, after.String())
+		where = " WHERE " + w.above("b.", shadow, 1)
+	}
+	return fmt.Sprintf("SELECT pg_catalog.json_build_array(%s)::pg_catalog.text FROM %s b%s ORDER BY %s OFFSET %d LIMIT 1",
+		strings.Join(text, ", "), table, where, "b."+strings.Join(names, ", b."), max(n-1, 0)), args
+}
+
+// bound is a key given as JSON in an argument, typed for the source or the shadow.
+func (w Rows) bound(shadow bool, arg int) []string {
+	var out []string
+	for i, k := range w.Pair.Key {
+		typ := k.Type
+		if shadow {
+			typ = k.ShadowType
+		}
+		out = append(out, fmt.Sprintf("($%d::pg_catalog.text::pg_catalog.json->>%d)::%s", arg, i, typ))
+	}
+	return out
+}
+
+func (w Rows) compareTo(prefix string, shadow bool, arg int, op func(schema.Operators) string) string {
+	var names []string
+	ops := w.Pair.Key[0].Ops
+	if shadow {
+		ops = w.Pair.Key[0].ShadowOps
+	}
+	for _, k := range w.Pair.Key {
+		if shadow {
+			names = append(names, prefix+ident.Quote(k.Shadow))
+		} else {
+			names = append(names, prefix+ident.Quote(k.Source))
+		}
+	}
+	bound := w.bound(shadow, arg)
+	if len(names) == 1 {
+		return names[0] + " " + op(ops) + " " + bound[0]
+	}
+	return "ROW(" + strings.Join(names, ", ") + ") " + op(ops) + " ROW(" + strings.Join(bound, ", ") + ")"
+}
+
+func (w Rows) above(prefix string, shadow bool, arg int) string {
+	return w.compareTo(prefix, shadow, arg, func(o schema.Operators) string { return o.Above })
+}
+
+func (w Rows) upto(prefix string, shadow bool, arg int) string {
+	return w.compareTo(prefix, shadow, arg, func(o schema.Operators) string { return o.Upto })
+}
+
+// within is a key range as a condition, and its arguments.
+func (w Rows) within(prefix string, shadow bool, r copier.Range) (string, []any) {
+	conditions := []string{"true"}
+	var args []any
+	if r.After != nil {
+		args = append(args, r.After.String())
+		conditions = append(conditions, w.above(prefix, shadow, len(args)))
+	}
+	if r.Upto != nil {
+		args = append(args, r.Upto.String())
+		conditions = append(conditions, w.upto(prefix, shadow, len(args)))
+	}
+	return strings.Join(conditions, " AND "), args
+}
+
+// pending is the key log of the statement's own snapshot. Keys in it are left out of a comparison: what is left must be
+// equal, without a lock and under any load.
+func (w Rows) pending() string {
+	return "pending AS MATERIALIZED (SELECT DISTINCT " + w.sourceKey("") + " FROM " + qualified(w.Pair.Log) + " WHERE " +
+		ident.Quote(w.Pair.Key[0].Source) + " IS NOT NULL)"
+}
+
+func (w Rows) notPending(alias string) string {
+	return "NOT EXISTS (SELECT FROM pending p WHERE " + w.sameSource("p", alias) + ")"
+}
+
+func (w Rows) notPendingShadow(alias string) string {
+	return "NOT EXISTS (SELECT FROM " + w.converted("pending") + " p WHERE " + w.sameShadow(alias, "p") + ")"
+}
+
+// Compare digests one key range of both tables in one snapshot: rows and sum of the source, rows and sum of the shadow.
+// Where the keys are not ordered alike, the shadow's rows are found through the source's, and CompareCounts finds rows
+// that only the shadow has.
+func (w Rows) Compare(r copier.Range) (string, []any) {
+	where, args := w.within(w.alias()+".", false, r)
+	if !w.Pair.Ordered {
+		return "WITH " + w.pending() + " SELECT count(*), coalesce(sum(a.h), 0)::pg_catalog.text, count(d.*), coalesce(sum(" + w.digest(false) +
+			") FILTER (WHERE d.ctid IS NOT NULL), 0)::pg_catalog.text FROM (SELECT " + w.shadowForm() + ", " + w.digest(true) + " AS h FROM " + w.from() + " WHERE " + where + " AND " +
+			w.notPending(w.alias()) + ") a LEFT JOIN " + qualified(w.Pair.Shadow) + " d ON " + w.sameShadow("d", "a"), args
+	}
+	shadowWhere, _ := w.within("d.", true, r)
+	return "WITH " + w.pending() + " SELECT a.n, a.h, b.n, b.h FROM (SELECT count(*) AS n, coalesce(sum(" + w.digest(true) + "), 0)::pg_catalog.text AS h FROM " +
+		w.from() + " WHERE " + where + " AND " + w.notPending(w.alias()) + ") a, (SELECT count(*) AS n, coalesce(sum(" + w.digest(false) +
+		"), 0)::pg_catalog.text AS h FROM " + qualified(w.Pair.Shadow) + " d WHERE " + shadowWhere + " AND " + w.notPendingShadow("d") + ") b", args
+}
+
+// CompareCounts counts both tables without the pending keys, in one snapshot.
+func (w Rows) CompareCounts() string {
+	return "WITH " + w.pending() + " SELECT (SELECT count(*) FROM " + w.from() + " WHERE " + w.notPending(w.alias()) + "), (SELECT count(*) FROM " +
+		qualified(w.Pair.Shadow) + " d WHERE " + w.notPendingShadow("d") + ")"
+}
+
+// Relog finds the rows of a range that differ and puts their keys into the log, so that the next drain copies them again.
+// It answers how many, and the first ten keys. It may run twice.
+func (w Rows) Relog(r copier.Range) (string, []any) {
+	where, args := w.within(w.alias()+".", false, r)
+	keys := "SELECT " + w.sourceKey(w.alias()+".") + " FROM " + w.from() + " WHERE " + where
+	if w.Pair.Ordered {
+		shadowWhere, _ := w.within("d.", true, r)
+		var back []string
+		for _, k := range w.Pair.Key {
+			back = append(back, "d."+ident.Quote(k.Shadow)+"::"+k.Type)
+		}
+		keys += " UNION SELECT " + strings.Join(back, ", ") + " FROM " + qualified(w.Pair.Shadow) + " d WHERE " + shadowWhere
+	}
+	return "WITH " + w.pending() + ", keys AS (" + keys + "), " + w.relog(), args
+}
+
+// RelogChecked is Relog for the keys that were drained after the verification began. They are taken out of the checks.
+// A key that is pending again comes back through the next drain.
+func (w Rows) RelogChecked() string {
+	return "WITH " + w.pending() + ", keys AS (DELETE FROM " + qualified(w.Pair.Checks) + " RETURNING " + w.sourceKey("") + "), " + w.relog()
+}
+
+func (w Rows) relog() string {
+	return "differing AS MATERIALIZED (SELECT DISTINCT " + w.sourceKey("k.") + " FROM keys k WHERE " + w.notPending("k") +
+		" AND (SELECT " + w.digest(true) + " FROM " + w.from() + " WHERE " + w.sameSource(w.alias(), "k") + ") IS DISTINCT FROM (SELECT " +
+		w.digest(false) + " FROM " + qualified(w.Pair.Shadow) + " d, LATERAL " + w.converted("(SELECT "+w.sourceKey("k.")+")") + " c WHERE " + w.sameShadow("d", "c") +
+		")), logged AS (INSERT INTO " + qualified(w.Pair.Log) + " (" + w.sourceKey("") + ") SELECT " + w.sourceKey("") + " FROM differing)" +
+		" SELECT (SELECT count(*) FROM keys), (SELECT count(*) FROM differing), coalesce((SELECT pg_catalog.json_agg(t.k)::pg_catalog.text FROM (SELECT " + w.keyText("differing.") + " AS k FROM differing LIMIT 10) t), '[]')"
+}

@@ -1,0 +1,437 @@
+package postgres
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/internal/ident"
+	"github.com/changeling-db/changeling/plan"
+	"github.com/changeling-db/changeling/schema"
+)
+
+// pinned is the search path of everything that is not the user's own text. pg_temp stands last, so that nobody's
+// temporary table can take a name.
+const pinned = "pg_catalog, pg_temp"
+
+// Options are the choices that a plan depends on.
+type Options struct {
+	ID       string        // of the change; the names of its schemas come from it
+	LockWait time.Duration // bound of every wait for a lock
+}
+
+// Plan finds out what the server does with a statement, and how the change goes. It changes nothing: what it tries, it
+// tries on an empty twin in a transaction that is rolled back. Errors carry a fault.Kind.
+func Plan(ctx context.Context, db *sql.DB, text string, o Options) (*plan.Plan, error) {
+	s, err := plan.Parse(text, plan.PostgresSyntax())
+	if err != nil {
+		return nil, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("%v: give one ALTER TABLE statement; nothing was changed", err), Err: err}
+	}
+	p := &plan.Plan{Format: plan.Format, ID: o.ID, Statement: s.Text, Table: s.Table}
+	if s.Verb != "ALTER TABLE" || s.Table.Table == "" {
+		return refuse(p, fmt.Sprintf("changeling changes tables by ALTER TABLE, and this statement begins with %q: run it as it is", s.Verb)), nil
+	}
+	tx, err := db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
+	if err != nil {
+		return nil, err
+	}
+	// A rehearsal leaves nothing behind, however it ends.
+	defer tx.Rollback()
+	w := planner{tx: tx, statement: s, options: o, plan: p}
+	return w.run(ctx)
+}
+
+func refuse(p *plan.Plan, why ...string) *plan.Plan {
+	p.Route, p.Refusals = plan.Refuse, why
+	p.Why = why[0]
+	return p
+}
+
+type planner struct {
+	tx        *sql.Tx
+	statement plan.Statement
+	options   Options
+	plan      *plan.Plan
+	path      string
+}
+
+func (w *planner) run(ctx context.Context) (*plan.Plan, error) {
+	if err := w.tx.QueryRowContext(ctx, `SELECT pg_catalog.current_setting('search_path')`).Scan(&w.path); err != nil {
+		return nil, err
+	}
+	name, oid, err := Resolve(ctx, w.tx, w.statement.Table)
+	var none ErrNoTable
+	if errors.As(err, &none) {
+		if w.statement.IfExists {
+			return refuse(w.plan, fmt.Sprintf("table %s does not exist, and the statement says IF EXISTS: there is nothing to do", w.statement.Table)), nil
+		}
+		return nil, &fault.Problem{Kind: fault.Usage, Text: err.Error(), Err: err}
+	}
+	if err != nil {
+		return nil, err
+	}
+	w.plan.Table = name
+	if _, err := w.tx.ExecContext(ctx, w.settings()); err != nil {
+		return nil, err
+	}
+	source, err := Inspect(ctx, w.tx, oid)
+	if err != nil {
+		return nil, err
+	}
+	w.plan.Rows, w.plan.Bytes, w.plan.Fingerprint = source.Rows, source.Bytes, source.Fingerprint()
+	w.plan.Pair.Source, w.plan.Pair.Table, w.plan.Pair.Owner = name, oid, source.Owner
+	if w.catalogueOnly() {
+		return w.direct("every clause only changes the catalogue: the server does it at once under a short lock"), nil
+	}
+	if refusals := unsupported(source, w.statement); len(refusals) > 0 {
+		return refuse(w.plan, refusals...), nil
+	}
+	return w.rehearse(ctx, source)
+}
+
+func (w *planner) settings() string {
+	return fmt.Sprintf("SET LOCAL lock_timeout = %d; SET LOCAL search_path = %s; SET LOCAL row_security = off", max(w.options.LockWait.Milliseconds(), 1), pinned)
+}
+
+// instant are the actions that never read or rewrite rows, in any version from 14 on (manual, ALTER TABLE, Notes).
+var instant = []plan.Action{plan.DropColumn, plan.SetDefault, plan.DropDefault, plan.DropNotNull, plan.DropConstraint, plan.RenameColumn,
+	plan.RenameConstraint, plan.RenameTable, plan.SetSchema, plan.OwnerTo, plan.SetStatistics, plan.SetStorage, plan.SetCompression,
+	plan.SetOptions, plan.ResetOptions, plan.SetTableOptions, plan.ResetTableOptions, plan.ClusterOn, plan.SetWithoutCluster, plan.ReplicaIdentity,
+	plan.EnableTrigger, plan.DisableTrigger, plan.EnableRule, plan.DisableRule, plan.RowSecurity, plan.NoInherit, plan.DropIdentity, plan.DropExpression}
+
+func (w *planner) catalogueOnly() bool {
+	return len(w.statement.Clauses) > 0 && !slices.ContainsFunc(w.statement.Clauses, func(c plan.Clause) bool { return !slices.Contains(instant, c.Action) })
+}
+
+// direct is the plan for what the server does at once.
+func (w *planner) direct(why string) *plan.Plan {
+	p := w.plan
+	p.Route, p.Why = plan.Direct, why
+	p.Steps = []plan.Step{{Kind: plan.Exec, Name: "alter", SQL: []string{w.statement.Text}, Path: w.path, LockWait: w.options.LockWait, Lock: "ACCESS EXCLUSIVE",
+		Why: "the statement as it is, with a bounded wait for its lock, tried again if the lock is not to be had"}}
+	return p
+}
+
+// unsupported names what stands in the way of a second table, so that nothing is carried by halves.
+func unsupported(r *Relation, s plan.Statement) []string {
+	var out []string
+	name := schema.Name{Schema: r.Schema, Table: r.Name}.String()
+	kinds := map[string]string{"p": "partitioned", "v": "a view", "m": "a materialized view", "f": "a foreign table", "i": "an index", "S": "a sequence"}
+	if k, ok := kinds[r.Kind]; ok {
+		out = append(out, fmt.Sprintf("%s is %s: a second table can only take the place of a plain table", name, k))
+	}
+	if r.Persistence == "t" {
+		out = append(out, name+" is temporary: alter it as it is, nobody else sees it")
+	}
+	if r.Access != "" && r.Access != "heap" {
+		out = append(out, fmt.Sprintf("%s uses the access method %s: only heap tables are copied", name, r.Access))
+	}
+	if r.Schema == "pg_catalog" || r.Schema == "information_schema" || r.Schema == "changeling" || strings.HasPrefix(r.Schema, "changeling_") {
+		out = append(out, name+" belongs to the server or to changeling itself")
+	}
+	if r.Typed {
+		out = append(out, name+" is a typed table (OF type): it cannot be carried yet")
+	}
+	for _, p := range r.Parents {
+		out = append(out, name+" inherits from, or is a partition of, "+p+": it cannot be carried yet")
+	}
+	for _, c := range r.Children {
+		out = append(out, name+" has the child table "+c+": it cannot be carried yet")
+	}
+	for _, what := range r.Strangers {
+		out = append(out, name+" has, or is used by, something that cannot be carried to a new table yet: "+what)
+	}
+	for _, k := range r.References {
+		if k.TableKind == "p" || k.Inherited {
+			out = append(out, fmt.Sprintf("the partitioned table %s.%s refers to %s: such a foreign key cannot be handed over yet", k.Schema, k.Table, name))
+		}
+	}
+	for _, k := range r.Constraints {
+		if k.Type == "t" {
+			out = append(out, fmt.Sprintf("%s has the constraint trigger %s: it cannot be carried yet", name, k.Name))
+		}
+	}
+	for _, x := range r.Indexes {
+		if !x.Valid {
+			out = append(out, fmt.Sprintf("index %s of %s is invalid, probably left over from a CREATE INDEX CONCURRENTLY that failed: drop it or REINDEX it first", x.Name, name))
+		}
+	}
+	for _, c := range s.Clauses {
+		switch c.Action {
+		case plan.OwnerTo, plan.RenameTable, plan.SetSchema, plan.SetIdentity, plan.AttachPartition, plan.DetachPartition, plan.Inherit, plan.NoInherit, plan.OfType, plan.NotOf,
+			plan.EnableTrigger, plan.DisableTrigger, plan.EnableRule, plan.DisableRule, plan.RowSecurity:
+			out = append(out, fmt.Sprintf("the clause %q cannot go together with one that rewrites the table: run it as a statement of its own", c.Text))
+		}
+	}
+	return out
+}
+
+// rehearse runs the statement on an empty twin under the same names and looks at what the server did.
+func (w *planner) rehearse(ctx context.Context, source *Relation) (*plan.Plan, error) {
+	r := &rehearsal{source: source, change: w.options.ID, path: w.path, using: map[string]string{}, constants: map[string]string{}}
+	for _, c := range w.statement.Clauses {
+		if c.Action == plan.AlterType && c.Using != "" {
+			r.using[c.Column] = c.Using
+		}
+	}
+	var clone []string
+	clone, r.twins = cloneSQL(source, r.in())
+	r.create = append(makeSchemas(r), clone...)
+	for _, sql := range r.create {
+		if _, err := w.tx.ExecContext(ctx, sql); err != nil {
+			return nil, w.explain(err, "making an empty twin of "+w.plan.Table.String())
+		}
+	}
+	var err error
+	if r.clone, err = w.inspect(ctx, r.in(), source.Name); err != nil {
+		return nil, err
+	}
+	r.statement = w.statement.Retarget(ident.Qualified(r.in(), source.Name))
+	if _, err := w.tx.ExecContext(ctx, "SET LOCAL search_path = "+w.path); err != nil {
+		return nil, err
+	}
+	if _, err := w.tx.ExecContext(ctx, r.statement); err != nil {
+		return nil, w.explain(err, "the statement on an empty twin of "+w.plan.Table.String())
+	}
+	if _, err := w.tx.ExecContext(ctx, "SET LOCAL search_path = "+pinned); err != nil {
+		return nil, err
+	}
+	if r.shadow, err = w.inspect(ctx, r.in(), source.Name); err != nil {
+		return nil, err
+	}
+	if why, yes := atOnce(r.clone, r.shadow); yes {
+		return w.direct(why), nil
+	}
+	if err := w.constants(ctx, r); err != nil {
+		return nil, err
+	}
+	return w.shadowTable(r)
+}
+
+func makeSchemas(r *rehearsal) []string {
+	var out []string
+	for _, name := range []string{r.in(), r.old()} {
+		out = append(out, "CREATE SCHEMA "+ident.Quote(name)+" AUTHORIZATION "+ident.Quote(r.source.Owner),
+			"COMMENT ON SCHEMA "+ident.Quote(name)+" IS "+ident.Literal("made by changeling for change "+r.change))
+	}
+	return append(out, "SET LOCAL ROLE "+ident.Quote(r.source.Owner))
+}
+
+func (w *planner) inspect(ctx context.Context, in, name string) (*Relation, error) {
+	_, oid, err := Resolve(ctx, w.tx, schema.Name{Schema: in, Table: name})
+	if err != nil {
+		return nil, err
+	}
+	return Inspect(ctx, w.tx, oid)
+}
+
+// explain sorts an error of the rehearsal.
+func (w *planner) explain(err error, doing string) error {
+	kind := fault.Usage
+	switch {
+	case fault.Denied(err):
+		return &fault.Problem{Kind: fault.Precondition, Err: err, Text: fmt.Sprintf(
+			"%s: %s. The role needs: CREATE on the database, membership in the role that owns the table, and CREATE on the table's schema "+
+				"(GRANT CREATE ON DATABASE … TO …; GRANT <owner> TO …). Nothing was changed", doing, fault.Message(err))}
+	case fault.LockTimeout(err):
+		return &fault.Problem{Kind: fault.NoCutover, Err: err, Text: doing + ": a lock was not to be had in time; try again. Nothing was changed"}
+	case fault.Lost(err), fault.Transient(err), fault.Canceled(err):
+		return err
+	case fault.Code(err) == "0A000":
+		kind = fault.Refused
+	}
+	text := fmt.Sprintf("%s: the server says: %s", doing, fault.Message(err))
+	if d := fault.Detail(err); d != "" {
+		text += " (" + d + ")"
+	}
+	return &fault.Problem{Kind: kind, Err: err, Text: text + ". Nothing was changed"}
+}
+
+// atOnce compares the twin before and after the statement. What kept its files, brought no index and no constraint to be
+// checked, and set no NOT NULL, is done in the catalogue alone.
+func atOnce(before, after *Relation) (why string, yes bool) {
+	if before.FileNode != after.FileNode {
+		return "", false
+	}
+	for _, x := range after.Indexes {
+		was := before.index(x.OID)
+		if was == nil || was.FileNode != x.FileNode {
+			return "", false
+		}
+	}
+	had := map[uint32]Constraint{}
+	for _, k := range append(append([]Constraint{}, before.Constraints...), before.References...) {
+		had[k.OID] = k
+	}
+	for _, k := range append(append([]Constraint{}, after.Constraints...), after.References...) {
+		// A key made from an index that was there already checks nothing.
+		if _, ok := had[k.OID]; !ok && k.Validated && before.index(k.Index) == nil {
+			return "", false
+		}
+	}
+	for _, c := range after.Columns {
+		if was := before.column(c.Num); was != nil && c.NotNull && !was.NotNull {
+			return "", false
+		}
+	}
+	return "rehearsed on an empty twin: the server keeps the table's files, builds no index and checks no rows", true
+}
+
+// constants finds the defaults of new columns that the server evaluates once: it does so itself, on a table of its own.
+// A default without such a value is volatile, and is assigned once a row.
+func (w *planner) constants(ctx context.Context, r *rehearsal) error {
+	for i, c := range r.shadow.Columns {
+		if r.origin(c) != nil || c.Default == nil || c.Generated != "" || c.Identity != "" {
+			continue
+		}
+		probe := ident.Qualified(r.in(), fmt.Sprintf("probe_%d", i))
+		var value sql.NullString
+		for _, sql := range []string{
+			"CREATE TABLE " + probe + " (one integer)",
+			"ALTER TABLE " + probe + " ADD COLUMN c " + c.Type + " DEFAULT " + *c.Default,
+		} {
+			if _, err := w.tx.ExecContext(ctx, sql); err != nil {
+				return w.explain(err, "the default of column "+c.Name)
+			}
+		}
+		if err := w.tx.QueryRowContext(ctx, `SELECT (attmissingval::text::text[])[1] FROM pg_attribute WHERE attrelid = $1::text::regclass AND attname = 'c' AND atthasmissing`,
+			probe).Scan(&value); err != nil && err != sql.ErrNoRows {
+			return err
+		}
+		if value.Valid {
+			r.constants[c.Name] = ident.Literal(value.String)
+		}
+	}
+	return nil
+}
+
+// shadowTable is the program of a change by a second table.
+func (w *planner) shadowTable(r *rehearsal) (*plan.Plan, error) {
+	p := w.plan
+	pair, helper, err := r.pair()
+	var noKey errNoKey
+	if errors.As(err, &noKey) {
+		return refuse(p, noKey.reason), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range pair.Key {
+		if k.Expr != "" {
+			if err := w.keyExpression(r, pair, k); err != nil {
+				return refuse(p, err.Error()), nil
+			}
+		}
+	}
+	keys := r.foreignKeys()
+	p.Pair, p.Route = pair, plan.ShadowTable
+	p.Why = "the server would rewrite or scan the table while nobody can use it: the rows go to a second table that takes its place"
+	p.Spare = r.source.Bytes * 12 / 10
+	wait := w.options.LockWait
+	add := func(s plan.Step) { p.Steps = append(p.Steps, s) }
+	// The user's statement is read under his own path; the rest is qualified.
+	create := append(append([]string{}, r.create...), "SET LOCAL search_path = "+r.path, r.statement, "SET LOCAL search_path = "+pinned)
+	add(plan.Step{Kind: plan.Exec, Name: "create shadow", SQL: append(create, r.strip()...), LockWait: wait, Lock: "ACCESS SHARE",
+		Why: "an empty twin under the same names, changed by the statement itself, bare for the copy"})
+	add(plan.Step{Kind: plan.Capture, Name: "install capture", SQL: installCapture(pair), Role: pair.Owner, LockWait: wait, Lock: "SHARE ROW EXCLUSIVE", Done: armed(pair),
+		Why: "from here on the keys of changed rows are logged; waits for open writers"})
+	add(plan.Step{Kind: plan.Copy, Name: "copy rows", SQL: r.bareAgain(helper), Lock: "ACCESS SHARE", LockWait: wait, Why: "in short transactions, in the order of the heap, under the throttle"})
+	add(plan.Step{Kind: plan.Heal, Name: "heal", Why: "rows that changed during the copy are taken out again, so that what is left is consistent and no unique index can fail"})
+	for _, s := range r.builds(pair, helper) {
+		add(s)
+	}
+	add(plan.Step{Kind: plan.Exec, Name: "complete shadow", SQL: r.finish(), Ask: r.offenders(pair), Role: pair.Owner, Why: "constraints, settings and comments, as the statement leaves them"})
+	add(plan.Step{Kind: plan.Drain, Name: "drain", Why: "rows that changed meanwhile are copied again, until little is left"})
+	add(plan.Step{Kind: plan.Loose, Name: "vacuum and analyze", SQL: []string{"VACUUM (ANALYZE) " + qualified(pair.Shadow)},
+		Why: "statistics and visibility map for the first query after the swap"})
+	add(plan.Step{Kind: plan.Verify, Name: "verify", Why: "every row is compared, in one snapshot a chunk, without the keys that are pending in it"})
+	for _, s := range r.orphans(pair, keys) {
+		add(s)
+	}
+	add(plan.Step{Kind: plan.Hold, Name: "hold", Why: "waits for `changeling cutover` if asked to, and stays in step"})
+	add(plan.Step{Kind: plan.Cutover, Name: "cutover", SQL: r.swap(pair, keys, helper), LockWait: wait, Lock: "ACCESS EXCLUSIVE",
+		Why: "the last keys, then the swap, in one transaction"})
+	for _, k := range validations(keys) {
+		add(plan.Step{Kind: plan.Exec, Name: "validate " + k.Name, SQL: []string{"ALTER TABLE " + qualified(k.Table) + " VALIDATE CONSTRAINT " + ident.Quote(k.Name)},
+			LockWait: wait, Lock: "SHARE UPDATE EXCLUSIVE", Why: "reads and writes go on"})
+	}
+	add(plan.Step{Kind: plan.Release, Name: "release", SQL: releaseSQL(pair), Why: "the key log, the trigger's function and their schema"})
+	add(plan.Step{Kind: plan.Drop, Name: "drop old table", SQL: dropOld(pair), LockWait: wait, Lock: "ACCESS EXCLUSIVE on the old table",
+		Done: "SELECT pg_catalog.to_regclass(" + ident.Literal(qualified(pair.Old)) + ") IS NULL", Why: "when its time has come"})
+	return p, nil
+}
+
+// keyExpression checks that a conversion of a key column can be computed from the key alone, which is all that the log has.
+func (w *planner) keyExpression(r *rehearsal, p schema.Pair, k schema.Key) error {
+	ctx := context.Background()
+	rows := Rows{Pair: p}
+	var nulls []string
+	for _, k := range p.Key {
+		nulls = append(nulls, "NULL::"+k.Type+" AS "+ident.Quote(k.Source))
+	}
+	if _, err := w.tx.ExecContext(ctx, "SET LOCAL search_path = "+r.path); err != nil {
+		return err
+	}
+	if _, err := w.tx.ExecContext(ctx, "SELECT * FROM "+rows.converted("(SELECT "+strings.Join(nulls, ", ")+")")+" c LIMIT 0"); err != nil {
+		return fmt.Errorf("the USING of key column %s needs more than the key's own columns (%s): the rows of both tables could then not be matched", k.Source, fault.Message(err))
+	}
+	return nil
+}
+
+func releaseSQL(p schema.Pair) []string {
+	return []string{
+		"DROP TABLE IF EXISTS " + qualified(p.Log) + ", " + qualified(p.Checks),
+		"DROP FUNCTION IF EXISTS " + qualified(p.Capture) + "()",
+		"DROP SCHEMA IF EXISTS " + ident.Quote(p.Shadow.Schema),
+	}
+}
+
+func dropOld(p schema.Pair) []string {
+	return []string{
+		"DROP TABLE IF EXISTS " + qualified(p.Old),
+		"DROP SCHEMA IF EXISTS " + ident.Quote(p.Old.Schema),
+	}
+}
+
+// Abandon takes away what a change made before its cutover. Each list is a transaction; each may run twice. The first
+// takes no lock on the source, the second needs ACCESS EXCLUSIVE for a moment.
+func Abandon(p schema.Pair) (quiet, triggers, rest []string) {
+	quiet = []string{`DO $changeling$ BEGIN IF pg_catalog.to_regprocedure(` + ident.Literal(qualified(p.Capture)+"()") + `) IS NOT NULL THEN ` +
+		strings.ReplaceAll(silence(p), "$changeling$", "$body$") + `; END IF; END $changeling$`}
+	for _, t := range []string{p.Capture.Table, p.Capture.Table + "_truncate"} {
+		triggers = append(triggers, "DROP TRIGGER IF EXISTS "+ident.Quote(t)+" ON "+qualified(p.Source))
+	}
+	rest = append([]string{"DROP TABLE IF EXISTS " + qualified(p.Shadow)}, releaseSQL(p)...)
+	return quiet, triggers, append(rest, "DROP SCHEMA IF EXISTS "+ident.Quote(p.Old.Schema))
+}
+
+// Fingerprint identifies a table's definition: columns, indexes, constraints, rights, settings and what hangs on it, but
+// nothing that data or maintenance change. Two definitions that a dump shows alike have one fingerprint.
+func (r *Relation) Fingerprint() string {
+	c := *r
+	c.Pages, c.Rows, c.Bytes, c.FileNode = 0, 0, 0, 0
+	c.Indexes = slices.Clone(r.Indexes)
+	for i := range c.Indexes {
+		c.Indexes[i].OID, c.Indexes[i].Bytes, c.Indexes[i].FileNode = 0, 0, 0
+	}
+	for _, list := range []*[]Constraint{&c.Constraints, &c.References} {
+		*list = slices.Clone(*list)
+		for i := range *list {
+			(*list)[i].OID, (*list)[i].Index = 0, 0
+		}
+	}
+	text, err := json.Marshal(c)
+	if err != nil {
+		panic(err) // plain data
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:12])
+}

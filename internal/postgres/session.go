@@ -1,0 +1,60 @@
+package postgres
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/changeling-db/changeling/internal/ident"
+)
+
+// Session is what a transaction of the engine sets for itself. Everything is SET LOCAL, so that nothing leaks through a
+// pooler or into the pool of a library user.
+type Session struct {
+	Application string        // name under which the server shows the connection
+	LockWait    time.Duration // zero: wait without a bound; only where nobody can queue behind us
+	Statement   time.Duration // bound of one statement; zero: none
+	Path        string        // search_path; empty: only what is qualified is found
+	Async       bool          // do not wait for the WAL; rows and positions still commit together
+	ByKey       bool          // find rows by their key: statistics of a log and of a new table mislead the planner
+	Memory      string        // maintenance_work_mem; empty: the server's own
+	Parallel    int           // max_parallel_maintenance_workers; negative: the server's own
+}
+
+// SQL is one text of several statements.
+func (s Session) SQL() string {
+	path := s.Path
+	if path == "" {
+		path = pinned
+	}
+	set := []string{
+		"application_name = " + ident.Literal(s.Application),
+		fmt.Sprintf("lock_timeout = %d", s.LockWait.Milliseconds()),
+		fmt.Sprintf("statement_timeout = %d", s.Statement.Milliseconds()),
+		"idle_in_transaction_session_timeout = '60s'",
+		"row_security = off",
+		// What a value's text form depends on.
+		"datestyle = 'ISO, YMD'", "intervalstyle = 'postgres'", "extra_float_digits = 1", "bytea_output = 'hex'",
+	}
+	if s.Async {
+		set = append(set, "synchronous_commit = off")
+	}
+	if s.ByKey {
+		set = append(set, "enable_hashjoin = off", "enable_mergejoin = off", "enable_seqscan = off", "enable_bitmapscan = off", "jit = off")
+	}
+	if s.Memory != "" {
+		set = append(set, "maintenance_work_mem = "+ident.Literal(s.Memory))
+	}
+	if s.Parallel >= 0 {
+		set = append(set, fmt.Sprintf("max_parallel_maintenance_workers = %d", s.Parallel))
+	}
+	set = append(set, "search_path = "+path)
+	return "SET LOCAL " + strings.Join(set, "; SET LOCAL ")
+}
+
+// As makes the transaction act as a role, the owner of both tables, so that expressions and functions of the user's own
+// making run with his rights. Back is the end of it.
+func As(role string) string { return "SET LOCAL ROLE " + ident.Quote(role) }
+
+// Back ends As.
+const Back = "SET LOCAL ROLE NONE"

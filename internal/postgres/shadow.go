@@ -1,0 +1,466 @@
+package postgres
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/changeling-db/changeling/internal/ident"
+	"github.com/changeling-db/changeling/plan"
+	"github.com/changeling-db/changeling/schema"
+)
+
+// bare are the base types whose own hash tells every bit apart. The others are digested by their binary or text form,
+// because their equality forgets something: numeric 1.0 and 1.00, float -0, a collation, json without any equality.
+var bare = []string{"bool", "int2", "int4", "int8", "oid", "uuid", "date", "time", "timestamp", "timestamptz", "bytea",
+	"char", "name", "enum", "money", "pg_lsn", "macaddr"}
+
+// digest is how a value of a column is digested, with %s for the value.
+func digest(base string) string {
+	switch base {
+	case "float4", "float8", "interval":
+		return "pg_catalog." + base + "send(%s)"
+	case "numeric":
+		return "pg_catalog.numeric_send(%s)"
+	case "bpchar":
+		return "pg_catalog.bpcharsend(%s)"
+	}
+	if slices.Contains(bare, base) {
+		return "%s"
+	}
+	return `(%s)::pg_catalog.text COLLATE "pg_catalog"."C"`
+}
+
+// rehearsal is what the planner learned: the source, its empty clone before and after the user's statement.
+type rehearsal struct {
+	source      *Relation
+	clone       *Relation // as made
+	shadow      *Relation // after the statement
+	twins       twins
+	create      []string          // what made the clone
+	using       map[string]string // by column of the source: the user's USING
+	constants   map[string]string // columns that the statement adds: the one value of their default, as a literal
+	path        string            // the user's search_path
+	statement   string            // the user's statement on the shadow
+	change      string
+	permissions bool
+}
+
+func (r *rehearsal) in() string    { return "changeling_" + r.change }
+func (r *rehearsal) old() string   { return "changeling_" + r.change + "_old" }
+func (r *rehearsal) table() string { return ident.Qualified(r.in(), r.shadow.Name) }
+
+// origin is the source's column that a column of the shadow came from, or nil. Attribute numbers of the clone run from 1
+// in the order of the source's columns, and the user's statement keeps them through a rename and never uses one twice.
+func (r *rehearsal) origin(c Column) *Column {
+	if c.Num > len(r.source.Columns) {
+		return nil
+	}
+	return &r.source.Columns[c.Num-1]
+}
+
+// target is the shadow's column for a column of the source, or nil if the statement drops it.
+func (r *rehearsal) target(num int) *Column {
+	for i, c := range r.source.Columns {
+		if c.Num == num {
+			return r.shadow.column(i + 1)
+		}
+	}
+	return nil
+}
+
+// pair is how rows go from source to shadow. It fails if no key of the source finds rows in both.
+func (r *rehearsal) pair() (schema.Pair, string, error) {
+	p := schema.Pair{
+		Change: r.change, Table: r.source.OID, Owner: r.source.Owner,
+		Source: schema.Name{Schema: r.source.Schema, Table: r.source.Name},
+		Shadow: schema.Name{Schema: r.in(), Table: r.shadow.Name},
+		Old:    schema.Name{Schema: r.old(), Table: r.source.Name},
+		Log:    schema.Name{Schema: r.in(), Table: "keys_" + r.change}, Checks: schema.Name{Schema: r.in(), Table: "checks_" + r.change},
+		Capture: schema.Name{Schema: r.in(), Table: "changeling_" + r.change},
+	}
+	for _, c := range r.shadow.Columns {
+		m := schema.Mapped{Shadow: c.Name, Type: c.Type, Digest: digest(c.Base)}
+		from := r.origin(c)
+		switch {
+		case c.Generated != "":
+			continue
+		case from != nil:
+			m.Source, m.Converted = from.Name, from.Type != c.Type
+			if using, ok := r.using[from.Name]; ok {
+				m.Expr, m.Converted, p.Path = using, true, r.path
+			}
+		case r.constants[c.Name] != "":
+			m.Expr = r.constants[c.Name] + "::" + c.Type
+		case c.Identity != "":
+			p.Kept = append(p.Kept, schema.Kept{Shadow: c.Name, Expr: r.nextOf(c)})
+			continue
+		case c.Default != nil:
+			p.Kept = append(p.Kept, schema.Kept{Shadow: c.Name, Expr: *c.Default})
+			continue
+		default:
+			continue // no default: NULL, as after a native ALTER
+		}
+		p.Columns = append(p.Columns, m)
+	}
+	helper, err := r.chooseKey(&p)
+	return p, helper, err
+}
+
+func (r *rehearsal) nextOf(c Column) string {
+	for _, q := range r.shadow.Sequences {
+		if q.Column == c.Name && q.Internal {
+			return "pg_catalog.nextval(" + ident.Literal(ident.Qualified(q.Schema, q.Name)) + "::pg_catalog.regclass)"
+		}
+	}
+	return "NULL"
+}
+
+// errNoKey carries its own repair.
+type errNoKey struct{ reason string }
+
+func (e errNoKey) Error() string { return e.reason }
+
+// chooseKey fills in the key: a unique, valid, immediate index of the source over columns that are NOT NULL and that the
+// shadow still has. The primary key is preferred, then a key that the shadow has an index for, then the narrowest.
+// Where the shadow has none, the definition of a helping index is returned.
+func (r *rehearsal) chooseKey(p *schema.Pair) (helper string, err error) {
+	var best *Index
+	var bestShadow *Index
+	score := func(x *Index, s *Index) int {
+		n := 10 * len(x.Keys)
+		if !x.Primary {
+			n += 100
+		}
+		if s == nil {
+			n += 1000
+		}
+		return n
+	}
+	dropped := false
+	for i := range r.source.Indexes {
+		x := &r.source.Indexes[i]
+		if !x.Unique || !x.Valid || !x.Immediate || x.Partial {
+			continue
+		}
+		usable := true
+		for _, k := range x.Keys {
+			c := r.source.column(k.Num)
+			if k.Num == 0 || c == nil || !c.NotNull || k.Equal == "" || !k.Default {
+				usable = false
+				break
+			}
+			if t := r.target(k.Num); t == nil || t.Generated != "" {
+				usable, dropped = false, true
+				break
+			}
+		}
+		if !usable {
+			continue
+		}
+		s := r.shadowIndexFor(x)
+		if best == nil || score(x, s) < score(best, bestShadow) {
+			best, bestShadow = x, s
+		}
+	}
+	if best == nil {
+		name := p.Source.String()
+		if dropped {
+			return "", errNoKey{fmt.Sprintf("the statement drops or generates every column of every usable key of %s; a row can then not be found in both tables. "+
+				"Keep one key: add the new key in a change of its own first, drop the old one afterwards", name)}
+		}
+		return "", errNoKey{fmt.Sprintf("table %s has no usable key: a primary key, or a unique index that is valid, not partial, not deferrable, and whose columns are all NOT NULL. "+
+			"Repair: ALTER TABLE %s ADD COLUMN id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY (rewrites the table), or make an existing column NOT NULL and CREATE UNIQUE INDEX CONCURRENTLY on it", name, name)}
+	}
+	p.Ordered, p.SameKey = true, true
+	var columns []string
+	for i, k := range best.Keys {
+		from, to := r.source.column(k.Num), r.target(k.Num)
+		key := schema.Key{Source: from.Name, Shadow: to.Name, Type: from.Type, ShadowType: to.Type, LogType: from.Plain, Ops: operators(k), ShadowOps: operators(k)}
+		if using, ok := r.using[from.Name]; ok {
+			key.Expr = using
+			p.Ordered, p.SameKey = false, false
+		}
+		if from.Type != to.Type || from.Collates != to.Collates {
+			p.SameKey = false
+			key.ShadowOps = schema.Operators{Equal: "OPERATOR(pg_catalog.=)", Above: "OPERATOR(pg_catalog.>)", Upto: "OPERATOR(pg_catalog.<=)"}
+			if !sameOrder(*from, *to) {
+				p.Ordered = false
+			}
+		}
+		if bestShadow != nil {
+			for _, sk := range bestShadow.Keys {
+				if sk.Num == to.Num {
+					key.ShadowOps = operators(sk)
+				}
+			}
+			if i >= len(bestShadow.Keys) || bestShadow.Keys[i].Num != to.Num {
+				p.Ordered = false // same columns, other order: a range of one is no range of the other's index
+			}
+		}
+		p.Key = append(p.Key, key)
+		columns = append(columns, ident.Quote(to.Name))
+	}
+	if bestShadow == nil {
+		helper = fmt.Sprintf("CREATE UNIQUE INDEX %s ON %s (%s)", ident.Quote("changeling_"+r.change+"_key"), r.table(), strings.Join(columns, ", "))
+	}
+	return helper, nil
+}
+
+func operators(k IndexKey) schema.Operators {
+	return schema.Operators{Equal: k.Equal, Above: k.Above, Upto: k.Upto}
+}
+
+// shadowIndexFor is a unique index of the shadow over just the columns of x, or nil.
+func (r *rehearsal) shadowIndexFor(x *Index) *Index {
+	want := map[int]bool{}
+	for _, k := range x.Keys {
+		if t := r.target(k.Num); t != nil {
+			want[t.Num] = true
+		}
+	}
+	for i := range r.shadow.Indexes {
+		s := &r.shadow.Indexes[i]
+		if !s.Unique || !s.Valid || !s.Immediate || s.Partial || len(s.Keys) != len(x.Keys) {
+			continue
+		}
+		same := true
+		for _, k := range s.Keys {
+			same = same && want[k.Num] && k.Equal != ""
+		}
+		if same {
+			return s
+		}
+	}
+	return nil
+}
+
+// sameOrder says that the conversion keeps the order of values, so that a key range of one table is one of the other.
+func sameOrder(a, b Column) bool {
+	integers := []string{"int2", "int4", "int8"}
+	texts := []string{"text", "varchar"}
+	switch {
+	case slices.Contains(integers, a.Base) && slices.Contains(integers, b.Base):
+		return true
+	case slices.Contains(texts, a.Base) && slices.Contains(texts, b.Base):
+		return a.Collates == b.Collates
+	}
+	if a.Base == "enum" || a.Base == "other" {
+		return a.Type == b.Type && a.Collates == b.Collates
+	}
+	return a.Base == b.Base && a.Collates == b.Collates
+}
+
+// strip takes everything off the empty shadow that is cheaper or only correct to add after the copy, and the twins.
+// Foreign keys stay off until the cutover: a user who deletes a child and then its parent would fail on an undrained shadow.
+func (r *rehearsal) strip() []string {
+	var out []string
+	alter := "ALTER TABLE " + r.table() + " "
+	drop := func(kinds string) {
+		for _, k := range r.shadow.Constraints {
+			if strings.Contains(kinds, k.Type) && !k.Inherited {
+				out = append(out, alter+"DROP CONSTRAINT "+ident.Quote(k.Name))
+			}
+		}
+	}
+	drop("f")
+	for _, t := range sortedTwins(r.twins) {
+		out = append(out, "DROP TABLE "+ident.Qualified(r.in(), t)+" CASCADE")
+	}
+	drop("c")
+	drop("xup")
+	for _, x := range r.shadow.Indexes {
+		if r.shadow.backing(x.OID) == nil {
+			out = append(out, "DROP INDEX "+ident.Qualified(r.in(), x.Name))
+		}
+	}
+	for _, c := range r.newNotNulls() {
+		out = append(out, alter+"ALTER COLUMN "+ident.Quote(c.Name)+" DROP NOT NULL")
+	}
+	return append(out, alter+"SET (autovacuum_enabled = false)")
+}
+
+// newNotNulls are the columns that hold NULLs until the statement forbids them. They are checked after the copy, when a
+// row that breaks them is a true one.
+func (r *rehearsal) newNotNulls() []Column {
+	var out []Column
+	for _, c := range r.shadow.Columns {
+		if from := r.origin(c); c.NotNull && from != nil && !from.NotNull && c.Identity == "" && c.Generated == "" {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// builds are the steps that make indexes and the constraints that bring their own, the key first, then the largest.
+func (r *rehearsal) builds(p schema.Pair, helper string) []plan.Step {
+	type item struct {
+		name, sql, done string
+		weight          int64
+	}
+	var items []item
+	exists := func(name string) string {
+		return "SELECT pg_catalog.to_regclass(" + ident.Literal(ident.Qualified(r.in(), name)) + ") IS NOT NULL"
+	}
+	weight := func(name string) int64 {
+		for _, x := range r.source.Indexes {
+			if x.Name == name {
+				return x.Bytes
+			}
+		}
+		return 0
+	}
+	keyColumns := map[string]bool{}
+	for _, k := range p.Key {
+		keyColumns[k.Shadow] = true
+	}
+	for _, x := range r.shadow.Indexes {
+		k := r.shadow.backing(x.OID)
+		it := item{name: x.Name, done: exists(x.Name), weight: weight(x.Name)}
+		if k != nil && inline(*k) {
+			it.sql = "ALTER TABLE " + r.table() + " ADD CONSTRAINT " + ident.Quote(k.Name) + " " + k.Def
+		} else {
+			it.sql = createIndex(x, r.table())
+		}
+		if x.Primary {
+			it.weight = 1 << 62
+		}
+		items = append(items, it)
+	}
+	if helper != "" {
+		name := "changeling_" + r.change + "_key"
+		items = append(items, item{name: name, sql: helper, done: exists(name), weight: 1 << 62})
+	}
+	slices.SortStableFunc(items, func(a, b item) int { return int(min(max(b.weight-a.weight, -1), 1)) })
+	var out []plan.Step
+	for _, it := range items {
+		out = append(out, plan.Step{Kind: plan.Build, Name: "build " + it.name, SQL: []string{it.sql}, Done: it.done, Role: p.Owner,
+			Why: "built in bulk on the shadow, which nobody else writes to"})
+	}
+	return out
+}
+
+// finish is what completes the shadow's definition after the indexes: constraints on them, checks and NOT NULLs in one
+// scan, settings and comments of what was taken off, and the user's own autovacuum setting.
+func (r *rehearsal) finish() []string {
+	var out, scans []string
+	alter := "ALTER TABLE " + r.table() + " "
+	for _, c := range r.newNotNulls() {
+		if c.NotNullDef != "" {
+			scans = append(scans, "ADD CONSTRAINT "+ident.Quote(c.NotNullName)+" NOT NULL "+ident.Quote(c.Name))
+		} else {
+			scans = append(scans, "ALTER COLUMN "+ident.Quote(c.Name)+" SET NOT NULL")
+		}
+	}
+	for _, k := range r.shadow.Constraints {
+		if k.Type == "c" && !k.Inherited {
+			scans = append(scans, "ADD CONSTRAINT "+ident.Quote(k.Name)+" "+k.Def)
+		}
+	}
+	if len(scans) > 0 {
+		out = append(out, alter+strings.Join(scans, ", "))
+	}
+	for _, k := range constraintsInOrder(r.shadow) {
+		if (k.Type == "p" || k.Type == "u") && !inline(k) {
+			out = append(out, addConstraint(r.shadow, k, r.table()))
+		}
+	}
+	for _, x := range r.shadow.Indexes {
+		out = append(out, indexSettings(x, r.in(), r.table(), r.shadow.Identity)...)
+		out = append(out, comment("INDEX "+ident.Qualified(r.in(), x.Name), x.Comment)...)
+	}
+	for _, k := range r.shadow.Constraints {
+		if k.Type != "f" && k.Type != "t" {
+			out = append(out, comment("CONSTRAINT "+ident.Quote(k.Name)+" ON "+r.table(), k.Comment)...)
+		}
+	}
+	set := "RESET (autovacuum_enabled)"
+	for _, o := range r.shadow.Options {
+		if strings.HasPrefix(o, "autovacuum_enabled=") {
+			set = "SET (" + option(o, "") + ")"
+		}
+	}
+	return append(out, alter+set)
+}
+
+func sortedTwins(t twins) []string {
+	var out []string
+	for _, name := range t {
+		out = append(out, name)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// bareAgain makes a finished shadow bare for another copy, after somebody truncated or rewrote the source. It may run twice.
+func (r *rehearsal) bareAgain(helper string) []string {
+	var out []string
+	alter := "ALTER TABLE " + r.table() + " "
+	for _, kind := range []string{"c", "x", "u", "p"} {
+		for _, k := range r.shadow.Constraints {
+			if k.Type == kind && !k.Inherited {
+				out = append(out, alter+"DROP CONSTRAINT IF EXISTS "+ident.Quote(k.Name))
+			}
+		}
+	}
+	for _, x := range r.shadow.Indexes {
+		out = append(out, "DROP INDEX IF EXISTS "+ident.Qualified(r.in(), x.Name))
+	}
+	if helper != "" {
+		out = append(out, "DROP INDEX IF EXISTS "+ident.Qualified(r.in(), "changeling_"+r.change+"_key"))
+	}
+	for _, c := range r.newNotNulls() {
+		out = append(out, alter+"ALTER COLUMN "+ident.Quote(c.Name)+" DROP NOT NULL")
+	}
+	return append(out, alter+"SET (autovacuum_enabled = false)")
+}
+
+// offenders are queries for the keys of rows that break a check or a NOT NULL of the finished shadow, in the source's form.
+func (r *rehearsal) offenders(p schema.Pair) []string {
+	rows := Rows{Pair: p}
+	var out []string
+	ask := func(condition string) {
+		var key []string
+		for _, k := range p.Key {
+			key = append(key, ident.Quote(p.Shadow.Table)+"."+ident.Quote(k.Shadow)+"::pg_catalog.text")
+		}
+		out = append(out, "SELECT pg_catalog.json_build_array("+strings.Join(key, ", ")+")::pg_catalog.text FROM "+qualified(rows.Pair.Shadow)+" WHERE "+condition+" LIMIT 3")
+	}
+	for _, c := range r.newNotNulls() {
+		ask(ident.Quote(c.Name) + " IS NULL")
+	}
+	for _, k := range r.shadow.Constraints {
+		if end := strings.LastIndex(k.Def, ")"); k.Type == "c" && k.Validated && end > 0 && strings.HasPrefix(k.Def, "CHECK (") {
+			ask("NOT (" + k.Def[len("CHECK ("):end] + ")")
+		}
+	}
+	return out
+}
+
+// orphans are checks for the rows that break a foreign key which the statement adds: the server would only find them when
+// it validates the key, after the swap.
+func (r *rehearsal) orphans(p schema.Pair, keys []foreignKey) []plan.Step {
+	var out []plan.Step
+	for _, k := range keys {
+		if !k.Fresh || !k.Validated || k.Table != p.Source || k.from == nil {
+			continue
+		}
+		var key, on, given []string
+		for _, c := range p.Key {
+			key = append(key, "d."+ident.Quote(c.Shadow)+"::pg_catalog.text")
+		}
+		for i := range k.from {
+			on = append(on, "p."+ident.Quote(k.to[i])+" = d."+ident.Quote(k.from[i]))
+			given = append(given, "d."+ident.Quote(k.from[i])+" IS NOT NULL")
+		}
+		to := qualified(k.To)
+		if k.To == p.Source {
+			to = qualified(p.Shadow)
+		}
+		out = append(out, plan.Step{Kind: plan.Ask, Name: "check foreign key " + k.Name, SQL: []string{
+			"SELECT pg_catalog.json_build_array(" + strings.Join(key, ", ") + ")::pg_catalog.text FROM " + qualified(p.Shadow) + " d WHERE " + strings.Join(given, " AND ") +
+				" AND NOT EXISTS (SELECT FROM " + to + " p WHERE " + strings.Join(on, " AND ") + ") LIMIT 3",
+		}, Why: "rows without a parent are found before the swap"})
+	}
+	return out
+}

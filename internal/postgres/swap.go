@@ -1,0 +1,191 @@
+package postgres
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/changeling-db/changeling/internal/ident"
+	"github.com/changeling-db/changeling/schema"
+)
+
+// foreignKey is a foreign key as it will stand on the new table or point to it.
+type foreignKey struct {
+	Table     schema.Name // that has it
+	Name      string
+	Def       string
+	Validated bool
+	Fresh     bool // the statement adds it: existing rows were never checked against it
+	To        schema.Name
+	Comment   *string
+	from, to  []string // columns at both ends
+}
+
+func (k foreignKey) add() string {
+	def := k.Def
+	if !strings.HasSuffix(def, "NOT VALID") && !strings.HasSuffix(def, "NOT ENFORCED") {
+		def += " NOT VALID"
+	}
+	return "ALTER TABLE " + qualified(k.Table) + " ADD CONSTRAINT " + ident.Quote(k.Name) + " " + def
+}
+
+func qualified(n schema.Name) string { return ident.Qualified(n.Schema, n.Table) }
+
+// foreignKeys reads back, from the clone after the user's statement, the foreign keys that a native ALTER would leave,
+// with the real tables at both ends instead of twins.
+func (r *rehearsal) foreignKeys() []foreignKey {
+	real := map[string]schema.Name{r.shadow.Name: {Schema: r.source.Schema, Table: r.source.Name}}
+	for _, k := range append(append([]Constraint{}, r.source.Constraints...), r.source.References...) {
+		if name, ok := r.twins[k.TableOID]; ok {
+			real[name] = schema.Name{Schema: k.Schema, Table: k.Table}
+		}
+		if name, ok := r.twins[k.ToOID]; ok {
+			real[name] = schema.Name{Schema: k.ToSchema, Table: k.ToTable}
+		}
+	}
+	resolve := func(schemaName, table string) schema.Name {
+		if schemaName == r.in() {
+			return real[table]
+		}
+		return schema.Name{Schema: schemaName, Table: table}
+	}
+	had := map[string]bool{}
+	for _, k := range append(append([]Constraint{}, r.clone.Constraints...), r.clone.References...) {
+		if k.Type == "f" {
+			had[k.Schema+"."+k.Table+"."+k.Name+" "+k.Def] = true
+		}
+	}
+	var out []foreignKey
+	for _, k := range append(append([]Constraint{}, r.shadow.Constraints...), r.shadow.References...) {
+		if k.Type != "f" || k.Inherited {
+			continue
+		}
+		to := resolve(k.ToSchema, k.ToTable)
+		out = append(out, foreignKey{
+			Table: resolve(k.Schema, k.Table), Name: k.Name, Def: pointTo(k.Def, qualified(to)), To: to, Comment: k.Comment, from: k.From, to: k.Refers,
+			// A NOT VALID key is one that the user left so; the twins are empty, so a validated one is validated there too.
+			Validated: k.Validated, Fresh: !had[k.Schema+"."+k.Table+"."+k.Name+" "+k.Def],
+		})
+	}
+	return out
+}
+
+// locked are the tables that the cutover locks: children first, then the source, the shadow, and the parents, whose
+// triggers go with the old foreign keys.
+func (r *rehearsal) locked(keys []foreignKey, p schema.Pair) []string {
+	var children, parents []string
+	add := func(list *[]string, n schema.Name) {
+		if q := qualified(n); n != p.Source && !slices.Contains(*list, q) {
+			*list = append(*list, q)
+		}
+	}
+	for _, k := range r.source.References {
+		add(&children, schema.Name{Schema: k.Schema, Table: k.Table})
+	}
+	for _, k := range r.source.Constraints {
+		if k.Type == "f" {
+			add(&parents, schema.Name{Schema: k.ToSchema, Table: k.ToTable})
+		}
+	}
+	for _, k := range keys {
+		if k.Table != p.Source {
+			add(&children, k.Table)
+		} else {
+			add(&parents, k.To)
+		}
+	}
+	parents = slices.DeleteFunc(parents, func(q string) bool { return slices.Contains(children, q) })
+	slices.Sort(children)
+	slices.Sort(parents)
+	out := append(children, "ONLY "+qualified(p.Source), "ONLY "+qualified(p.Shadow))
+	return append(out, parents...)
+}
+
+// swap is what runs under the lock, in the transaction that drained the log for the last time.
+// The first statement is the lock itself. After the last one every name is what a native ALTER would have left.
+func (r *rehearsal) swap(p schema.Pair, keys []foreignKey, helper string) []string {
+	source, shadow := qualified(p.Source), qualified(p.Shadow)
+	out := []string{"LOCK TABLE " + strings.Join(r.locked(keys, p), ", ") + " IN ACCESS EXCLUSIVE MODE"}
+	out = append(out, dropCapture(p)...)
+	for _, k := range r.source.Constraints {
+		if k.Type == "f" && !k.Inherited {
+			out = append(out, "ALTER TABLE "+source+" DROP CONSTRAINT "+ident.Quote(k.Name))
+		}
+	}
+	for _, k := range r.source.References {
+		out = append(out, "ALTER TABLE "+ident.Qualified(k.Schema, k.Table)+" DROP CONSTRAINT "+ident.Quote(k.Name))
+	}
+	if helper != "" {
+		out = append(out, "DROP INDEX "+ident.Qualified(r.in(), "changeling_"+r.change+"_key"))
+	}
+	var owned []string
+	for _, q := range r.source.Sequences {
+		name := ident.Qualified(q.Schema, q.Name)
+		column := r.source.columnNamed(q.Column)
+		to := r.target(column.Num)
+		switch {
+		case to == nil:
+			// The statement drops the column. Its sequence goes with the old table.
+		case q.Internal:
+			if to.Identity != "" {
+				out = append(out, r.handOver(q, *to)...)
+			}
+		default:
+			out = append(out, "ALTER SEQUENCE "+name+" OWNED BY NONE")
+			owned = append(owned, "ALTER SEQUENCE "+name+" OWNED BY "+source+"."+ident.Quote(to.Name))
+		}
+	}
+	out = append(out,
+		"ALTER TABLE "+source+" SET SCHEMA "+ident.Quote(r.old()),
+		"ALTER TABLE "+shadow+" SET SCHEMA "+ident.Quote(p.Source.Schema))
+	out = append(out, owned...)
+	for _, s := range r.source.Statistics {
+		out = append(out, "ALTER STATISTICS "+ident.Qualified(s.Schema, s.Name)+" SET SCHEMA "+ident.Quote(r.old()))
+	}
+	for _, s := range r.shadow.Statistics {
+		to := p.Source.Schema
+		for _, was := range r.source.Statistics {
+			if was.Name == s.Name {
+				to = was.Schema
+			}
+		}
+		out = append(out, "ALTER STATISTICS "+ident.Qualified(r.in(), s.Name)+" SET SCHEMA "+ident.Quote(to))
+	}
+	for _, k := range keys {
+		out = append(out, k.add())
+		out = append(out, comment("CONSTRAINT "+ident.Quote(k.Name)+" ON "+qualified(k.Table), k.Comment)...)
+	}
+	return out
+}
+
+// handOver gives an identity's new sequence the place of the old one. An identity's sequence cannot change its table, so
+// the value goes over, under a lock that makes nextval wait (ALTER SEQUENCE takes SHARE ROW EXCLUSIVE on the sequence,
+// nextval ROW EXCLUSIVE; LOCK TABLE refuses sequences). A session that waits there in a nextval of its own, outside the
+// table, gets a value of the old sequence afterwards: for those a gap is left, as a crash of the server leaves one.
+func (r *rehearsal) handOver(q Sequence, to Column) []string {
+	for _, s := range r.shadow.Sequences {
+		if !s.Internal || s.Column != to.Name {
+			continue
+		}
+		old, now := ident.Qualified(q.Schema, q.Name), ident.Literal(ident.Qualified(s.Schema, s.Name))
+		return []string{
+			fmt.Sprintf("ALTER SEQUENCE %s CACHE %d", old, q.Cache),
+			fmt.Sprintf(`SELECT pg_catalog.setval(%s::pg_catalog.regclass, CASE WHEN NOT waits THEN last_value WHEN %d > 0
+  THEN least(last_value::numeric + %d, %d) ELSE greatest(last_value::numeric + %d, %d) END::bigint, is_called OR waits)
+FROM %s, (SELECT EXISTS (SELECT FROM pg_catalog.pg_locks WHERE relation = %s::pg_catalog.regclass AND NOT granted) AS waits) w`,
+				now, s.Increment, 32*s.Cache*s.Increment, s.Max, 32*s.Cache*s.Increment, s.Min, old, ident.Literal(old)),
+		}
+	}
+	return nil
+}
+
+// validations are the foreign keys that were valid before, or that the statement adds as valid. They hold SHARE UPDATE
+// EXCLUSIVE on the child and ROW SHARE on the parent: nobody waits for them.
+func validations(keys []foreignKey) (steps []foreignKey) {
+	for _, k := range keys {
+		if k.Validated && !strings.HasSuffix(k.Def, "NOT ENFORCED") {
+			steps = append(steps, k)
+		}
+	}
+	return steps
+}

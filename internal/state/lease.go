@@ -1,0 +1,186 @@
+package state
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/internal/retry"
+)
+
+// Lease is the right to work on a change: a claim row with a fencing token and a heartbeat. Every writing transaction
+// locks the claim row FOR SHARE and sees its token, so a runner that was frozen and wakes up after somebody else took
+// over can write nothing, and nobody can take over while such a transaction is open.
+type Lease struct {
+	Change string
+	Token  int64
+
+	store *Store
+	conn  *sql.Conn
+	owner string
+	grace time.Duration
+
+	mu      sync.Mutex
+	pending int64
+	reason  string
+}
+
+// Beat is what the heartbeat learned.
+type Beat struct {
+	Want Want
+	Hold bool
+}
+
+// Acquire claims a change. If somebody else holds it and lives, the error is of kind fault.Owned and says who.
+// A holder whose connection is gone, or who was silent for the grace time, is taken over: its connections are ended
+// first, and its token is worth nothing from then on.
+func (s *Store) Acquire(ctx context.Context, change, owner string, grace time.Duration) (*Lease, error) {
+	conn, err := s.DB.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l := &Lease{Change: change, store: s, conn: conn, owner: owner, grace: grace}
+	if err := l.claim(ctx); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *Lease) claim(ctx context.Context) error {
+	var token int64
+	var holder string
+	var alive bool
+	var silent float64
+	err := l.store.DB.QueryRowContext(ctx, l.store.Text.Claimed, l.Change).Scan(&token, &holder, &alive, &silent)
+	if err != nil {
+		return err
+	}
+	if holder != "" && alive && silent < l.grace.Seconds() {
+		return &fault.Problem{Kind: fault.Owned, Text: fmt.Sprintf(
+			"change %s is run by %s, last heard of %.0f s ago: watch it with `changeling status %s`, or wait until it ends; nothing was touched", l.Change, holder, silent, l.Change)}
+	}
+	// Whoever held it is gone or frozen. What its connections still do must end before the token goes up.
+	err = retry.Do(ctx, retry.Policy{Initial: 50 * time.Millisecond, Max: 500 * time.Millisecond, Elapsed: 20 * time.Second},
+		func(err error) bool { return errors.Is(err, errHeld) || fault.LockTimeout(err) }, nil, func(ctx context.Context) error {
+			var left int
+			if err := l.conn.QueryRowContext(ctx, l.store.Text.Holders, application(l.Change, token)).Scan(&left); err != nil {
+				return err
+			}
+			if left > 0 {
+				return errHeld
+			}
+			return nil
+		})
+	if err != nil {
+		return err
+	}
+	err = l.conn.QueryRowContext(ctx, l.store.Text.Claim, l.Change, token, l.owner).Scan(&l.Token)
+	if errors.Is(err, sql.ErrNoRows) {
+		return &fault.Problem{Kind: fault.Owned, Text: fmt.Sprintf("change %s was claimed by somebody else a moment ago: see `changeling status %s`; nothing was touched", l.Change, l.Change)}
+	}
+	return err
+}
+
+var errHeld = errors.New("connections of the last holder are still there")
+
+// application is the name under which the connections of a lease are known to the server.
+func application(change string, token int64) string {
+	return fmt.Sprintf("changeling %s/%d", change, token)
+}
+
+// Application is the name that a connection of this lease gives itself.
+func (l *Lease) Application() string { return application(l.Change, l.Token) }
+
+// ErrFenced says that somebody else has taken the change over.
+func (l *Lease) errFenced() error {
+	return &fault.Problem{Kind: fault.Owned, Text: fmt.Sprintf(
+		"change %s was taken over by somebody else: this run stops and has written nothing since; see `changeling status %s`", l.Change, l.Change)}
+}
+
+// Fence locks the claim in a writing transaction, or says that the lease is lost.
+func (l *Lease) Fence(ctx context.Context, tx DB) error {
+	var one int
+	err := tx.QueryRowContext(ctx, l.store.Text.Fence, l.Change, l.Token).Scan(&one)
+	if errors.Is(err, sql.ErrNoRows) {
+		return l.errFenced()
+	}
+	return err
+}
+
+// Tell sets what the next heartbeat says of the run: keys in the log and the reason of a wait.
+func (l *Lease) Tell(pending int64, reason string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if pending >= 0 {
+		l.pending = pending
+	}
+	l.reason = reason
+}
+
+// Keep beats once a second until ctx ends, and tells each beat. It returns an error of kind fault.Owned when the lease
+// is lost, and the connection's error when the database was out of reach for the grace time.
+func (l *Lease) Keep(ctx context.Context, told func(Beat)) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	last := time.Now()
+	for {
+		b, err := l.beat(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			last = time.Now()
+			told(b)
+		case fault.KindOf(err) == fault.Owned:
+			return err
+		case time.Since(last) > l.grace:
+			return fmt.Errorf("no heartbeat for %s: %w", l.grace, err)
+		case fault.Lost(err):
+			l.reconnect(ctx)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func (l *Lease) beat(ctx context.Context) (b Beat, err error) {
+	ctx, cancel := context.WithTimeout(ctx, max(l.grace/3, time.Second))
+	defer cancel()
+	l.mu.Lock()
+	pending, reason := l.pending, l.reason
+	l.mu.Unlock()
+	var token int64
+	err = l.conn.QueryRowContext(ctx, l.store.Text.Beat, l.Change, l.Token, pending, reason).Scan(&token, &b.Want, &b.Hold)
+	if errors.Is(err, sql.ErrNoRows) || err == nil && token != l.Token {
+		return b, l.errFenced()
+	}
+	return b, err
+}
+
+// reconnect takes another connection from the pool. The next beat says that it is the claim's.
+func (l *Lease) reconnect(ctx context.Context) {
+	conn, err := l.store.DB.Conn(ctx)
+	if err != nil {
+		return // the next beat fails and tries again
+	}
+	l.conn.Close()
+	l.conn = conn
+}
+
+// Release gives the change back. It runs although ctx is over, because a claim that stays would hold up the next run
+// until its connection is seen to be gone.
+func (l *Lease) Release(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+	defer cancel()
+	// An error leaves the claim; it dies with this connection.
+	_, _ = l.conn.ExecContext(ctx, l.store.Text.Unclaim, l.Change, l.Token)
+	l.conn.Close()
+}

@@ -1,0 +1,98 @@
+// Package plan turns a statement into a program: a list of steps that may each run twice.
+//
+// All routes are made of the same few kinds of steps, and a change is a program counter in its plan. A plan is a value:
+// it is saved with the change as JSON, and a run that goes on after a crash loads it and continues at its step.
+package plan
+
+import (
+	"time"
+
+	"github.com/changeling-db/changeling/schema"
+)
+
+// Format is the version of the saved form. A run refuses a plan of another one.
+const Format = 1
+
+// Route is the way a change goes.
+type Route string
+
+// The routes. Recipe and ShadowColumn are names that the planner keeps for ways it does not take yet.
+const (
+	Direct       Route = "direct"        // the server does it at once, with a bounded lock
+	Recipe       Route = "recipe"        // a list of direct statements
+	ShadowColumn Route = "shadow-column" // a second column, kept in step, swapped
+	ShadowTable  Route = "shadow-table"  // a second table, kept in step, swapped
+	Refuse       Route = "refuse"        // nothing is done, and the plan says why
+)
+
+// Kind says who carries a step out.
+type Kind string
+
+// The kinds of steps.
+const (
+	Exec    Kind = "exec"    // statements in one transaction, together with the step counter
+	Loose   Kind = "loose"   // statements that the server refuses in a transaction; each may run twice
+	Capture Kind = "capture" // install the key log; waits for open writers
+	Copy    Kind = "copy"    // rows in chunks
+	Heal    Kind = "heal"    // take logged rows out of the bare shadow
+	Build   Kind = "build"   // one index or constraint; neighbours may run side by side
+	Drain   Kind = "drain"   // apply the key log until little is left
+	Ask     Kind = "check"   // ask for rows that break what the statement demands of them; SQL answers their keys
+	Verify  Kind = "verify"  // compare source and shadow
+	Hold    Kind = "hold"    // wait for a person, if asked to
+	Cutover Kind = "cutover" // the swap
+	Release Kind = "release" // take away what the change needed
+	Drop    Kind = "drop"    // take away the old table, when its time has come
+)
+
+// Step is one instruction of a plan.
+type Step struct {
+	Kind Kind   `json:"kind"`
+	Name string `json:"name"` // for a person
+	// SQL runs in order. Empty for steps whose text depends on how far they are.
+	SQL []string `json:"sql,omitempty"`
+	// Path is the search_path that SQL is read under; empty: only what is qualified is found.
+	Path string `json:"path,omitempty"`
+	// Role is the role that SQL runs as; empty: the connection's own.
+	Role string `json:"role,omitempty"`
+	// Done is one query that answers whether the step happened. It is asked before a step runs again.
+	// Empty where the step counter is saved in the transaction that did the work.
+	Done string `json:"done,omitempty"`
+	// Ask are queries that name the rows that stand in the way, if the step fails because of data.
+	Ask []string `json:"ask,omitempty"`
+	// LockWait is the longest wait for a lock, and so the longest queue of others behind this step.
+	LockWait time.Duration `json:"lock_wait_ns,omitempty"`
+	// Lock is the strongest lock that the step takes on a table that others use, in the server's own words.
+	Lock string `json:"lock,omitempty"`
+	Why  string `json:"why"`
+}
+
+// Plan is what a change will do.
+type Plan struct {
+	Format    int         `json:"format"`
+	ID        string      `json:"id"`
+	Statement string      `json:"statement"`
+	Table     schema.Name `json:"table"`
+	Route     Route       `json:"route"`
+	Why       string      `json:"why"`
+	Pair      schema.Pair `json:"pair"`
+	Steps     []Step      `json:"steps"`
+	// Refusals say, for Refuse, what stands in the way and what to do about it.
+	Refusals []string `json:"refusals,omitempty"`
+	// Fingerprint identifies the source's definition that the plan was made for.
+	Fingerprint string `json:"fingerprint"`
+	Rows        int64  `json:"rows_estimate"`
+	Bytes       int64  `json:"bytes"` // source with indexes
+	// Spare is the additional disk space that the change needs at its peak, in bytes.
+	Spare int64 `json:"spare_bytes"`
+}
+
+// Find is the index of the first step of a kind, or -1.
+func (p *Plan) Find(k Kind) int {
+	for i, s := range p.Steps {
+		if s.Kind == k {
+			return i
+		}
+	}
+	return -1
+}

@@ -1,0 +1,340 @@
+package changeling
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/changeling-db/changeling/copier"
+	"github.com/changeling-db/changeling/event"
+	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/internal/postgres"
+	"github.com/changeling-db/changeling/internal/retry"
+	"github.com/changeling-db/changeling/internal/state"
+	"github.com/changeling-db/changeling/internal/verify"
+	"github.com/changeling-db/changeling/plan"
+	"github.com/changeling-db/changeling/throttle"
+)
+
+// Change is one change of one table.
+type Change struct {
+	engine *Engine
+	record *state.Record
+}
+
+// run is one process working on a change. It holds the lease.
+type run struct {
+	*Change
+	lease    *state.Lease
+	rows     postgres.Rows
+	gate     *throttle.Gate
+	verifier *verify.Verifier
+	resumed  bool // the step at hand was begun by an earlier run
+	rowsDone atomic.Int64
+	pending  atomic.Int64
+	wish     atomic.Value // state.Beat
+}
+
+func newRun(c *Change, l *state.Lease) *run {
+	r := &run{Change: c, lease: l, rows: postgres.Rows{Pair: c.record.Plan.Pair}}
+	r.gate = &throttle.Gate{Sink: c.engine.config.Events}
+	r.verifier = &verify.Verifier{Tables: tables{r}, Counted: !r.rows.Pair.Ordered, Sink: c.engine.config.Events}
+	r.wish.Store(state.Beat{})
+	return r
+}
+
+// Errors with which a wish of somebody ends a run.
+var (
+	errAbort = errors.New("abort was asked for")
+	errOver  = errors.New("the change is over")
+)
+
+// Run works on the change until it is done, and returns nil then. It may be called again after any failure, from any
+// host; a second Run at the same time is an error of kind ErrOwned. When ctx ends, what is done is kept and the error is
+// of kind ErrStopped.
+func (c *Change) Run(ctx context.Context) error {
+	e := c.engine
+	began := time.Now()
+	if c.record.Over() {
+		return nil
+	}
+	resumed := c.record.Step > 0
+	lease, err := e.store.Acquire(ctx, c.record.ID, e.config.Owner, e.config.Lease)
+	if err != nil {
+		return stopped(ctx, c.record.ID, err)
+	}
+	defer lease.Release(ctx)
+	if err := c.reload(ctx); err != nil {
+		return err
+	}
+	if err := e.store.Exec(ctx, e.db, e.store.Text.SetState, c.record.ID, string(state.Running), "", 0); err != nil {
+		return stopped(ctx, c.record.ID, err)
+	}
+	r := newRun(c, lease)
+	r.resumed = resumed
+	p := c.record.Plan
+	opened := event.Planned{Change: p.ID, Table: p.Table.String(), Statement: p.Statement, Route: string(p.Route), Why: p.Why, Resumed: resumed}
+	if resumed && c.record.Step < len(p.Steps) {
+		opened.Step = p.Steps[c.record.Step].Name
+	}
+	e.config.Events(opened)
+	err = r.guarded(ctx)
+	if errors.Is(err, errAbort) {
+		// Whoever asked for it cleans up, and needs the lease that this run gives back now.
+		err = &fault.Problem{Kind: fault.Aborted, Text: fmt.Sprintf("change %s was aborted on request: the source is as it was", p.ID)}
+	} else {
+		err = r.close(ctx, stopped(ctx, p.ID, err))
+	}
+	e.config.Events(r.summary(err, time.Since(began)))
+	return err
+}
+
+// stopped gives the end of a context its name.
+func stopped(ctx context.Context, id string, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return &fault.Problem{Kind: fault.Stopped, Err: err, Text: fmt.Sprintf("change %s stopped where it was; nothing is lost: run the same command again, or `changeling resume %s`", id, id)}
+	}
+	return err
+}
+
+// guarded runs the steps with the heartbeat and the throttle beside them.
+func (r *run) guarded(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	beside, stop := context.WithCancel(ctx)
+	group, _ := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		err := r.lease.Keep(beside, func(b state.Beat) { r.heard(b, cancel) })
+		if err != nil {
+			cancel(err)
+		}
+		return nil
+	})
+	controller := r.controller(beside)
+	group.Go(func() error { return controller.Run(beside) })
+	err := r.steps(ctx)
+	stop()
+	_ = group.Wait() // both report through the cause of ctx
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
+		return cause
+	}
+	return err
+}
+
+// heard takes up what people want of the change.
+func (r *run) heard(b state.Beat, cancel context.CancelCauseFunc) {
+	r.wish.Store(b)
+	switch b.Want {
+	case state.WantAbort:
+		cancel(errAbort)
+	case state.WantPause:
+		r.gate.SetPaused("paused by request: `changeling resume " + r.record.ID + "` goes on")
+	default:
+		r.gate.SetPaused("")
+	}
+	r.lease.Tell(r.pending.Load(), r.gate.Reason())
+}
+
+// controller throttles by the latency of a tiny commit, as the users feel it.
+func (r *run) controller(ctx context.Context) *throttle.Controller {
+	c := &throttle.Controller{Gate: r.gate, Workers: 2, Fast: r.engine.config.Fast}
+	if c.Fast {
+		return c
+	}
+	s := r.engine.store
+	probe := &throttle.Probe{Commit: func(ctx context.Context) error { return s.Exec(ctx, s.DB, s.Text.Probe, r.record.ID) }}
+	// Without a baseline the fixed limit counts; the first reading reports what is wrong.
+	_ = probe.Calibrate(ctx, 5)
+	c.Watches = []throttle.Watch{{Signal: probe, Name: "commit latency"}}
+	return c
+}
+
+// steps is the interpreter: it runs the step that the program counter names until there is none.
+//
+// A connection that is lost ends a step with an unknown outcome. The counter in the database knows it: it moves in the
+// transaction that does the work, or after work that may be done twice.
+func (r *run) steps(ctx context.Context) error {
+	failures := 0
+	for r.record.Step < len(r.record.Plan.Steps) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if r.wish.Load().(state.Beat).Want == state.WantPause {
+			if err := r.paused(ctx); err != nil {
+				return err
+			}
+		}
+		step := r.record.Plan.Steps[r.record.Step]
+		if step.Kind == plan.Drop {
+			return r.end(ctx, step)
+		}
+		began := time.Now()
+		r.gate.SetStep(string(step.Kind))
+		err := r.step(ctx, step)
+		switch {
+		case err == nil:
+			r.engine.config.Events(event.StepEnded{Step: string(step.Kind), Name: step.Name, Took: time.Since(began), Done: r.rowsDone.Load()})
+		case errors.Is(err, copier.ErrReset):
+			if err := r.restart(ctx); err != nil {
+				return err
+			}
+		case ctx.Err() == nil && (fault.Lost(err) || fault.Transient(err)):
+			if failures++; failures > patience {
+				return &fault.Problem{Kind: fault.Stopped, Err: err, Text: fmt.Sprintf("step %q failed %d times in a row, the last time with: %s. What is done is kept: run the same command again", step.Name, failures, fault.Message(err))}
+			}
+			r.engine.config.Events(event.Retried{Step: string(step.Kind), What: step.Name, Attempt: 1, Err: err})
+		default:
+			return err
+		}
+		if err == nil {
+			failures = 0
+		}
+		if err := r.recall(ctx); err != nil {
+			return &fault.Problem{Kind: fault.Stopped, Err: err, Text: "the database is out of reach: " + fault.Message(err) + ". What is done is kept: run the same command again"}
+		}
+		r.resumed = err != nil
+	}
+	return r.end(ctx, plan.Step{})
+}
+
+// patience is how often a step is begun again in a row before a person should look.
+const patience = 20
+
+// paused waits between two steps; within one the gate does.
+func (r *run) paused(ctx context.Context) error {
+	if err := r.gate.Enter(ctx, 0); err != nil {
+		return err
+	}
+	r.gate.Leave(0, 0)
+	return nil
+}
+
+// recall reads the change again, for as long as a failover may take.
+func (r *run) recall(ctx context.Context) error {
+	return retry.Do(ctx, retry.Policy{Initial: 100 * time.Millisecond, Max: 3 * time.Second, Elapsed: 2 * time.Minute},
+		func(err error) bool { return fault.Transient(err) || fault.Lost(err) }, nil, r.reload)
+}
+
+func (r *run) kind() string {
+	if r.record.Step < len(r.record.Plan.Steps) {
+		return string(r.record.Plan.Steps[r.record.Step].Kind)
+	}
+	return ""
+}
+
+// step runs one step, or a row of neighbouring builds. It moves the counter.
+func (r *run) step(ctx context.Context, s plan.Step) error {
+	r.rowsDone.Store(0)
+	if s.Kind != plan.Build && s.Kind != plan.Copy && s.Kind != plan.Heal && s.Kind != plan.Verify {
+		r.engine.config.Events(event.StepStarted{Step: string(s.Kind), Name: s.Name})
+	}
+	switch s.Kind {
+	case plan.Exec, plan.Capture, plan.Release:
+		return r.exec(ctx, s)
+	case plan.Loose:
+		return r.loose(ctx, s)
+	case plan.Copy:
+		return r.copy(ctx, s)
+	case plan.Heal:
+		return r.heal(ctx, s)
+	case plan.Build:
+		return r.build(ctx)
+	case plan.Drain:
+		return r.drainStep(ctx)
+	case plan.Ask:
+		return r.check(ctx, s)
+	case plan.Verify:
+		return r.verify(ctx, s)
+	case plan.Hold:
+		return r.hold(ctx)
+	case plan.Cutover:
+		return r.cutover(ctx, s)
+	}
+	return fmt.Errorf("this version does not know the step kind %q", s.Kind)
+}
+
+// advance moves the counter behind the step at hand, in the transaction that did it.
+func (r *run) advance(ctx context.Context, t *tx, by int) error {
+	if err := t.ourselves(ctx); err != nil {
+		return err
+	}
+	return r.engine.store.Advance(ctx, t, r.record.ID, r.record.Step, r.record.Step+by)
+}
+
+// next moves the counter in a transaction of its own, for steps that may run twice.
+func (r *run) next(ctx context.Context) error {
+	return r.tx(ctx, session{}, func(ctx context.Context, t *tx) error { return r.advance(ctx, t, 1) })
+}
+
+// end is reached when all is done but the drop of the old table.
+func (r *run) end(ctx context.Context, drop plan.Step) error {
+	_, oid, err := postgres.Resolve(ctx, r.engine.db, r.table())
+	var fingerprint string
+	if err == nil {
+		fingerprint, err = r.engine.fingerprint(ctx, oid)
+	}
+	var gone postgres.ErrNoTable
+	if err != nil && !errors.As(err, &gone) { // a statement may have renamed the table
+		return err
+	}
+	s := r.engine.store
+	err = r.tx(ctx, session{}, func(ctx context.Context, t *tx) error {
+		return s.Exec(ctx, t, s.Text.Finish, r.record.ID, string(state.Done), fingerprint)
+	})
+	if err == nil && drop.Kind == plan.Drop && r.record.DropAfter >= 0 && r.record.DropAfter < time.Second {
+		err = r.dropOld(ctx, drop)
+	}
+	return errors.Join(err, r.recall(ctx))
+}
+
+// close saves how a run ended, and says what the change's own row should say.
+func (r *run) close(ctx context.Context, err error) error {
+	kind := fault.KindOf(err)
+	if err == nil || kind == fault.Owned {
+		return err
+	}
+	s := r.engine.store
+	status := state.Failed
+	if kind == fault.Stopped {
+		return err
+	}
+	// The run may have been cancelled, the row should say why all the same.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if saveErr := s.Exec(ctx, s.DB, s.Text.SetState, r.record.ID, string(status), err.Error(), int(kind)); saveErr != nil && kind == fault.Unexpected {
+		return errors.Join(err, saveErr)
+	}
+	return err
+}
+
+func (r *run) summary(err error, took time.Duration) event.Done {
+	d := event.Done{Change: r.record.ID, Table: r.record.Table.String(), Took: took, Rows: r.record.RowsDone, Verified: r.record.Verified, Held: r.record.Held, Err: err, Status: "done"}
+	switch fault.KindOf(err) {
+	case fault.Stopped, fault.Owned:
+		d.Status = "stopped"
+	case fault.Aborted:
+		d.Status = "aborted"
+	default:
+		if err != nil {
+			d.Status = "failed"
+		}
+	}
+	if s := statusOf(r.record); s.OldTable != "" {
+		d.OldTable, d.DropAt = s.OldTable, r.record.DropAt
+	}
+	return d
+}
+
+// history appends to the change's record for good. It is told in the transaction of what it tells.
+func (r *run) history(ctx context.Context, t *tx, what map[string]any) error {
+	text, err := json.Marshal(what)
+	if err != nil {
+		return err
+	}
+	return r.engine.store.Exec(ctx, t, r.engine.store.Text.History, r.record.ID, string(text))
+}

@@ -1,0 +1,63 @@
+// Package schema holds the plain values that the other packages talk about: names, columns, and the pair of tables
+// that a change is about. It knows no database and imports nothing of this project.
+package schema
+
+// Pair is a source and its shadow, and how a row of one becomes a row of the other.
+// It is fixed when a change is planned and is saved with the plan. All texts are SQL of the change's server.
+type Pair struct {
+	Change  string   `json:"change"` // id of the change
+	Source  Name     `json:"source"`
+	Shadow  Name     `json:"shadow"`
+	Old     Name     `json:"old"` // where the source goes at the cutover
+	Log     Name     `json:"log"` // the key log
+	Checks  Name     `json:"checks"`
+	Capture Name     `json:"capture"` // the function or the prefix of the triggers that write the log
+	Table   uint32   `json:"table"`   // the source's identity, where the server has one
+	Owner   string   `json:"owner"`   // role that owns both, under which rows are copied
+	Columns []Mapped `json:"columns"` // what a copied row gets from the source
+	Kept    []Kept   `json:"kept,omitempty"`
+	Key     []Key    `json:"key"`
+	// Ordered says that both tables sort their keys alike, so that a range of one is a range of the other.
+	Ordered bool `json:"ordered"`
+	// SameKey says that the key has the same type on both sides.
+	SameKey bool `json:"same_key"`
+	// Path is the search path under which the user's own expressions are read. Empty where there is none.
+	Path string `json:"path,omitempty"`
+}
+
+// Mapped is one column of the shadow and where its value comes from.
+type Mapped struct {
+	Shadow string `json:"shadow"`
+	Type   string `json:"type"`             // of the shadow's column
+	Source string `json:"source,omitempty"` // the source's column; empty for one that the change adds
+	Expr   string `json:"expr,omitempty"`   // the user's USING, or the constant of a column that the change adds
+	// Converted says that the value may change on its way, so a row may fail on it.
+	Converted bool   `json:"converted,omitempty"`
+	Digest    string `json:"digest"` // how the value is digested: an expression with %s for the value
+}
+
+// Kept is a column that the change adds with a volatile default: it is assigned once a row, kept when the row is copied
+// again, and left out of comparisons.
+type Kept struct {
+	Shadow string `json:"shadow"`
+	Expr   string `json:"expr"`
+}
+
+// Key is one column of the key by which rows are found in both tables, in index order.
+type Key struct {
+	Source     string    `json:"source"`
+	Shadow     string    `json:"shadow"`
+	Type       string    `json:"type"`
+	ShadowType string    `json:"shadow_type"`
+	LogType    string    `json:"log_type"`       // of the key log's column, with its collation
+	Expr       string    `json:"expr,omitempty"` // the user's USING for this column
+	Ops        Operators `json:"ops"`
+	ShadowOps  Operators `json:"shadow_ops"`
+}
+
+// Operators compare two values of a key column, qualified so that no search path can change their meaning.
+type Operators struct {
+	Equal string `json:"equal"`
+	Above string `json:"above"` // >
+	Upto  string `json:"upto"`  // <=
+}

@@ -1,0 +1,110 @@
+package changeling
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"github.com/changeling-db/changeling/event"
+	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/internal/postgres"
+	"github.com/changeling-db/changeling/internal/retry"
+)
+
+// session is what a transaction needs besides what every one has.
+type session struct {
+	postgres.Session
+	Isolation sql.IsolationLevel
+	Role      string // the user's own text and everything that moves rows runs as the tables' owner
+}
+
+// tx is one transaction of a run. It holds the lease's claim, so nobody can take the change over while it is open.
+type tx struct {
+	*sql.Tx
+	run  *run
+	role string
+}
+
+// begin opens a transaction, sets its session and checks the lease.
+func (r *run) begin(ctx context.Context, s session) (*tx, error) {
+	s.Application = r.lease.Application()
+	if s.LockWait == 0 {
+		s.LockWait = r.engine.config.LockWait
+	}
+	if s.Memory == "" && s.Parallel == 0 {
+		s.Parallel = -1
+	}
+	inner, err := r.engine.db.BeginTx(ctx, &sql.TxOptions{Isolation: s.Isolation})
+	if err != nil {
+		return nil, err
+	}
+	t := &tx{Tx: inner, run: r, role: s.Role}
+	if _, err := t.ExecContext(ctx, s.SQL()); err != nil {
+		return nil, errors.Join(err, ended(inner))
+	}
+	if err := r.lease.Fence(ctx, t); err != nil {
+		return nil, errors.Join(err, ended(inner))
+	}
+	if err := t.become(ctx); err != nil {
+		return nil, errors.Join(err, ended(inner))
+	}
+	return t, nil
+}
+
+// ended rolls back. That it was over already is no news.
+func ended(t *sql.Tx) error {
+	if err := t.Rollback(); err != nil && !errors.Is(err, sql.ErrTxDone) && !fault.Lost(err) {
+		return err
+	}
+	return nil
+}
+
+func (t *tx) become(ctx context.Context) error {
+	if t.role == "" {
+		return nil
+	}
+	_, err := t.ExecContext(ctx, postgres.As(t.role))
+	return err
+}
+
+// ourselves goes back to the run's own role, which may write the engine's tables.
+func (t *tx) ourselves(ctx context.Context) error {
+	if t.role == "" {
+		return nil
+	}
+	t.role = ""
+	_, err := t.ExecContext(ctx, postgres.Back)
+	return err
+}
+
+func (t *tx) all(ctx context.Context, statements []string) error {
+	for _, s := range statements {
+		if _, err := t.ExecContext(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tx runs fn in a transaction and commits it.
+func (r *run) tx(ctx context.Context, s session, fn func(ctx context.Context, t *tx) error) error {
+	t, err := r.begin(ctx, s)
+	if err != nil {
+		return err
+	}
+	if err := fn(ctx, t); err != nil {
+		return errors.Join(err, ended(t.Tx))
+	}
+	return t.Commit()
+}
+
+// patiently tries again what could not get a lock or met a deadlock, with growing pauses. A lost connection is not
+// tried again here: what it did is asked of the database first.
+func (r *run) patiently(ctx context.Context, what string, fn func(ctx context.Context) error) error {
+	return retry.Do(ctx, retry.Policy{Initial: 100 * time.Millisecond, Max: 5 * time.Second, Attempts: 60},
+		func(err error) bool { return fault.Transient(err) && !fault.Lost(err) },
+		func(err error, attempt int, wait time.Duration) {
+			r.engine.config.Events(event.Retried{Step: r.kind(), What: what, Attempt: attempt, Err: err, Wait: wait})
+		}, fn)
+}
