@@ -163,10 +163,10 @@ func newID() string {
 // Start finds the change that a statement asks for, or makes a new one: the unfinished change of the table if it has the
 // same statement, nil if a finished one has left the table just so, a new one otherwise. It does not run it.
 func (e *Engine) Start(ctx context.Context, ddl string) (*Change, error) {
-	p, err := e.Plan(ctx, ddl)
-	if found, done, findErr := e.known(ctx, ddl, p); findErr != nil || found != nil || done {
-		return found, findErr
+	if found, done, err := e.known(ctx, ddl); err != nil || found != nil || done {
+		return found, err
 	}
+	p, err := e.Plan(ctx, ddl)
 	if err != nil {
 		return nil, err
 	}
@@ -187,6 +187,9 @@ func (e *Engine) StartPlan(ctx context.Context, p *plan.Plan) (*Change, error) {
 		other, findErr := e.store.Unfinished(ctx, p.Table)
 		if findErr != nil {
 			return nil, errors.Join(err, findErr)
+		}
+		if other.Statement == p.Statement { // another run began the same change a moment ago
+			return &Change{engine: e, record: other}, nil
 		}
 		return nil, busy(other)
 	}
@@ -219,8 +222,8 @@ func (e *Engine) explainState(err error) error {
 }
 
 // known is the change that a statement belongs to already. done says that it was made and still is.
-// The plan may be nil: after a change that renamed or dropped a column, its own statement does not rehearse any more.
-func (e *Engine) known(ctx context.Context, ddl string, p *plan.Plan) (found *Change, done bool, err error) {
+// It is asked before planning: after a change that renamed or dropped a column its own statement does not rehearse any more.
+func (e *Engine) known(ctx context.Context, ddl string) (found *Change, done bool, err error) {
 	s, err := plan.Parse(ddl, plan.PostgresSyntax())
 	if err != nil {
 		return nil, false, nil // the plan's own error says it
@@ -266,7 +269,7 @@ func (e *Engine) fingerprint(ctx context.Context, oid uint32) (string, error) {
 		return "", err
 	}
 	defer tx.Rollback() // only reads
-	if _, err := tx.ExecContext(ctx, postgres.Session{Parallel: -1, Application: "changeling"}.SQL()); err != nil {
+	if _, err := tx.ExecContext(ctx, postgres.Session{Application: "changeling"}.SQL()); err != nil {
 		return "", err
 	}
 	r, err := postgres.Inspect(ctx, tx, oid)

@@ -3,6 +3,8 @@ package changeling
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/changeling-db/changeling/copier"
@@ -77,13 +79,9 @@ func (r tables) Counts(ctx context.Context) (source, shadow int64, err error) {
 
 func (r tables) Drain(ctx context.Context) error { return r.drain(ctx, true) }
 
-// verifyWalk walks both tables by key ranges.
-func (r *run) verifyWalk(ctx context.Context, s plan.Step) error {
-	done, rows, err := r.engine.store.Chunks(ctx, r.record.ID, "verify")
-	if err != nil {
-		return err
-	}
-	cut := func(ctx context.Context, after copier.Key, n int64) (upto copier.Key, last bool, err error) {
+// keyRanges cuts both tables by key.
+func (r *run) keyRanges() copier.Cut {
+	return func(ctx context.Context, after copier.Key, n int64) (upto copier.Key, last bool, err error) {
 		query, args := r.rows.Boundary(after, n)
 		var text string
 		err = r.tx(ctx, tables{r}.comparing(), func(ctx context.Context, t *tx) error { return t.QueryRowContext(ctx, query, args...).Scan(&text) })
@@ -96,7 +94,15 @@ func (r *run) verifyWalk(ctx context.Context, s plan.Step) error {
 		upto, err = copier.ParseKey(text)
 		return upto, false, err
 	}
-	w := r.walker(s, cut, r.sizer(5000, 100, 500_000), rows, max(r.record.RowsDone, r.record.Plan.Rows))
+}
+
+// verifyWalk walks both tables by key ranges.
+func (r *run) verifyWalk(ctx context.Context, s plan.Step) error {
+	done, rows, err := r.engine.store.Chunks(ctx, r.record.ID, "verify")
+	if err != nil {
+		return err
+	}
+	w := r.walker(s, r.keyRanges(), r.sizer(5000, 100, 500_000), rows, max(r.record.RowsDone, r.record.Plan.Rows))
 	note := func(ctx context.Context, c copier.Chunk, rows int64, took time.Duration) error {
 		err := r.tx(ctx, session{Session: postgres.Session{Async: true}}, func(ctx context.Context, t *tx) error { return r.note(ctx, t, "verify", c, rows, took) })
 		if noted(err) || fault.Duplicate(err) {
@@ -105,4 +111,35 @@ func (r *run) verifyWalk(ctx context.Context, s plan.Step) error {
 		return err
 	}
 	return r.verifier.Run(ctx, w, done, note)
+}
+
+// Verify compares a change's shadow with its source now, chunk by chunk under any load, and answers how many rows were
+// compared. It reads only, needs no lease and may run beside the change. Rows that differ are an error of kind
+// ErrMismatch; the change's own verification repairs them. It needs a shadow that has its key: from the drain to the cutover.
+func (c *Change) Verify(ctx context.Context) (rows int64, err error) {
+	if err := c.reload(ctx); err != nil {
+		return 0, err
+	}
+	p := c.record.Plan
+	if from, to := p.Find(plan.Drain), p.Find(plan.Cutover); from < 0 || c.record.Step <= from || c.record.Step > to || c.record.Over() {
+		return 0, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf(
+			"change %s cannot be compared now: it can from its first drain to its cutover, and is at step %q, %s", c.record.ID, statusOf(c.record).Step, c.record.Status)}
+	}
+	r := newRun(c, nil)
+	var differing []string
+	w := r.walker(p.Steps[p.Find(plan.Verify)], r.keyRanges(), r.sizer(5000, 100, 500_000), 0, max(c.record.RowsDone, p.Rows))
+	w.Workers = 1
+	err = w.Walk(ctx, nil, func(ctx context.Context, chunk copier.Chunk) (int64, error) {
+		source, shadow, err := tables{r}.Compare(ctx, chunk)
+		if err == nil && source != shadow {
+			differing = append(differing, fmt.Sprintf("after %s up to %s: %d and %d rows", chunk.After, chunk.Upto, source.Rows, shadow.Rows))
+		}
+		rows += source.Rows
+		return source.Rows, err
+	})
+	if err == nil && len(differing) > 0 {
+		err = &fault.Problem{Kind: fault.Mismatch, Text: fmt.Sprintf("source and shadow of change %s differ in %d of their ranges (%s): nothing was swapped. Run the change again: its own verification repairs rows, or stops",
+			c.record.ID, len(differing), strings.Join(differing[:min(len(differing), 3)], "; "))}
+	}
+	return rows, err
 }

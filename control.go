@@ -169,8 +169,8 @@ func (c *Change) Abort(ctx context.Context) error {
 		return err
 	}
 	defer lease.Release(ctx)
-	// It may have reached its cutover while we waited.
-	if err := c.reload(ctx); err != nil {
+	// It may have reached its cutover while we waited, or have taken itself back.
+	if err := c.reload(ctx); err != nil || c.record.Status == state.Aborted {
 		return err
 	}
 	r := newRun(c, lease)
@@ -211,7 +211,7 @@ func (c *Change) Cleanup(ctx context.Context, now Force) (bool, error) {
 	if r.Status != state.Done || r.Dropped || r.Plan.Find(plan.Drop) < 0 {
 		return false, nil
 	}
-	if now != Now && (r.DropAt.IsZero() || time.Now().Before(r.DropAt)) {
+	if now != Now && !r.Due {
 		return false, nil
 	}
 	lease, err := c.engine.store.Acquire(ctx, r.ID, c.engine.config.Owner, c.engine.config.Lease)

@@ -2,7 +2,6 @@ package changeling
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -30,6 +29,7 @@ type Change struct {
 // run is one process working on a change. It holds the lease.
 type run struct {
 	*Change
+	id       string
 	lease    *state.Lease
 	rows     postgres.Rows
 	gate     *throttle.Gate
@@ -37,11 +37,12 @@ type run struct {
 	resumed  bool // the step at hand was begun by an earlier run
 	rowsDone atomic.Int64
 	pending  atomic.Int64
+	swapped  atomic.Bool  // past the cutover: there is nothing to abort any more
 	wish     atomic.Value // state.Beat
 }
 
 func newRun(c *Change, l *state.Lease) *run {
-	r := &run{Change: c, lease: l, rows: postgres.Rows{Pair: c.record.Plan.Pair}}
+	r := &run{Change: c, id: c.record.ID, lease: l, rows: postgres.Rows{Pair: c.record.Plan.Pair}}
 	r.gate = &throttle.Gate{Sink: c.engine.config.Events}
 	r.verifier = &verify.Verifier{Tables: tables{r}, Counted: !r.rows.Pair.Ordered, Sink: c.engine.config.Events}
 	r.wish.Store(state.Beat{})
@@ -85,7 +86,9 @@ func (c *Change) Run(ctx context.Context) error {
 	e.config.Events(opened)
 	err = r.guarded(ctx)
 	if errors.Is(err, errAbort) {
-		// Whoever asked for it cleans up, and needs the lease that this run gives back now.
+		if err = r.abandon(ctx); err != nil {
+			return err // the change is still there, and so is the wish
+		}
 		err = &fault.Problem{Kind: fault.Aborted, Text: fmt.Sprintf("change %s was aborted on request: the source is as it was", p.ID)}
 	} else {
 		err = r.close(ctx, stopped(ctx, p.ID, err))
@@ -131,9 +134,11 @@ func (r *run) heard(b state.Beat, cancel context.CancelCauseFunc) {
 	r.wish.Store(b)
 	switch b.Want {
 	case state.WantAbort:
-		cancel(errAbort)
+		if !r.swapped.Load() {
+			cancel(errAbort)
+		}
 	case state.WantPause:
-		r.gate.SetPaused("paused by request: `changeling resume " + r.record.ID + "` goes on")
+		r.gate.SetPaused("paused by request: `changeling resume " + r.id + "` goes on")
 	default:
 		r.gate.SetPaused("")
 	}
@@ -147,7 +152,7 @@ func (r *run) controller(ctx context.Context) *throttle.Controller {
 		return c
 	}
 	s := r.engine.store
-	probe := &throttle.Probe{Commit: func(ctx context.Context) error { return s.Exec(ctx, s.DB, s.Text.Probe, r.record.ID) }}
+	probe := &throttle.Probe{Commit: func(ctx context.Context) error { return s.Exec(ctx, s.DB, s.Text.Probe, r.id) }}
 	// Without a baseline the fixed limit counts; the first reading reports what is wrong.
 	_ = probe.Calibrate(ctx, 5)
 	c.Watches = []throttle.Watch{{Signal: probe, Name: "commit latency"}}
@@ -161,6 +166,7 @@ func (r *run) controller(ctx context.Context) *throttle.Controller {
 func (r *run) steps(ctx context.Context) error {
 	failures := 0
 	for r.record.Step < len(r.record.Plan.Steps) {
+		r.swapped.Store(r.record.Plan.Find(plan.Cutover) >= 0 && r.record.Step > r.record.Plan.Find(plan.Cutover))
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -303,6 +309,9 @@ func (r *run) close(ctx context.Context, err error) error {
 	if kind == fault.Stopped {
 		return err
 	}
+	if r.record.Step == 0 {
+		status = state.Aborted // nothing was made: there is nothing to resume or to take back
+	}
 	// The run may have been cancelled, the row should say why all the same.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
@@ -328,13 +337,4 @@ func (r *run) summary(err error, took time.Duration) event.Done {
 		d.OldTable, d.DropAt = s.OldTable, r.record.DropAt
 	}
 	return d
-}
-
-// history appends to the change's record for good. It is told in the transaction of what it tells.
-func (r *run) history(ctx context.Context, t *tx, what map[string]any) error {
-	text, err := json.Marshal(what)
-	if err != nil {
-		return err
-	}
-	return r.engine.store.Exec(ctx, t, r.engine.store.Text.History, r.record.ID, string(text))
 }

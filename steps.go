@@ -111,9 +111,17 @@ func shorten(s string, n int) string {
 
 // loose runs statements that the server refuses in a transaction. Each may run twice.
 func (r *run) loose(ctx context.Context, s plan.Step) error {
+	conn, err := r.engine.db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
 	for _, statement := range s.SQL {
-		if _, err := r.engine.db.ExecContext(ctx, statement); err != nil {
-			return r.explain(ctx, s, err)
+		// A bound that the role or the database has for its users is not meant for maintenance.
+		for _, text := range []string{"SET statement_timeout = 0", statement, "RESET statement_timeout"} {
+			if _, err := conn.ExecContext(ctx, text); err != nil {
+				return r.explain(ctx, s, err)
+			}
 		}
 	}
 	return r.next(ctx)
@@ -403,7 +411,7 @@ func (r *run) build(ctx context.Context) error {
 			return err
 		}
 	}
-	memory, parallel, side := "", 0, 1
+	memory, parallel, side := "", -1, 1
 	if r.engine.config.Fast {
 		memory, parallel, side = "512MB", 1, 2
 	}
@@ -544,7 +552,10 @@ func (r *run) hold(ctx context.Context) error {
 			return ctx.Err()
 		case <-tick.C:
 		}
-		if b := r.wish.Load().(state.Beat); b.Want == state.WantCutover || b.Want == state.WantRun && !b.Hold {
+		if err := r.recall(ctx); err != nil {
+			return err
+		}
+		if w := r.record.Want; w == state.WantCutover || w == state.WantRun && !r.record.Hold {
 			break
 		}
 	}

@@ -28,12 +28,12 @@ type tx struct {
 
 // begin opens a transaction, sets its session and checks the lease.
 func (r *run) begin(ctx context.Context, s session) (*tx, error) {
-	s.Application = r.lease.Application()
+	s.Application = "changeling"
+	if r.lease != nil {
+		s.Application = r.lease.Application()
+	}
 	if s.LockWait == 0 {
 		s.LockWait = r.engine.config.LockWait
-	}
-	if s.Memory == "" && s.Parallel == 0 {
-		s.Parallel = -1
 	}
 	inner, err := r.engine.db.BeginTx(ctx, &sql.TxOptions{Isolation: s.Isolation})
 	if err != nil {
@@ -43,8 +43,10 @@ func (r *run) begin(ctx context.Context, s session) (*tx, error) {
 	if _, err := t.ExecContext(ctx, s.SQL()); err != nil {
 		return nil, errors.Join(err, ended(inner))
 	}
-	if err := r.lease.Fence(ctx, t); err != nil {
-		return nil, errors.Join(err, ended(inner))
+	if r.lease != nil { // without one it only reads
+		if err := r.lease.Fence(ctx, t); err != nil {
+			return nil, errors.Join(err, ended(inner))
+		}
 	}
 	if err := t.become(ctx); err != nil {
 		return nil, errors.Join(err, ended(inner))

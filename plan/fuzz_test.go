@@ -22,7 +22,7 @@ func seed(f *testing.F) {
 		`ALTER TABLE IF EXISTS U&"d!0061" UESCAPE '!' ADD CONSTRAINT n CHECK (a[1] > 0) NOT VALID`,
 		"CREATE UNIQUE INDEX CONCURRENTLY i ON t (a)", "ALTER TABLE`a``b`ADD c ENUM('a\\'',\"b\") /*!80000 x */, # y\nDROP d",
 		"a $x$ ; $x$ /* /* */ */ -- b\n'c''' E'\\'' \n 'd' $1 0x1F .5e-7", "ALTER TABLE t ADD c int DEFAULT CASE WHEN a THEN NULL END NOT NULL",
-		"ALTER TABLE t ADD c int REFERENCES p ON DELETE SET NULL (c), RENAME a TO b, , SET (a=1)", "((]", "'", "\"", "/*", "$a$", "`", "\xff\x00",
+		"ALTER TABLE t ADD c int REFERENCES p ON DELETE SET NULL (c), RENAME a TO b, , SET (a=1)", "((]", "--#0", "ALTER TABLE t\"c\"", "'", "\"", "/*", "$a$", "`", "\xff\x00",
 	} {
 		f.Add(text)
 	}

@@ -30,8 +30,8 @@ type Controller struct {
 	Fast bool
 }
 
-// Run moves the gate until ctx ends, and returns nil then. It runs once at a time. Nobody enters before each hard signal
-// has been read once. When it returns, the gate stays as it is.
+// Run moves the gate until ctx ends, and returns nil then. It runs once at a time. Once it runs, nobody enters before each
+// hard signal has been read. When it returns, the gate stays as it is.
 func (c *Controller) Run(ctx context.Context) error {
 	b := c.board()
 	c.Gate.set(b.level(time.Now()))

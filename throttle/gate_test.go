@@ -2,14 +2,11 @@ package throttle_test
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"pgregory.net/rapid"
 
 	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/throttle"
@@ -45,8 +42,12 @@ type crew struct {
 	most   int // that were inside at a time, since the last call of peak
 }
 
-// work lets copiers work until ctx ends. The returned function waits for them.
-func (c *crew) work(ctx context.Context, g *throttle.Gate, workers int, chunk time.Duration) (wait func()) {
+// work lets copiers work until the test, in its bubble of fake time, ends.
+func (c *crew) work(t *testing.T, g *throttle.Gate, workers int, chunk time.Duration) {
+	c.workUntil(t.Context(), t, g, workers, chunk)
+}
+
+func (c *crew) workUntil(ctx context.Context, t *testing.T, g *throttle.Gate, workers int, chunk time.Duration) {
 	var wg sync.WaitGroup
 	for w := range workers {
 		wg.Go(func() {
@@ -64,7 +65,7 @@ func (c *crew) work(ctx context.Context, g *throttle.Gate, workers int, chunk ti
 			}
 		})
 	}
-	return wg.Wait
+	t.Cleanup(wg.Wait) // the test's context has ended by then
 }
 
 func (c *crew) chunks() int {
@@ -82,16 +83,6 @@ func (c *crew) peak() int {
 	return most
 }
 
-// in runs f in a bubble of fake time, with a context that ends when f returns.
-func in(t *testing.T, f func(ctx context.Context, t *testing.T)) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		f(ctx, t)
-	})
-}
-
 // pass lets fake time pass, and everything that was due in it happen.
 func pass(d time.Duration) {
 	time.Sleep(d)
@@ -100,10 +91,10 @@ func pass(d time.Duration) {
 
 func TestZeroGateIsOpen(t *testing.T) {
 	t.Parallel()
-	in(t, func(ctx context.Context, t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		var g throttle.Gate
 		var c crew
-		defer c.work(ctx, &g, 4, 100*time.Millisecond)()
+		c.work(t, &g, 4, 100*time.Millisecond)
 		pass(time.Second - 1)
 		if c.chunks() != 40 || c.peak() != 4 {
 			t.Errorf("%d chunks, want 40", c.chunks())
@@ -116,9 +107,9 @@ func TestZeroGateIsOpen(t *testing.T) {
 
 func TestEnterEndsWithItsContext(t *testing.T) {
 	t.Parallel()
-	in(t, func(ctx context.Context, t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		var g throttle.Gate
-		ctx, cancel := context.WithTimeout(ctx, time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		g.SetPaused("paused")
 		if err := g.Enter(ctx, 0); err != context.DeadlineExceeded {
@@ -133,7 +124,7 @@ func TestEnterEndsWithItsContext(t *testing.T) {
 
 func TestPause(t *testing.T) {
 	t.Parallel()
-	in(t, func(ctx context.Context, t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		var told waits
 		g := &throttle.Gate{Sink: told.sink}
 		g.SetStep("copy")
@@ -142,7 +133,7 @@ func TestPause(t *testing.T) {
 			t.Errorf("before anybody waits: Reason = %q, told %q; want it known and not told", g.Reason(), told.reasons())
 		}
 		var c crew
-		defer c.work(ctx, g, 2, 100*time.Millisecond)()
+		c.work(t, g, 2, 100*time.Millisecond)
 		pass(time.Hour)
 		if c.chunks() != 0 {
 			t.Errorf("%d chunks in a pause", c.chunks())
@@ -172,21 +163,21 @@ func TestPause(t *testing.T) {
 
 func TestWaitsEndWithTheirStep(t *testing.T) {
 	t.Parallel()
-	in(t, func(ctx context.Context, t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		var told waits
 		g := &throttle.Gate{Sink: told.sink}
 		g.SetPaused("paused")
 		g.SetStep("copy")
-		copying, done := context.WithCancel(ctx)
+		copying, done := context.WithCancel(t.Context())
 		var c crew
-		wait := c.work(copying, g, 1, time.Second)
+		c.workUntil(copying, t, g, 1, time.Second)
 		pass(time.Second)
 		done()
-		wait()
+		pass(0)
 		g.SetStep("build") // which has no copier
 		pass(time.Second)
 		g.SetStep("verify")
-		defer c.work(ctx, g, 1, time.Second)()
+		c.work(t, g, 1, time.Second)
 		pass(time.Second)
 		want := []event.Waiting{{Step: "copy", Reason: "paused"}, {Step: "copy"}, {Step: "verify", Reason: "paused"}}
 		if !slices.Equal(told.all, want) {
@@ -197,53 +188,16 @@ func TestWaitsEndWithTheirStep(t *testing.T) {
 
 func TestSinkMayAskForTheReason(t *testing.T) {
 	t.Parallel()
-	in(t, func(ctx context.Context, t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		g := &throttle.Gate{}
 		var got []string
 		g.Sink = func(event.Event) { got = append(got, g.Reason()) }
 		g.SetPaused("paused")
 		var c crew
-		defer c.work(ctx, g, 1, time.Second)()
+		c.work(t, g, 1, time.Second)
 		pass(time.Second)
 		if !slices.Equal(got, []string{"paused"}) {
 			t.Errorf("Reason = %q in the sink, want the one that it is told", got)
-		}
-	})
-}
-
-// A gate, whatever happens around it, admits no more than it may, and forgets nobody.
-func TestGateAdmits(t *testing.T) {
-	t.Parallel()
-	rapid.Check(t, func(rt *rapid.T) {
-		workers := rapid.IntRange(1, 5).Draw(rt, "workers")
-		loads := rapid.SliceOfN(rapid.Float64Range(0, 4), 1, 20).Draw(rt, "loads")
-		var failures []error
-		in(t, func(ctx context.Context, t *testing.T) {
-			var g throttle.Gate
-			dial := &dial{}
-			ctl := &throttle.Controller{Gate: &g, Workers: workers, Watches: []throttle.Watch{{Name: "load", Signal: dial}}}
-			defer run(ctx, ctl)()
-			var c crew
-			defer c.work(ctx, &g, workers, 100*time.Millisecond)()
-			for i, load := range loads {
-				dial.set(load)
-				pass(time.Second) // the reading and all chunks that began before it are over, and the longest rest is, too
-				before := c.chunks()
-				c.peak()
-				pass(time.Second)
-				if c.chunks() == before {
-					failures = append(failures, errors.New("nobody copies at a soft signal"))
-				}
-				if load >= 1 && c.peak() > 1 {
-					failures = append(failures, errors.New("more than one copies at the limit"))
-				}
-				if i == 0 && c.peak() > 1 {
-					failures = append(failures, errors.New("more than one copies at the start"))
-				}
-			}
-		})
-		if err := errors.Join(failures...); err != nil {
-			rt.Fatal(err)
 		}
 	})
 }

@@ -92,7 +92,7 @@ func TestCalibrateEndsWithItsContext(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		p := throttle.Probe{Commit: commits(0)}
-		if err := p.Calibrate(ctx, 1000); err != context.DeadlineExceeded {
+		if err := p.Calibrate(ctx, 1000); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Calibrate = %v, want %v", err, context.DeadlineExceeded)
 		}
 	})

@@ -86,5 +86,5 @@ func (s *Sizer) bound(size float64) int64 {
 	if size >= math.MaxInt64/2 { // beyond what the conversion can hold
 		return max(low, high)
 	}
-	return max(low, min(high, int64(size)))
+	return max(low, min(high, int64(math.Round(size))))
 }

@@ -37,7 +37,7 @@ func TestSizer(t *testing.T) {
 		{"Min bounds it", &throttle.Sizer{Initial: 30, Min: 25}, 30, []chunk{{30, time.Hour, 25}}},
 		{"Initial is bounded", &throttle.Sizer{Initial: 5, Min: 25}, 25, nil},
 		{"Min rules over Max", &throttle.Sizer{Min: 50, Max: 20}, 50, nil},
-		{"a size of one can grow", &throttle.Sizer{Initial: 1, Min: 1}, 1, []chunk{{1, ms, 2}, {2, ms, 3}, {3, ms, 4}, {4, ms, 6}}},
+		{"a size of one can grow", &throttle.Sizer{Initial: 1, Min: 1}, 1, []chunk{{1, ms, 2}, {2, ms, 3}, {3, ms, 5}, {5, ms, 8}}},
 		{"the target is ours to set", &throttle.Sizer{Target: time.Second}, 1000, []chunk{{1000, 2 * time.Second, 500}}},
 		{"four workers that report the same chunk grow it once", &throttle.Sizer{}, 1000,
 			[]chunk{{1000, ms, 1500}, {1000, ms, 1500}, {1000, ms, 1500}, {1000, ms, 1500}}},
@@ -91,7 +91,7 @@ func TestSizerKeepsItsBounds(t *testing.T) {
 			if after < s.Min || after > s.Max {
 				t.Fatalf("Next = %d, want %d to %d", after, s.Min, s.Max)
 			}
-			if most := max(before, s.Min, seen+max(1, seen/2)); after > most {
+			if most := max(before, s.Min, seen+max(1, (seen+1)/2)); after > most {
 				t.Fatalf("Next = %d after %d in %v, was %d: want at most %d", after, seen, took, before, most)
 			}
 			if took > s.Target && after > before {
@@ -139,7 +139,7 @@ func TestSizerConverges(t *testing.T) {
 		for i := range 80 {
 			size := s.Next()
 			took := cost(size)
-			if below && took > target {
+			if below && cost(size-1) > target { // a size is a whole number, and half a row more than fits
 				t.Fatalf("chunk %d of %d took %v, after one that took less than %v", i, size, took, target)
 			}
 			below = below || took <= target

@@ -10,6 +10,7 @@ package dbtest
 import (
 	"cmp"
 	"context"
+	crand "crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -74,13 +75,10 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := makeDir(in.major, account)
+	dir := chooseDir(in.major, account)
+	guard, err := newGuard(dir) // before the directory exists, else it would stay if we died in between
 	if err != nil {
 		return nil, err
-	}
-	guard, err := newGuard(dir)
-	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	s := &Server{Major: in.major, dir: dir, install: in, account: account, guard: guard}
 	if err := s.create(ctx, o); err != nil {
@@ -167,6 +165,12 @@ func (s *Server) Restart(ctx context.Context) error {
 
 // create makes the cluster and launches it on a port that was free a moment ago, and on another one if it was taken since.
 func (s *Server) create(ctx context.Context, o Options) error {
+	if err := os.Mkdir(s.dir, 0o700); err != nil {
+		return err
+	}
+	if err := s.account.own(s.dir); err != nil {
+		return err
+	}
 	if err := s.initdb(ctx); err != nil {
 		return err
 	}
@@ -359,21 +363,14 @@ func (s *Server) prepare(cmd *exec.Cmd) {
 func (s *Server) dataDir() string { return filepath.Join(s.dir, "data") }
 func (s *Server) logFile() string { return filepath.Join(s.dir, "server.log") }
 
-// makeDir creates the server's directory where its user can reach it and where the path of its socket stays within the
-// 107 bytes that Linux allows (unix(7)).
-func makeDir(major int, as *account) (string, error) {
+// chooseDir names a directory that nobody else has, where its user can reach it and where the path of its socket stays
+// within the 107 bytes that Linux allows (unix(7)).
+func chooseDir(major int, as *account) string {
 	parent := os.TempDir()
 	if len(parent) > 60 || !as.reaches(parent) {
 		parent = "/tmp"
 	}
-	dir, err := os.MkdirTemp(parent, fmt.Sprintf("changeling-pg%d-", major))
-	if err != nil {
-		return "", err
-	}
-	if err := as.own(dir); err != nil {
-		return "", errors.Join(err, os.RemoveAll(dir))
-	}
-	return dir, nil
+	return filepath.Join(parent, fmt.Sprintf("changeling-pg%d-%s", major, strings.ToLower(crand.Text()[:12])))
 }
 
 // freePort returns a port on which nobody listens. It is taken from below the range from which Linux (32768) and macOS

@@ -18,7 +18,7 @@ type Session struct {
 	Async       bool          // do not wait for the WAL; rows and positions still commit together
 	ByKey       bool          // find rows by their key: statistics of a log and of a new table mislead the planner
 	Memory      string        // maintenance_work_mem; empty: the server's own
-	Parallel    int           // max_parallel_maintenance_workers; negative: the server's own
+	Parallel    int           // max_parallel_maintenance_workers; zero: the server's own, negative: none
 }
 
 // SQL is one text of several statements.
@@ -45,8 +45,8 @@ func (s Session) SQL() string {
 	if s.Memory != "" {
 		set = append(set, "maintenance_work_mem = "+ident.Literal(s.Memory))
 	}
-	if s.Parallel >= 0 {
-		set = append(set, fmt.Sprintf("max_parallel_maintenance_workers = %d", s.Parallel))
+	if s.Parallel != 0 {
+		set = append(set, fmt.Sprintf("max_parallel_maintenance_workers = %d", max(s.Parallel, 0)))
 	}
 	set = append(set, "search_path = "+path)
 	return "SET LOCAL " + strings.Join(set, "; SET LOCAL ")

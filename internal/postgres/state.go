@@ -33,7 +33,7 @@ func StateText() state.Text {
   after text NOT NULL, upto text NOT NULL, last boolean NOT NULL, row_count bigint NOT NULL, took_ms float8 NOT NULL,
   at timestamptz NOT NULL DEFAULT clock_timestamp(), CONSTRAINT chunk_once PRIMARY KEY (change_id, walk, no))`,
 			`CREATE TABLE IF NOT EXISTS changeling.history (
-  change_id text NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp(), event text NOT NULL)`,
+  change_id text NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp(), step int NOT NULL, next int NOT NULL)`,
 		},
 		Exists: `SELECT pg_catalog.to_regclass('changeling.history') IS NOT NULL`,
 		Insert: `WITH made AS (INSERT INTO changeling.change (id, format, statement, table_schema, table_name, table_id, plan, hold, drop_after)
@@ -46,7 +46,7 @@ INSERT INTO changeling.claim (change_id) SELECT id FROM made`,
   coalesce((SELECT sum(row_count) FROM changeling.chunk k WHERE k.change_id = c.id AND k.walk = 'verify'), 0)::bigint,
   p.pending, p.reason, c.held_ms, c.error, c.error_kind, l.owner,
   EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.pid = p.pid AND (a.backend_start = p.started OR a.backend_start IS NULL)),
-  c.created_at, greatest(c.updated_at, p.at), c.cut_at, c.drop_at, c.dropped
+  c.created_at, greatest(c.updated_at, p.at), c.cut_at, c.drop_at, coalesce(c.drop_at <= clock_timestamp(), false), c.dropped
 FROM changeling.change c JOIN changeling.claim l ON l.change_id = c.id JOIN changeling.progress p ON p.change_id = c.id `,
 		ByID:    `WHERE c.id = $1::text`,
 		ByTable: `WHERE c.table_schema = $1::text AND c.table_name = $2::text AND c.status NOT IN ('done', 'aborted')`,
@@ -70,8 +70,9 @@ SELECT token FROM won`,
   started = (SELECT backend_start FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid())
   FROM changeling.claim l WHERE p.change_id = $1::text AND l.change_id = p.change_id AND l.token = $2::bigint)
 SELECT l.token, c.want, c.hold FROM changeling.claim l JOIN changeling.change c ON c.id = l.change_id WHERE l.change_id = $1::text`,
-		Probe:    `UPDATE changeling.progress SET probes = probes + 1 WHERE change_id = $1::text`,
-		Advance:  `UPDATE changeling.change SET step = $3::int, updated_at = clock_timestamp() WHERE id = $1::text AND step = $2::int`,
+		Probe: `UPDATE changeling.progress SET probes = probes + 1 WHERE change_id = $1::text`,
+		Advance: `WITH moved AS (UPDATE changeling.change SET step = $3::int, updated_at = clock_timestamp() WHERE id = $1::text AND step = $2::int RETURNING id)
+INSERT INTO changeling.history (change_id, step, next) SELECT id, $2::int, $3::int FROM moved`,
 		SetHeap:  `UPDATE changeling.change SET heap = $2::bigint, blocks = $3::bigint WHERE id = $1::text`,
 		SetState: `UPDATE changeling.change SET status = $2::text, error = $3::text, error_kind = $4::int, updated_at = clock_timestamp() WHERE id = $1::text`,
 		SetWant:  `UPDATE changeling.change SET want = $2::text WHERE id = $1::text`,
@@ -85,8 +86,7 @@ WHERE id = $1::text`,
 		Delete:  `DELETE FROM changeling.change WHERE id = $1::text`,
 		Note: `INSERT INTO changeling.chunk (change_id, walk, no, after, upto, last, row_count, took_ms)
 VALUES ($1::text, $2::text, $3::bigint, $4::text, $5::text, $6::boolean, $7::bigint, $8::float8)`,
-		Chunks:  `SELECT no, after, upto, last, row_count FROM changeling.chunk WHERE change_id = $1::text AND walk = $2::text ORDER BY no`,
-		Forget:  `DELETE FROM changeling.chunk WHERE change_id = $1::text`,
-		History: `INSERT INTO changeling.history (change_id, event) VALUES ($1::text, $2::text)`,
+		Chunks: `SELECT no, after, upto, last, row_count FROM changeling.chunk WHERE change_id = $1::text AND walk = $2::text ORDER BY no`,
+		Forget: `DELETE FROM changeling.chunk WHERE change_id = $1::text`,
 	}
 }

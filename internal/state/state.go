@@ -69,6 +69,7 @@ type Record struct {
 	Updated     time.Time
 	CutAt       time.Time // zero before the cutover
 	DropAt      time.Time // zero: never, or not yet known
+	Due         bool      // DropAt has come, by the database's clock
 	Dropped     bool      // the old table is gone
 }
 
@@ -93,7 +94,7 @@ type Text struct {
 	Fence    string   // id, token -> a row, locked against another claim
 	Beat     string   // id, token, pending, reason -> token, want, hold
 	Probe    string   // id: commit a tiny row
-	Advance  string   // id, step, next step
+	Advance  string   // id, step, next step; notes it in the history
 	SetHeap  string   // id, heap, blocks
 	SetState string   // id, status, error, error kind
 	SetWant  string   // id, want
@@ -106,7 +107,6 @@ type Text struct {
 	Note     string   // id, walk, no, after, upto, last, rows, milliseconds
 	Chunks   string   // id, walk
 	Forget   string   // id: all chunks and positions, for another copy
-	History  string   // id, event as JSON
 }
 
 // DB is what the store needs of a pool, a connection or a transaction.
@@ -222,7 +222,7 @@ func scan(row interface{ Scan(...any) error }) (*Record, error) {
 	var cut, drop sql.NullTime
 	err := row.Scan(&r.ID, &format, &r.Statement, &r.Table.Schema, &r.Table.Table, &text, &r.Step, &r.Status, &r.Want, &r.Hold, &dropAfter,
 		&r.Heap, &r.Blocks, &r.Fingerprint, &r.RowsDone, &r.Verified, &r.Pending, &r.Reason, &held, &r.Error, &r.ErrorKind,
-		&r.Owner, &r.Alive, &r.Created, &r.Updated, &cut, &drop, &r.Dropped)
+		&r.Owner, &r.Alive, &r.Created, &r.Updated, &cut, &drop, &r.Due, &r.Dropped)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"cmp"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/changeling-db/changeling/internal/fault"
+)
+
+// connections is how many a command opens at most: two workers, heartbeat, probe, control, and room for index builds.
+const connections = 12
+
+// open makes the pool. It does not connect yet.
+func (a *app) open() (*sql.DB, error) {
+	config, err := a.config()
+	if err != nil {
+		return nil, err
+	}
+	db := sql.OpenDB(stdlib.GetConnector(*config))
+	db.SetMaxOpenConns(connections)
+	return db, nil
+}
+
+// config reads the connection string from the first place that has one.
+func (a *app) config() (*pgx.ConnConfig, error) {
+	dsn, from := a.dsn, "--dsn"
+	for _, name := range []string{"CHANGELING_DSN", "DATABASE_URL"} {
+		if dsn == "" {
+			dsn, from = a.env(name), "$"+name
+		}
+	}
+	if dsn == "" {
+		from = "the environment"
+	}
+	a.secrets = append(a.secrets, dsn, a.env("PGPASSWORD"))
+	for _, secret := range passwords(dsn) {
+		a.secrets = append(a.secrets, secret)
+		if from == "--dsn" && secret != "" {
+			from = "--dsn with a password"
+		}
+	}
+	if from == "--dsn with a password" {
+		fmt.Fprintln(a.err, "changeling: warning: everybody on this machine can read the password of --dsn in the process list: use $CHANGELING_DSN or ~/.pgpass")
+		from = "--dsn"
+	}
+	scheme, _, _ := strings.Cut(strings.ToLower(dsn), "://")
+	switch {
+	case scheme == "mysql" || scheme == "mariadb":
+		return nil, usage("MySQL and MariaDB are not supported yet: give the connection string of a PostgreSQL database, such as postgres://user@host/database")
+	case strings.Contains(dsn, "://") && scheme != "postgres" && scheme != "postgresql" && !strings.ContainsAny(scheme, " ='"):
+		return nil, usage("the connection string of %s is of an unknown kind: expected postgres://user@host/database, or host=… dbname=…", from)
+	}
+	if err := misread(dsn); err != nil {
+		return nil, usage("the connection string of %s cannot be read: %v", from, err)
+	}
+	config, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		return nil, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("the connection string of %s cannot be read: %s", from, reason(err))}
+	}
+	a.secrets = append(a.secrets, config.Password)
+	// Works through a pooler in transaction mode, and no cached plan breaks when the tables are swapped.
+	config.DefaultQueryExecMode = pgx.QueryExecModeExec
+	if config.ConnectTimeout == 0 {
+		config.ConnectTimeout = 10 * time.Second
+	}
+	if config.RuntimeParams["application_name"] == "" {
+		config.RuntimeParams["application_name"] = "changeling"
+	}
+	return config, nil
+}
+
+// misread finds what a URL with an unescaped character in its password would be taken for: the rest of the password
+// would become a host, a port or a database, and stand in error messages. It quotes nothing.
+func misread(dsn string) error {
+	if !strings.HasPrefix(dsn, "postgres://") && !strings.HasPrefix(dsn, "postgresql://") {
+		return nil
+	}
+	stranded := errors.New("expected postgres://user@host:port/database; in a password write @ as %40, / as %2F, ? as %3F, # as %23, % as %25")
+	u, err := url.Parse(dsn)
+	if err != nil {
+		// Several hosts with ports are no URL to Go, and are one to PostgreSQL.
+		if user, rest, ok := strings.Cut(dsn, "@"); ok && !strings.ContainsAny(strings.SplitN(user, "://", 2)[1], "/?#%") && !strings.Contains(rest, "@") ||
+			!ok && strings.Contains(dsn, ",") {
+			return nil
+		}
+		return stranded
+	}
+	if strings.ContainsAny(u.Path+u.Fragment, "@") {
+		return stranded
+	}
+	for key := range u.Query() {
+		if strings.Contains(key, "@") {
+			return stranded
+		}
+	}
+	return nil
+}
+
+// reason is what pgx says about a connection string, without the string.
+func reason(err error) string {
+	text := err.Error()
+	if i := strings.LastIndex(text, "`: "); i >= 0 {
+		text = text[i+3:]
+	}
+	return text
+}
+
+var keyword = regexp.MustCompile(`(?i)(?:ssl)?password\s*=\s*('(?:[^'\\]|\\.)*'?|(?:[^\s\\]|\\.)*)`)
+
+// passwords are the secrets in a connection string, as they are written and as they are meant.
+func passwords(dsn string) (out []string) {
+	add := func(s string) {
+		if s == "" {
+			return
+		}
+		out = append(out, s)
+		if plain, err := url.PathUnescape(s); err == nil && plain != s {
+			out = append(out, plain)
+		}
+	}
+	if scheme, rest, ok := strings.Cut(dsn, "://"); ok && !strings.ContainsAny(scheme, " =") {
+		// The last @ ends the user part, whatever the password should have escaped.
+		if i := strings.LastIndex(rest, "@"); i >= 0 {
+			_, password, _ := strings.Cut(rest[:i], ":")
+			add(password)
+		}
+		if _, query, ok := strings.Cut(rest, "?"); ok {
+			for pair := range strings.SplitSeq(query, "&") {
+				if key, value, _ := strings.Cut(pair, "="); strings.HasSuffix(strings.ToLower(key), "password") {
+					add(value)
+				}
+			}
+		}
+		return out
+	}
+	for _, m := range keyword.FindAllStringSubmatch(dsn, -1) {
+		value := strings.Trim(m[1], "'")
+		add(value)
+		add(strings.NewReplacer(`\\`, `\`, `\'`, `'`).Replace(value))
+	}
+	return out
+}
+
+// redact takes secrets out of a text. A short one is only looked for as a word of its own, else texts become unreadable.
+func (a *app) redact(text string) string {
+	for _, secret := range a.secrets {
+		switch {
+		case secret == "":
+		case len(secret) >= 6:
+			text = strings.ReplaceAll(text, secret, "xxxxx")
+		default:
+			word := regexp.MustCompile(`(^|[^\pL\pN_])` + regexp.QuoteMeta(secret) + `([^\pL\pN_]|$)`)
+			text = word.ReplaceAllString(text, "${1}xxxxx${2}")
+		}
+	}
+	return text
+}
+
+// place names a database for a person, without any secret.
+func place(c *pgx.ConnConfig) string {
+	return fmt.Sprintf("%s on %s:%d as %s", cmp.Or(c.Database, c.User), c.Host, c.Port, c.User)
+}

@@ -1,0 +1,9 @@
+package conformance
+
+import (
+	"testing"
+
+	"github.com/changeling-db/changeling/internal/dbtest/pgtest"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
