@@ -221,6 +221,12 @@ func (e *Engine) explainState(err error) error {
 	return err
 }
 
+// Known says what Start would find: the unfinished change of a statement, or that it was made and still is. It changes
+// nothing. Another statement's change under way on the table is an error of kind ErrRefused.
+func (e *Engine) Known(ctx context.Context, ddl string) (found *Change, done bool, err error) {
+	return e.known(ctx, ddl)
+}
+
 // known is the change that a statement belongs to already. done says that it was made and still is.
 // It is asked before planning: after a change that renamed or dropped a column its own statement does not rehearse any more.
 func (e *Engine) known(ctx context.Context, ddl string) (found *Change, done bool, err error) {

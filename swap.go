@@ -57,83 +57,109 @@ func (s *server) Blockers(ctx context.Context) ([]cutover.Blocker, error) {
 	return out, rows.Err()
 }
 
-// Begin takes all locks in one statement and in a fixed order. The bound holds for the statement as a whole: each lock
-// that was granted keeps others waiting while the next one is waited for.
+// Begin asks and makes ready whatever it can without the lock.
 func (s *server) Begin(ctx context.Context) (cutover.Attempt, error) {
-	wait := s.step.LockWait
-	t, err := s.begin(ctx, session{Session: postgres.Session{LockWait: wait, Statement: wait + wait/2, ByKey: true, Path: s.rows.Pair.Path}, Isolation: sql.LevelReadCommitted})
+	t, err := s.begin(ctx, session{Session: postgres.Session{LockWait: s.step.LockWait, ByKey: true, Path: s.rows.Pair.Path}, Isolation: sql.LevelReadCommitted})
 	if err != nil {
 		return nil, err
 	}
-	if _, err := t.ExecContext(ctx, s.step.SQL[0]); err != nil {
+	a := &attempt{server: s, t: t}
+	if err := a.prepare(ctx); err != nil {
 		return nil, errors.Join(err, ended(t.Tx))
 	}
-	return &attempt{server: s, t: t}, nil
+	return a, nil
 }
 
 // attempt is a transaction that holds the locks. It reads committed, so each of its statements sees what committed before
 // the locks were granted (invariant I4).
 type attempt struct {
 	*server
-	t *tx
+	t       *tx
+	marks   string // of the source's definition, before the lock
+	pending int64
 }
 
-func (a *attempt) Check(ctx context.Context) error {
-	if _, err := a.t.ExecContext(ctx, "SET LOCAL statement_timeout = '3s'"); err != nil {
+func (a *attempt) prepare(ctx context.Context) error {
+	if err := a.t.QueryRowContext(ctx, postgres.Marks(a.rows.Pair)).Scan(&a.marks); err != nil {
 		return err
 	}
-	var armed bool
-	if err := a.t.QueryRowContext(ctx, a.record.Plan.Steps[a.record.Plan.Find(plan.Capture)].Done).Scan(&armed); err != nil {
+	if _, err := a.t.ExecContext(ctx, "SET LOCAL search_path = pg_catalog, pg_temp"); err != nil {
 		return err
-	}
-	if !armed {
-		return &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf(
-			"the triggers that log changed keys on %s were disabled or dropped by somebody: writes may be missing from the shadow. Nothing was swapped; `changeling abort %s` and begin again", a.table(), a.record.ID)}
 	}
 	now, err := postgres.Inspect(ctx, a.t, a.rows.Pair.Table)
 	if err != nil {
 		return err
 	}
 	if now.Fingerprint() != a.record.Plan.Fingerprint {
+		return a.altered()
+	}
+	if path := a.rows.Pair.Path; path != "" {
+		if _, err := a.t.ExecContext(ctx, "SET LOCAL search_path = "+path); err != nil {
+			return err
+		}
+	}
+	return a.t.all(ctx, a.rows.Warm())
+}
+
+// Lock takes all locks in one statement and in a fixed order. The bound holds for the statement as a whole: each lock that
+// was granted keeps others waiting while the next one is waited for.
+func (a *attempt) Lock(ctx context.Context) error {
+	wait := a.step.LockWait
+	_, err := a.t.ExecContext(ctx, fmt.Sprintf("SET LOCAL statement_timeout = %d; %s; SET LOCAL statement_timeout = '3s'", (wait+wait/2).Milliseconds(), a.step.SQL[0]))
+	return err
+}
+
+func (a *attempt) altered() error {
+	return &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf(
+		"the definition of %s, or what hangs on it, was altered by somebody while the change ran (columns, indexes, constraints, rights, views): the shadow was made for another table. "+
+			"Nothing was swapped; `changeling abort %s` and begin again", a.table(), a.id)}
+}
+
+func (a *attempt) Check(ctx context.Context) error {
+	var marks string
+	var armed bool
+	if err := a.t.QueryRowContext(ctx, a.rows.Verdict()).Scan(&marks, &armed, &a.pending); err != nil {
+		return err
+	}
+	if !armed {
 		return &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf(
-			"the definition of %s, or what hangs on it, was altered by somebody while the change ran (columns, indexes, constraints, rights, views): the shadow was made for another table. Nothing was swapped; `changeling abort %s` and begin again",
-			a.table(), a.record.ID)}
+			"the triggers that log changed keys on %s were disabled or dropped by somebody: writes may be missing from the shadow. Nothing was swapped; `changeling abort %s` and begin again", a.table(), a.id)}
+	}
+	if marks != a.marks {
+		// Somebody altered the table a moment ago, or maintenance touched its catalogue rows. The next attempt tells which.
+		return cutover.ErrBusy
 	}
 	return nil
 }
 
 func (a *attempt) Drain(ctx context.Context) (int64, error) {
-	var pending int64
-	if err := a.t.QueryRowContext(ctx, a.rows.Pending()).Scan(&pending); err != nil {
-		return 0, err
+	if a.pending > most {
+		return a.pending, cutover.ErrBusy
 	}
-	if pending > most {
-		return pending, cutover.ErrBusy
-	}
-	if pending == 0 {
+	if a.pending == 0 {
 		return 0, nil
 	}
 	if _, err := a.apply(ctx, a.t, 0, true); err != nil {
-		return pending, err
+		return a.pending, err
 	}
 	_, rows, keys, err := a.relogged(ctx, a.t, a.rows.RelogChecked())
 	if err == nil && rows > 0 {
 		err = &fault.Problem{Kind: fault.Mismatch, Text: fmt.Sprintf(
-			"rows that were copied last differ (%s): nothing was swapped. Look at them in both tables; `changeling abort %s` takes the shadow away", strings.Join(keys, "; "), a.record.ID)}
+			"rows that were copied last differ (%s): nothing was swapped. Look at them in both tables; `changeling abort %s` takes the shadow away", strings.Join(keys, "; "), a.id)}
 	}
-	return pending, err
+	return a.pending, err
 }
 
-// Swap runs all statements in one round trip.
+// Swap runs all statements and moves the program counter in one round trip.
 func (a *attempt) Swap(ctx context.Context) error {
-	if _, err := a.t.ExecContext(ctx, strings.Join(a.step.SQL[1:], ";\n")); err != nil {
+	done, err := a.t.ExecContext(ctx, postgres.SwapText(a.step.SQL[1:], a.engine.store.Text, a.id, a.record.Step))
+	if err != nil {
 		return err
 	}
-	s := a.engine.store
-	if err := s.Exec(ctx, a.t, s.Text.Cut, a.record.ID); err != nil {
-		return err
+	if n, err := done.RowsAffected(); err != nil || n != 1 {
+		return errors.Join(err, fmt.Errorf("change %s is not at its cutover any more", a.id))
 	}
-	return a.advance(ctx, a.t, 1)
+	return nil
 }
 
 func (a *attempt) Commit() error   { return a.t.Commit() }

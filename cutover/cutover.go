@@ -29,12 +29,14 @@ type Server interface {
 	Ready(ctx context.Context) error
 	// Blockers are the transactions that hold one of the tables now, the oldest first.
 	Blockers(ctx context.Context) ([]Blocker, error)
-	// Begin opens the transaction with the lease checked and a bound for locks, and returns when all locks are granted.
+	// Begin opens the transaction, checks the lease, and does what can be done before others have to wait.
 	Begin(ctx context.Context) (Attempt, error)
 }
 
-// Attempt is a transaction that holds all locks. One of Commit and Rollback ends it.
+// Attempt is the transaction of one attempt. One of Commit and Rollback ends it.
 type Attempt interface {
+	// Lock takes all locks, within a bound.
+	Lock(ctx context.Context) error
 	// Check says whether the source still is what was planned for, and whether capture saw every write (invariant I7).
 	Check(ctx context.Context) error
 	// Drain applies the last keys and compares them. The log is empty afterwards. It returns ErrBusy if there are too many
@@ -47,7 +49,7 @@ type Attempt interface {
 }
 
 // ErrBusy says that too much is left to be done under the lock.
-var ErrBusy = errors.New("too many keys are pending for a short lock")
+var ErrBusy = errors.New("too much happened at the last moment for a short lock")
 
 // Config bounds a cutover.
 type Config struct {
@@ -126,11 +128,17 @@ func (c Config) blocked(ctx context.Context, s Server) (error, error) {
 
 func try(ctx context.Context, s Server, n int) (tried event.CutoverTried) {
 	tried.Attempt = n
-	began := time.Now()
 	a, err := s.Begin(ctx)
+	if err != nil {
+		tried.Err = err
+		return tried
+	}
+	began := time.Now()
+	err = a.Lock(ctx)
 	locked := time.Now()
 	tried.Waited = locked.Sub(began)
 	if err != nil {
+		_ = a.Rollback() // the lock was not granted; that is what is told
 		tried.Err = err
 		return tried
 	}

@@ -5,13 +5,14 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Lines writes plain lines for a person, for when the output is a file or the log of a job and not a terminal: the time,
 // the step, and what happened. Progress is told every ten seconds at most.
 //
-//	2026-11-22 03:04:05  copy rows         4,200,000 of 12,000,000 rows (35%), 98,400 rows/s, 1m19s left
-//	2026-11-22 03:04:09  copy rows         waits: commit latency 41 ms, limit 15 ms
+//	2026-11-22 03:04:05  copy rows           35%: 4,200,000 of 12,000,000 rows, 98,400 rows/s, 1m19s left
+//	2026-11-22 03:04:09  copy rows           waits: commit latency 41 ms, limit 15 ms
 //
 // A line that cannot be written is lost, and does not stop the change.
 func Lines(w io.Writer) Sink {
@@ -51,16 +52,16 @@ func (l *lines) take(e Event) {
 	case Progress:
 		if time.Since(l.told) >= often {
 			l.told = time.Now()
-			l.step(e.Step, l.meter.String())
+			l.step(e.Step, percent(e)+l.meter.String())
 		}
 	case Waiting:
 		l.wait(e)
 	case Retried:
 		l.step(e.Step, retried(e))
 	case Restarted:
-		l.line("again", e.Reason)
+		l.line("restarted", e.Reason)
 	case Differed:
-		l.line("verify", amount(e.Rows, "rows")+" differ and are copied again: "+strings.Join(e.Keys, ", "))
+		l.line("verify", strings.TrimSuffix(amount(e.Rows, "rows")+" differ and are copied again: "+strings.Join(e.Keys, ", "), ": "))
 	case Verified:
 		l.line("verify", verified(e))
 	case CutoverTried:
@@ -130,10 +131,17 @@ func ended(e StepEnded, unit string) string {
 		return "done in " + span(e.Took)
 	}
 	s := "done, " + amount(e.Done, unit) + " in " + span(e.Took)
-	if e.Took >= time.Second {
+	if unit != "" && e.Took >= time.Second {
 		s += ", " + amount(int64(float64(e.Done)/e.Took.Seconds()), unit) + "/s"
 	}
 	return s
+}
+
+func percent(e Progress) string {
+	if e.Total <= 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d%%: ", min(int64(100*float64(e.Done)/float64(e.Total)), 100))
 }
 
 func retried(e Retried) string {
@@ -173,7 +181,12 @@ func (l *lines) step(kind, text string) {
 	l.line(name, text)
 }
 
-// line writes one line, whatever line breaks a statement or an error holds.
+// line writes one line. Names, statements and errors are not ours: what would break the line, or move the cursor of a
+// terminal, becomes a space.
 func (l *lines) line(what, text string) {
-	_, _ = fmt.Fprintf(l.w, "%s  %-16s  %s\n", time.Now().Format(time.DateTime), what, strings.Join(strings.Fields(text), " "))
+	_, _ = fmt.Fprintf(l.w, "%s  %-18s  %s\n", time.Now().Format(time.DateTime), plain(what), plain(text))
+}
+
+func plain(text string) string {
+	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }), " ")
 }

@@ -23,11 +23,16 @@ type sample struct {
 
 const window = 30 * time.Second
 
-// Observe takes an event. A StepStarted sets the meter back, a Progress of the same step moves it, others do nothing.
+// Observe takes an event. A StepStarted sets the meter back, and a Progress of the same step moves it. The end of a wait
+// makes it forget the rate, which was that of the wait. Other events do nothing.
 func (m *Meter) Observe(e Event) {
 	switch e := e.(type) {
 	case StepStarted:
 		*m = Meter{step: e, now: Progress{Step: e.Step, Total: e.Total}}
+	case Waiting:
+		if e.Reason == "" {
+			m.samples = nil
+		}
 	case Progress:
 		if e.Step != m.step.Step {
 			return
@@ -119,7 +124,7 @@ func count(n int64) string {
 	return s
 }
 
-// span is a duration as precise as a person needs it: 0.4 ms, 41 ms, 1.5 s, 2m18s, 3h2m.
+// span is a duration as precise as a person needs it: 0.4 ms, 41 ms, 1.5 s, 15 s, 2m18s, 3h2m.
 func span(d time.Duration) string {
 	switch {
 	case d == 0:
@@ -128,8 +133,10 @@ func span(d time.Duration) string {
 		return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
 	case d < 999500*time.Microsecond:
 		return fmt.Sprintf("%.0f ms", float64(d)/float64(time.Millisecond))
-	case d < 59950*time.Millisecond:
+	case d < 9950*time.Millisecond:
 		return fmt.Sprintf("%.1f s", d.Seconds())
+	case d < 59500*time.Millisecond:
+		return fmt.Sprintf("%.0f s", d.Seconds())
 	case d < time.Hour-time.Second/2:
 		return d.Round(time.Second).String()
 	}

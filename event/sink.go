@@ -43,9 +43,10 @@ func Name(e Event) string {
 // Log writes events to a log. Messages are the events' names in words, and constant; the rest are attributes. Progress
 // is of level debug; what should make somebody look is of level warning, and a run that ended with an error of level error.
 func Log(l *slog.Logger) Sink {
+	log := l
 	return func(e Event) {
 		if p, ok := e.(Planned); ok && p.Change != "" {
-			l = l.With("change", p.Change)
+			log = l.With("change", p.Change)
 		}
 		name, fields := describe(e)
 		attrs := make([]slog.Attr, 0, len(fields))
@@ -54,7 +55,7 @@ func Log(l *slog.Logger) Sink {
 				attrs = append(attrs, slog.Any(f.name, f.value))
 			}
 		}
-		l.LogAttrs(context.Background(), level(e), strings.ReplaceAll(name, "_", " "), attrs...)
+		log.LogAttrs(context.Background(), level(e), strings.ReplaceAll(name, "_", " "), attrs...)
 	}
 }
 
@@ -94,7 +95,7 @@ func JSON(w io.Writer) Sink {
 		switch e := e.(type) {
 		case Planned:
 			change = text(e.Change)
-		case Done:
+		case Done: // alone where nothing was planned
 			change = text(e.Change)
 		}
 		seq++
@@ -155,7 +156,7 @@ func describe(e Event) (string, []field) {
 	case Waiting:
 		return "waiting", []field{{"step", e.Step}, {"reason", e.Reason}}
 	case Retried:
-		return "retried", []field{{"step", e.Step}, {"what", e.What}, {"attempt", e.Attempt}, {"error", fault(e.Err)}, {"wait", e.Wait}}
+		return "retried", []field{{"step", e.Step}, {"what", e.What}, {"attempt", e.Attempt}, {"error", e.Err}, {"wait", e.Wait}}
 	case Restarted:
 		return "restarted", []field{{"reason", e.Reason}}
 	case Differed:
@@ -164,17 +165,17 @@ func describe(e Event) (string, []field) {
 		return "verified", []field{{"rows", e.Rows}, {"chunks", e.Chunks}, {"repaired", e.Repaired}, {"took", e.Took}}
 	case CutoverTried:
 		return "cutover_tried", []field{{"attempt", e.Attempt}, {"waited", e.Waited}, {"held", e.Held}, {"pending", e.Pending},
-			{"swapped", e.Swapped}, {"error", fault(e.Err)}}
+			{"swapped", e.Swapped}, {"error", e.Err}}
 	case Done:
 		return "done", []field{{"table", e.Table}, {"status", e.Status}, {"rows", e.Rows}, {"verified", e.Verified}, {"took", e.Took},
-			{"held", e.Held}, {"old_table", text(e.OldTable)}, {"drop_at", moment(e.DropAt)}, {"error", fault(e.Err)}}
+			{"held", e.Held}, {"old_table", text(e.OldTable)}, {"drop_at", moment(e.DropAt)}, {"error", e.Err}}
 	case Notice:
 		return "notice", []field{{"text", e.Text}}
 	}
 	panic(fmt.Sprintf("event: %T is not described", e)) // the set is sealed, and a test goes over all of it
 }
 
-// The next four turn what means none into a nil that says so.
+// The next three turn what means none into a nil that says so.
 
 func text(s string) any {
 	if s == "" {
@@ -195,11 +196,4 @@ func moment(t time.Time) any {
 		return nil
 	}
 	return t
-}
-
-func fault(err error) any {
-	if err == nil {
-		return nil
-	}
-	return err
 }

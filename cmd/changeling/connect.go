@@ -81,37 +81,46 @@ func (a *app) config() (*pgx.ConnConfig, error) {
 // misread finds what a URL with an unescaped character in its password would be taken for: the rest of the password
 // would become a host, a port or a database, and stand in error messages. It quotes nothing.
 func misread(dsn string) error {
-	if !strings.HasPrefix(dsn, "postgres://") && !strings.HasPrefix(dsn, "postgresql://") {
+	scheme, rest, _ := strings.Cut(dsn, "://")
+	if scheme != "postgres" && scheme != "postgresql" {
 		return nil
 	}
 	stranded := errors.New("expected postgres://user@host:port/database; in a password write @ as %40, / as %2F, ? as %3F, # as %23, % as %25")
-	u, err := url.Parse(dsn)
-	if err != nil {
-		// Several hosts with ports are no URL to Go, and are one to PostgreSQL.
-		if user, rest, ok := strings.Cut(dsn, "@"); ok && !strings.ContainsAny(strings.SplitN(user, "://", 2)[1], "/?#%") && !strings.Contains(rest, "@") ||
-			!ok && strings.Contains(dsn, ",") {
-			return nil
+	authority, path := rest, ""
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+		authority, path = rest[:i], rest[i:]
+	}
+	path, query, _ := strings.Cut(path, "?")
+	user, hosts, ok := strings.Cut(authority, "@")
+	if !ok {
+		user, hosts = "", authority
+	}
+	if _, err := url.PathUnescape(user); err != nil || strings.Contains(hosts+path, "@") {
+		return stranded
+	}
+	for pair := range strings.SplitSeq(query, "&") {
+		if key, _, _ := strings.Cut(pair, "="); strings.Contains(key, "@") {
+			return stranded
 		}
-		return stranded
 	}
-	if strings.ContainsAny(u.Path+u.Fragment, "@") {
-		return stranded
-	}
-	for key := range u.Query() {
-		if strings.Contains(key, "@") {
+	for host := range strings.SplitSeq(hosts, ",") {
+		i := max(strings.LastIndex(host, ":"), strings.LastIndex(host, "]"))
+		if i >= 0 && host[i] == ':' && strings.Trim(host[i+1:], "0123456789") != "" {
 			return stranded
 		}
 	}
 	return nil
 }
 
-// reason is what pgx says about a connection string, without the string.
+var quoted = regexp.MustCompile(`"[^"]*"`)
+
+// reason is what pgx says about a connection string, without anything that it quotes.
 func reason(err error) string {
 	text := err.Error()
 	if i := strings.LastIndex(text, "`: "); i >= 0 {
 		text = text[i+3:]
 	}
-	return text
+	return quoted.ReplaceAllString(text, "(a word)")
 }
 
 var keyword = regexp.MustCompile(`(?i)(?:ssl)?password\s*=\s*('(?:[^'\\]|\\.)*'?|(?:[^\s\\]|\\.)*)`)

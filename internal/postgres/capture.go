@@ -30,20 +30,44 @@ func installCapture(p schema.Pair) []string {
 	insert := "INSERT INTO " + log + " (" + list + ") VALUES ("
 	trigger := ident.Quote(p.Capture.Table)
 	truncate := ident.Quote(p.Capture.Table + "_truncate")
-	return []string{
+	create := []string{
 		"CREATE TABLE " + log + " (" + seq + " bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, " + strings.Join(defs, ", ") + ") WITH (vacuum_truncate = false)",
 		"CREATE TABLE " + qualified(p.Checks) + " (" + seq + " bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, " + strings.Join(defs, ", ") + ")",
 		"CREATE FUNCTION " + qualified(p.Capture) + "() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $changeling$\nBEGIN\n" +
 			"  IF TG_OP = 'INSERT' THEN\n    " + insert + strings.Join(news, ", ") + ");\n" +
 			"  ELSIF TG_OP = 'TRUNCATE' THEN\n    " + insert + strings.Join(gone, ", ") + ");\n" +
 			"  ELSE\n    " + insert + strings.Join(olds, ", ") + ");\n" +
-			"    IF TG_OP = 'UPDATE' AND ROW(" + strings.Join(news, ", ") + ") OPERATOR(pg_catalog.*<>) ROW(" + strings.Join(olds, ", ") + ") THEN\n      " +
+			"    IF TG_OP = 'UPDATE' AND ROW(" + strings.Join(news, ", ") + ")::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(" + strings.Join(olds, ", ") + ")::pg_catalog.record THEN\n      " +
 			insert + strings.Join(news, ", ") + ");\n    END IF;\n  END IF;\n  RETURN NULL;\nEND $changeling$",
 		"REVOKE ALL ON FUNCTION " + qualified(p.Capture) + "() FROM PUBLIC",
-		"CREATE TRIGGER " + trigger + " AFTER INSERT OR UPDATE OR DELETE ON " + qualified(p.Source) + " FOR EACH ROW EXECUTE FUNCTION " + qualified(p.Capture) + "()",
-		"CREATE TRIGGER " + truncate + " AFTER TRUNCATE ON " + qualified(p.Source) + " FOR EACH STATEMENT EXECUTE FUNCTION " + qualified(p.Capture) + "()",
-		"ALTER TABLE " + qualified(p.Source) + " ENABLE ALWAYS TRIGGER " + trigger,
-		"ALTER TABLE " + qualified(p.Source) + " ENABLE ALWAYS TRIGGER " + truncate,
+	}
+	return append(append(create, tryCapture(p)...),
+		"CREATE TRIGGER "+trigger+" AFTER INSERT OR UPDATE OR DELETE ON "+qualified(p.Source)+" FOR EACH ROW EXECUTE FUNCTION "+qualified(p.Capture)+"()",
+		"CREATE TRIGGER "+truncate+" AFTER TRUNCATE ON "+qualified(p.Source)+" FOR EACH STATEMENT EXECUTE FUNCTION "+qualified(p.Capture)+"()",
+		"ALTER TABLE "+qualified(p.Source)+" ENABLE ALWAYS TRIGGER "+trigger,
+		"ALTER TABLE "+qualified(p.Source)+" ENABLE ALWAYS TRIGGER "+truncate)
+}
+
+// tryCapture fires the function once for each kind of write, on a table of ours with a key of the source, before any
+// user's statement can meet it: if it fails for the key's types, it fails here.
+func tryCapture(p schema.Pair) []string {
+	var names, defs []string
+	for _, k := range p.Key {
+		names = append(names, ident.Quote(k.Source))
+		defs = append(defs, ident.Quote(k.Source)+" "+k.Type)
+	}
+	table := ident.Qualified(p.Log.Schema, "try_"+p.Change)
+	list := strings.Join(names, ", ")
+	return []string{
+		"CREATE TABLE " + table + " (" + strings.Join(defs, ", ") + ")",
+		"CREATE TRIGGER a AFTER INSERT OR UPDATE OR DELETE ON " + table + " FOR EACH ROW EXECUTE FUNCTION " + qualified(p.Capture) + "()",
+		"CREATE TRIGGER b AFTER TRUNCATE ON " + table + " FOR EACH STATEMENT EXECUTE FUNCTION " + qualified(p.Capture) + "()",
+		"INSERT INTO " + table + " SELECT " + list + " FROM ONLY " + qualified(p.Source) + " LIMIT 1",
+		"UPDATE " + table + " SET " + names[0] + " = " + names[0],
+		"DELETE FROM " + table,
+		"TRUNCATE " + table,
+		"DROP TABLE " + table,
+		"DELETE FROM " + qualified(p.Log),
 	}
 }
 

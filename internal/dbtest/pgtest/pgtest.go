@@ -24,6 +24,7 @@ import (
 
 	"github.com/changeling-db/changeling/internal/dbtest"
 	"github.com/changeling-db/changeling/internal/dbtest/dying"
+	"github.com/changeling-db/changeling/internal/dbtest/mutant"
 )
 
 // shared holds the servers of this process, one a major. It is a package variable because tests share nothing else.
@@ -140,6 +141,12 @@ func Dying(t testing.TB, dsn string, death dying.Death) (*sql.DB, *dying.Connect
 	t.Helper()
 	c := dying.New(connector(t, dsn), death, sever)
 	return pool(t, c), c
+}
+
+// Mutant is Open with a driver that rewrites statements, see package mutant.
+func Mutant(t testing.TB, dsn string, rewrite mutant.Rewrite) *sql.DB {
+	t.Helper()
+	return pool(t, mutant.New(connector(t, dsn), rewrite))
 }
 
 // Execer is what runs statements: *sql.DB, *sql.Conn or *sql.Tx.

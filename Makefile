@@ -1,0 +1,62 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-all build demo check test test-all bench crash ledger fuzz clean
+
+GO          ?= go
+DB          ?= postgres
+FUZZTIME    ?= 30s
+GOTESTFLAGS ?=
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# Two packages at a time: each may run a database server of its own.
+GOTEST := $(GO) test -p 2 $(GOTESTFLAGS)
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install PostgreSQL 15 if it is missing
+	@scripts/setup.sh
+
+setup-all: ## and fetch PostgreSQL 14, 16, 17 and 18
+	@scripts/setup.sh all
+
+build: ## build bin/changeling
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/changeling ./cmd/changeling
+
+demo: setup ## change a table under load on a throwaway server (DB=postgres)
+	@case '$(DB)' in postgres) ;; *) echo 'make demo: DB=$(DB) is unknown, expected postgres' >&2; exit 1 ;; esac
+	$(GO) run ./cmd/changeling demo
+
+check: ## gofmt, go vet, staticcheck, go.mod
+	@files=$$(gofmt -l .) && if [ -n "$$files" ]; then echo "gofmt these files:" >&2; echo "$$files" >&2; exit 1; fi
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	$(GO) mod tidy -diff
+
+test: setup ## all tests on PostgreSQL 15
+	$(GO) vet ./...
+	CHANGELING_TEST_PG=15 $(GOTEST) -timeout 20m ./...
+
+test-all: setup-all ## all tests on PostgreSQL 14 to 18
+	$(GO) vet ./...
+	CHANGELING_TEST_PG=14,15,16,17,18 $(GOTEST) -timeout 60m ./...
+
+crash: setup ## the program killed at every statement, the server at every step
+	CHANGELING_FULL=1 $(GOTEST) -count=1 -timeout 120m -run Crash ./...
+
+ledger: setup ## long runs that compare the table with every acknowledged write
+	CHANGELING_FULL=1 $(GOTEST) -count=1 -timeout 120m -run Ledger ./...
+
+fuzz: setup ## each fuzz target for FUZZTIME=30s
+	@set -e; for package in $$($(GO) list ./...); do \
+		targets=$$($(GO) test -list '^Fuzz' "$$package"); \
+		for target in $$(echo "$$targets" | grep '^Fuzz' || true); do \
+			echo "== $$package $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package"; \
+		done; \
+	done
+
+bench: setup ## benchmarks against the native ALTER TABLE and other tools
+	CHANGELING_FULL=1 $(GO) test -p 1 -run '^$$' -bench . -benchtime 1x -timeout 120m ./bench/...
+
+clean: ## remove what make has built
+	rm -rf bin

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/changeling-db/changeling"
+	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/plan"
+)
+
+func newPlan(a *app) *cobra.Command {
+	var from statement
+	var asJSON, withSQL, detailed bool
+	var wait time.Duration
+	cmd := &cobra.Command{
+		Use:   "plan [STATEMENT | - | --sql-file FILE]",
+		Short: "Say how a change would be made; changes nothing",
+		Long: `Says how a change would be made: the route and why, each step with its lock and the longest
+wait for it, and the disk space needed. It is read-only: what is tried is tried on an empty
+twin of the table in a transaction that is rolled back.
+
+A plan that refuses says why, and exits 3.`,
+		Example: `  changeling plan "ALTER TABLE orders ALTER COLUMN id TYPE bigint"
+  changeling plan --sql --sql-file widen_id.sql
+  changeling plan --json - < widen_id.sql | jq -r .route`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			text, err := from.read(cmd.Context(), a, args)
+			if err != nil {
+				return err
+			}
+			return a.with(cmd.Context(), changeling.Config{LockWait: wait}, func(e *changeling.Engine) error {
+				v, err := look(cmd.Context(), e, text)
+				if err != nil {
+					return err
+				}
+				if !withSQL {
+					for i := range v.Steps {
+						v.Steps[i].SQL = nil
+					}
+				}
+				if asJSON {
+					err = v.json(a.out)
+				} else {
+					err = v.print(a.out)
+				}
+				switch {
+				case err != nil:
+					return err
+				case v.Route == plan.Refuse:
+					return &fault.Problem{Kind: fault.Refused, Text: "the change is refused for the reasons that the plan gives; nothing was changed"}
+				case detailed && !v.Done:
+					return ended(10)
+				}
+				return nil
+			})
+		},
+	}
+	from.flags(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the plan as JSON")
+	cmd.Flags().BoolVar(&withSQL, "sql", false, "show the statements of each step; their names hold an id that each run makes anew")
+	cmd.Flags().BoolVar(&detailed, "detailed-exitcode", false, "exit 10 if there is work to do, 0 if not")
+	cmd.Flags().DurationVar(&wait, "lock-timeout", 0, "the longest `wait` for a lock (default 200ms)")
+	return cmd
+}
+
+// planView is a plan as the command shows it. Its JSON form is a contract: fields are added, never changed.
+type planView struct {
+	Statement string     `json:"statement"`
+	Table     string     `json:"table"`
+	Route     plan.Route `json:"route"`
+	Why       string     `json:"why"`
+	Done      bool       `json:"done"`      // made already, and the table is still so: run would do nothing
+	UnderWay  string     `json:"under_way"` // id of the unfinished change that run would go on with; empty: none
+	Rows      int64      `json:"rows_estimate"`
+	Bytes     int64      `json:"bytes"`
+	Spare     int64      `json:"spare_bytes"`
+	Refusals  []string   `json:"refusals"`
+	Steps     []stepView `json:"steps"`
+}
+
+type stepView struct {
+	Kind   plan.Kind `json:"kind"`
+	Name   string    `json:"name"`
+	Lock   string    `json:"lock"`         // the strongest on a table that others use; empty: none
+	WaitMs int64     `json:"lock_wait_ms"` // the longest wait for it
+	Why    string    `json:"why"`
+	SQL    []string  `json:"sql,omitempty"`
+}
+
+// look is what run would find: a change that was made, one that is under way, or a new plan.
+func look(ctx context.Context, e *changeling.Engine, text string) (planView, error) {
+	found, done, err := e.Known(ctx, text)
+	if err != nil {
+		return planView{}, err
+	}
+	if found != nil {
+		v := view(found.Plan())
+		v.UnderWay = found.ID()
+		return v, nil
+	}
+	p, err := e.Plan(ctx, text)
+	if err != nil && done {
+		// After a RENAME COLUMN its own statement cannot be planned any more.
+		return planView{Statement: text, Route: plan.Direct, Why: alreadyDone, Done: true, Refusals: []string{}, Steps: []stepView{}}, nil
+	}
+	if err != nil {
+		return planView{}, err
+	}
+	v := view(p)
+	if done {
+		v.Done, v.Why, v.Steps = true, alreadyDone, []stepView{}
+	}
+	return v, nil
+}
+
+const alreadyDone = "made already by changeling, and the table is still as it was left: there is nothing to do"
+
+func view(p *plan.Plan) planView {
+	v := planView{Statement: p.Statement, Table: p.Table.String(), Route: p.Route, Why: p.Why,
+		Rows: p.Rows, Bytes: p.Bytes, Spare: p.Spare, Refusals: append([]string{}, p.Refusals...), Steps: []stepView{}}
+	for _, s := range p.Steps {
+		step := stepView{Kind: s.Kind, Name: s.Name, Lock: s.Lock, Why: s.Why, SQL: s.SQL}
+		if s.Lock != "" {
+			step.WaitMs = s.LockWait.Milliseconds()
+		}
+		v.Steps = append(v.Steps, step)
+	}
+	return v
+}
+
+func (v planView) json(w io.Writer) error { return indented(w, v) }
+
+// indented writes a value as JSON for people and programs.
+func indented(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+func (v planView) print(w io.Writer) error {
+	var b strings.Builder
+	row := func(name, format string, args ...any) {
+		fmt.Fprintf(&b, "%-10s %s\n", name, clean(fmt.Sprintf(format, args...)))
+	}
+	row("statement", "%s", v.Statement)
+	if v.Table != "" {
+		row("table", "%s, about %d rows, %s with indexes", v.Table, max(v.Rows, 0), size(v.Bytes))
+	}
+	row("route", "%s", v.Route)
+	row("why", "%s", v.Why)
+	if v.UnderWay != "" {
+		row("under way", "change %s: `changeling run` goes on with it", v.UnderWay)
+	}
+	if v.Spare > 0 {
+		row("disk", "%s more while the change runs; the old table's space comes back when it is dropped", size(v.Spare))
+	}
+	for _, r := range v.Refusals {
+		row("refused", "%s", r)
+	}
+	for i, s := range v.Steps {
+		lock := "no lock on a table of yours"
+		if s.Lock != "" {
+			lock = fmt.Sprintf("%s, waits at most %s for it", s.Lock, time.Duration(s.WaitMs)*time.Millisecond)
+		}
+		fmt.Fprintf(&b, "\n%2d %-20s %s\n   %s\n", i+1, clean(s.Name), lock, s.Why)
+		for _, text := range s.SQL {
+			fmt.Fprintf(&b, "      %s;\n", strings.ReplaceAll(strings.TrimRight(text, "; \n"), "\n", "\n      "))
+		}
+	}
+	b.WriteString("\nThis is a plan: nothing was changed.")
+	if v.Route != plan.Refuse && !v.Done {
+		b.WriteString(" `changeling run` with the same statement carries it out.")
+	}
+	_, err := fmt.Fprintln(w, b.String())
+	return err
+}
+
+// clean makes a text safe and short enough for one place of a terminal: no line breaks, no control characters.
+func clean(s string) string {
+	s = strings.Join(strings.Fields(s), " ")
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// size writes bytes for a person.
+func size(n int64) string {
+	value, unit := float64(n), "B"
+	for _, u := range []string{"kB", "MB", "GB", "TB"} {
+		if value < 1000 {
+			break
+		}
+		value, unit = value/1000, u
+	}
+	if value >= 100 || unit == "B" {
+		return fmt.Sprintf("%.0f %s", value, unit)
+	}
+	return fmt.Sprintf("%.1f %s", value, unit)
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/changeling-db/changeling"
+	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/plan"
+)
+
+func newRun(a *app) *cobra.Command {
+	var from statement
+	var w working
+	var yes, hold bool
+	var drop string
+	cmd := &cobra.Command{
+		Use:   "run [STATEMENT | - | --sql-file FILE]",
+		Short: "Make a change: plan it, start it, watch it",
+		Long: `Makes a change from beginning to end. The same command again goes on where it stood, after any
+crash and from any host; a change that is done is not done again.
+
+On a terminal it shows the plan and asks first. Without one it does not ask.
+SIGINT and SIGTERM stop it in good order with exit code 75; a second one exits at once.`,
+		Example: `  changeling run "ALTER TABLE orders ALTER COLUMN id TYPE bigint"
+  changeling run --hold --sql-file widen_id.sql        # stops before the swap: changeling cutover ID
+  changeling run --yes --output json --drop never "ALTER TABLE orders ALTER COLUMN id TYPE bigint"`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx := cmd.Context()
+			keep, err := parseDrop(drop)
+			if err != nil {
+				return err
+			}
+			config, err := w.config(a)
+			if err != nil {
+				return err
+			}
+			config.Hold, config.DropAfter = hold, keep
+			text, err := from.read(ctx, a, args)
+			if err != nil {
+				return err
+			}
+			return a.with(ctx, config, func(e *changeling.Engine) error {
+				if _, ok := terminal(a.in); ok && !yes {
+					if err := a.showAndAsk(ctx, e, text); err != nil {
+						return err
+					}
+				}
+				change, err := e.Start(ctx, text)
+				if err != nil || change == nil {
+					return err
+				}
+				return change.Run(ctx)
+			})
+		},
+	}
+	from.flags(cmd)
+	w.flags(cmd)
+	f := cmd.Flags()
+	f.BoolVar(&hold, "hold", false, "stop before the cutover, stay in step, and wait for `changeling cutover`")
+	f.StringVar(&drop, "drop", "after=24h", "when the old table may go: now, after=`duration` (30m, 24h, 7d), or never")
+	f.DurationVar(&w.lockWait, "lock-timeout", 0, "the longest `wait` for a lock, and so of those who queue behind it (default 200ms)")
+	f.BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return cmd
+}
+
+// showAndAsk shows the plan of a new change to a person. A change that is under way was agreed to, and one that is done
+// changes nothing.
+func (a *app) showAndAsk(ctx context.Context, e *changeling.Engine, text string) error {
+	v, err := look(ctx, e, text)
+	if err != nil || v.UnderWay != "" || v.Done {
+		return err
+	}
+	if err := v.print(a.err); err != nil {
+		return err
+	}
+	if v.Route == plan.Refuse {
+		return &fault.Problem{Kind: fault.Refused, Text: "the change is refused for the reasons that the plan gives; nothing was changed"}
+	}
+	return a.confirm(ctx, false, "Carry it out?", "yes")
+}
+
+// parseDrop reads --drop.
+func parseDrop(text string) (time.Duration, error) {
+	after, ok := strings.CutPrefix(text, "after=")
+	switch {
+	case text == "now":
+		return changeling.DropNow, nil
+	case text == "never":
+		return changeling.Keep, nil
+	case ok:
+		days, isDays := strings.CutSuffix(after, "d")
+		d, err := time.ParseDuration(after)
+		if n, dayErr := strconv.Atoi(days); isDays && dayErr == nil {
+			d, err = time.Duration(n)*24*time.Hour, nil
+		}
+		if err == nil && d >= time.Second {
+			return d, nil
+		}
+	}
+	return 0, usage("--drop %q: expected now, never, or after= with a duration of a second or more, such as after=24h or after=7d", text)
+}

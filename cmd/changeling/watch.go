@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/changeling-db/changeling"
+	"github.com/changeling-db/changeling/event"
+)
+
+// working is how a command works on a change, and how it tells about it. run, resume and cutover share it.
+type working struct {
+	fast      bool
+	quiet     bool
+	output    string
+	lockWait  time.Duration
+	chunkTime time.Duration
+	attempts  int
+}
+
+func (w *working) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.BoolVar(&w.fast, "fast", false, "take the machine for the change: two workers, no throttle; for quiet hours")
+	f.DurationVar(&w.chunkTime, "chunk-time", 0, "what a chunk of the copy should `take` (default 200ms)")
+	f.IntVar(&w.attempts, "cutover-attempts", 0, "how `often` the swap is tried (default 60, about five minutes)")
+	f.StringVar(&w.output, "output", "text", "text, or `json` for one event a line")
+	f.BoolVarP(&w.quiet, "quiet", "q", false, "tell only how it ended")
+}
+
+// config is the engine's, telling events to standard output.
+func (w *working) config(a *app) (changeling.Config, error) {
+	sink, err := a.sink(w.output, w.quiet)
+	return changeling.Config{Fast: w.fast, LockWait: w.lockWait, ChunkTime: w.chunkTime, CutoverAttempts: w.attempts, Events: sink}, err
+}
+
+// sink is a bar on a terminal, lines elsewhere, JSON lines where asked for.
+func (a *app) sink(output string, quiet bool) (event.Sink, error) {
+	var sink event.Sink
+	width, isTerminal := terminal(a.out)
+	switch {
+	case output == "json":
+		sink = event.JSON(a.out)
+	case output != "text":
+		return nil, usage("--output %q: expected text or json", output)
+	case isTerminal && !quiet:
+		sink = unsaid(newBar(a.out, width))
+	case isTerminal:
+		sink = unsaid(event.Lines(a.out))
+	default:
+		sink = event.Lines(a.out)
+	}
+	if !quiet {
+		return sink, nil
+	}
+	return func(e event.Event) {
+		if _, ok := e.(event.Done); ok {
+			sink(e)
+		}
+	}, nil
+}
+
+// unsaid leaves out the error with which a run ends: on a terminal it follows on standard error.
+func unsaid(sink event.Sink) event.Sink {
+	return func(e event.Event) {
+		if d, ok := e.(event.Done); ok {
+			d.Err = nil
+			e = d
+		}
+		sink(e)
+	}
+}
+
+// goOn runs a change here if nobody works on it, and says who does otherwise.
+func (a *app) goOn(ctx context.Context, c *changeling.Change, s changeling.Status, goes string) error {
+	if s.Owner != "" {
+		a.printf("change %s %s: %s works on it; `changeling status %s --watch` follows it\n", s.ID, goes, s.Owner, s.ID)
+		return nil
+	}
+	return c.Run(ctx)
+}
