@@ -68,7 +68,8 @@ postgres_from_system() {
 		mkdir -p /etc/postgresql-common
 		echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
 	fi
-	install_packages postgresql-15 || die 'PostgreSQL 15 could not be installed: see the messages of apt-get above.'
+	install_packages postgresql-15 ||
+		die "the package postgresql-15 could not be installed, see above. If this system ships another major, link an installed 15 as $(cache)/postgres-15."
 	[ -x "$bin/postgres" ] || die "the package postgresql-15 is installed, but $bin/postgres is not there."
 }
 

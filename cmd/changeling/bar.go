@@ -21,10 +21,11 @@ import (
 //	  35% [=======>            ]  copy rows  4,200,000 of 12,000,000 rows, 98,400 rows/s, 1m19s left
 //
 // A step without a total has a spinner and its age instead. Characters are ASCII, as a console at night may know no
-// others; the reason of a wait is yellow, unless NO_COLOR is set (no-color.org).
+// others; the reason of a wait is yellow, unless NO_COLOR is set (no-color.org). Where there is no room for a live line
+// there are lines alone.
 func newBar(w io.Writer, columns int) event.Sink {
-	if columns <= 0 {
-		columns = 80
+	if columns < 40 {
+		return event.Lines(w)
 	}
 	b := &bar{w: w, columns: columns, color: os.Getenv("NO_COLOR") == ""}
 	b.lines = event.Lines(b)

@@ -205,7 +205,7 @@ func TestGuard(t *testing.T) {
 // TestGuardDuringStart kills the owner while the server comes up: during initdb, before and after the postmaster.
 func TestGuardDuringStart(t *testing.T) {
 	t.Parallel()
-	for i := range 12 {
+	for i := range 8 {
 		t.Run(strconv.Itoa(i), func(t *testing.T) {
 			t.Parallel()
 			tmp := roomFor(t, t.TempDir())
@@ -218,7 +218,7 @@ func TestGuardDuringStart(t *testing.T) {
 				cluster = entries(t, tmp)
 				return len(cluster) == 1
 			})
-			after := time.NewTimer(time.Duration(i) * 120 * time.Millisecond)
+			after := time.NewTimer(time.Duration(i) * 170 * time.Millisecond)
 			<-after.C
 			if err := cmd.Process.Kill(); err != nil {
 				t.Fatal(err)

@@ -1,0 +1,306 @@
+-- What a second table cannot carry is refused by name before anything is touched.
+
+-- shape: refuses a table under a view
+CREATE TABLE t (id int PRIMARY KEY, v int, a int);
+CREATE VIEW report AS SELECT id, a FROM t;
+-- refused: view report
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses a table under a materialized view
+CREATE TABLE t (id int PRIMARY KEY, v int, a int);
+CREATE MATERIALIZED VIEW report AS SELECT id, a FROM t;
+-- refused: view report
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses a view on top of nothing but the table's name
+CREATE TABLE t (id int PRIMARY KEY, v int, a int);
+CREATE VIEW report AS SELECT count(*) FROM t;
+-- refused: view report
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses a table with a rule
+CREATE TABLE t (id int PRIMARY KEY, v int);
+CREATE RULE quiet AS ON DELETE TO t DO INSTEAD NOTHING;
+-- refused: rule quiet
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses a table that another table's rule names
+CREATE TABLE t (id int PRIMARY KEY, v int);
+CREATE TABLE u (id int PRIMARY KEY);
+CREATE RULE busy AS ON INSERT TO u DO ALSO INSERT INTO t (id) VALUES (NEW.id);
+-- refused: rule busy
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses a table with a trigger
+CREATE TABLE t (id int PRIMARY KEY, v int);
+CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
+CREATE TRIGGER "my trigger" BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f();
+-- refused: "my trigger"
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses a table with a constraint trigger
+CREATE TABLE t (id int PRIMARY KEY, v int);
+CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
+CREATE CONSTRAINT TRIGGER later AFTER INSERT ON t DEFERRABLE FOR EACH ROW EXECUTE FUNCTION f();
+-- refused: later
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses a table with a policy
+CREATE TABLE t (id int PRIMARY KEY, v int);
+CREATE POLICY mine ON t USING (true);
+-- refused: policy mine
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses a table with row level security
+CREATE TABLE t (id int PRIMARY KEY, v int);
+ALTER TABLE t ENABLE ROW LEVEL SECURITY;
+-- refused: row level security
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses a table that another table's policy reads
+CREATE TABLE t (id int PRIMARY KEY, v int);
+CREATE TABLE u (id int PRIMARY KEY);
+CREATE POLICY far ON u USING (EXISTS (SELECT FROM t WHERE t.id = u.id));
+-- refused: policy far
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses a published table
+CREATE TABLE t (id int PRIMARY KEY, v int);
+CREATE PUBLICATION news FOR TABLE t;
+-- refused: publication news
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses a table of a published schema
+CREATE TABLE t (id int PRIMARY KEY, v int);
+CREATE PUBLICATION news FOR TABLES IN SCHEMA public;
+-- since: 15
+-- refused: publication news of its schema
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses a table where all tables are published
+CREATE TABLE t (id int PRIMARY KEY, v int);
+CREATE PUBLICATION news FOR ALL TABLES;
+-- refused: publication news for all tables
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses a table whose row type is a column of another one
+CREATE TABLE t (id int PRIMARY KEY, v int);
+CREATE TABLE u (id int PRIMARY KEY, whole t, many t[]);
+-- refused: column whole of table
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses a table whose row type is an argument or a result of a function
+CREATE TABLE t (id int PRIMARY KEY, v int);
+CREATE FUNCTION f(t) RETURNS int LANGUAGE sql AS 'SELECT 1';
+CREATE FUNCTION g() RETURNS SETOF t LANGUAGE sql AS 'SELECT * FROM t';
+-- refused: function
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses a table whose row type a domain is made of
+CREATE TABLE t (id int PRIMARY KEY, v int);
+CREATE DOMAIN whole AS t;
+-- refused: type
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses a table whose check takes the whole row
+CREATE TABLE t (id int PRIMARY KEY, v int);
+CREATE FUNCTION fine(record) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true';
+ALTER TABLE t ADD CONSTRAINT whole CHECK (fine(t));
+-- usage: cannot alter table
+-- native: SELECT 1 / 0
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses a parent of inheritance
+CREATE TABLE t (id int PRIMARY KEY, v int);
+CREATE TABLE child () INHERITS (t);
+-- refused: child table
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses a child of inheritance
+CREATE TABLE parent (id int, v int);
+CREATE TABLE t (w int, PRIMARY KEY (id)) INHERITS (parent);
+-- refused: parent
+-- alter
+ALTER TABLE t ALTER COLUMN w TYPE bigint;
+
+-- shape: refuses a partitioned table
+CREATE TABLE t (id int PRIMARY KEY, v int) PARTITION BY RANGE (id);
+CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (10);
+-- refused: partitioned
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses a partition
+CREATE TABLE p (id int PRIMARY KEY, v int) PARTITION BY RANGE (id);
+CREATE TABLE t PARTITION OF p FOR VALUES FROM (0) TO (10);
+-- refused: partition of, public.p
+-- alter
+ALTER TABLE t ADD UNIQUE (v);
+
+-- shape: refuses a table that a partitioned table refers to
+CREATE TABLE t (id int PRIMARY KEY, v int);
+CREATE TABLE p (id int PRIMARY KEY, t int REFERENCES t) PARTITION BY RANGE (id);
+CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10);
+-- refused: public.p
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses a foreign table
+CREATE FOREIGN DATA WRAPPER w;
+CREATE SERVER s FOREIGN DATA WRAPPER w;
+CREATE FOREIGN TABLE t (id int, v int) SERVER s;
+-- refused: foreign table
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses a typed table
+CREATE TYPE shape AS (id int, v int);
+CREATE TABLE t OF shape (PRIMARY KEY (id));
+-- refused: typed table
+-- alter
+ALTER TABLE t ADD UNIQUE (v);
+
+-- shape: refuses a view itself
+CREATE VIEW t AS SELECT 1 AS id, 2 AS v;
+-- refused: a view
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses a temporary table of the session, which it cannot see
+CREATE TABLE u (id int);
+-- usage: does not exist
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses a table that a function with a bound body reads
+CREATE TABLE t (id int PRIMARY KEY, v int);
+CREATE FUNCTION f() RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT count(*) FROM t; END;
+-- refused: function f
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses a table without a key and offers the repair
+CREATE TABLE t (id int, v int);
+INSERT INTO t VALUES (1, 1), (1, 1);
+-- refused: has no usable key
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses a table whose only key is partial
+CREATE TABLE t (id int NOT NULL, v int);
+CREATE UNIQUE INDEX ON t (id) WHERE v > 0;
+-- refused: has no usable key
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses a table whose only key is deferrable
+CREATE TABLE t (id int PRIMARY KEY DEFERRABLE, v int);
+-- refused: has no usable key
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses a table whose only key may be NULL
+CREATE TABLE t (id int UNIQUE, v int);
+-- refused: has no usable key
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses a table whose only key is an expression
+CREATE TABLE t (id int NOT NULL, v int);
+CREATE UNIQUE INDEX ON t ((id + 0));
+-- refused: has no usable key
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses a statement that drops every key
+CREATE TABLE t (id int PRIMARY KEY, v int);
+-- refused: every column of every usable key
+-- alter
+ALTER TABLE t DROP COLUMN id, ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses a key whose USING reads other columns
+CREATE TABLE t (id int PRIMARY KEY, v int);
+-- refused: USING of key column id
+-- alter
+ALTER TABLE t ALTER COLUMN id TYPE bigint USING id + v;
+
+-- shape: refuses a table whose identity sequence another table's default uses
+CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v int);
+CREATE TABLE u (id int DEFAULT nextval('t_id_seq'));
+-- refused: t_id_seq
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses to drop a serial column whose sequence another table uses
+CREATE TABLE t (id int PRIMARY KEY, n serial, v int);
+CREATE TABLE u (id int DEFAULT nextval('t_n_seq'));
+-- usage: t_n_seq
+-- alter
+ALTER TABLE t DROP COLUMN n, ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses a table that belongs to an extension
+CREATE TABLE t (id int PRIMARY KEY, v int);
+ALTER EXTENSION plpgsql ADD TABLE t;
+-- refused: extension plpgsql
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses a table with an invalid index
+CREATE TABLE t (id int PRIMARY KEY, v int);
+CREATE INDEX broken ON t (v);
+UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'broken'::regclass;
+-- refused: index broken
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses other statements
+CREATE TABLE t (id int PRIMARY KEY, v int);
+-- refused: ALTER TABLE
+-- native: SELECT 1 / 0
+-- alter
+DROP TABLE t;
+
+-- shape: refuses a change of owner together with a rewrite
+CREATE TABLE t (id int PRIMARY KEY, v int);
+-- refused: OWNER TO bob
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint, OWNER TO bob;
+
+-- shape: refuses an owner who cannot read his own table
+CREATE TABLE t (id int PRIMARY KEY, v int);
+ALTER TABLE t OWNER TO alice;
+GRANT CREATE ON SCHEMA public TO alice;
+REVOKE SELECT ON t FROM alice;
+-- refused: SELECT
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: a statement with a syntax error
+CREATE TABLE t (id int PRIMARY KEY, v int);
+-- usage: syntax error
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint USING (;
+
+-- shape: a column that does not exist
+CREATE TABLE t (id int PRIMARY KEY, v int);
+-- usage: column "nope" of relation "t" does not exist
+-- alter
+ALTER TABLE t ALTER COLUMN nope TYPE bigint;
