@@ -179,6 +179,9 @@ func (r *run) steps(ctx context.Context) error {
 		if step.Kind == plan.Drop {
 			return r.end(ctx, step)
 		}
+		if err := r.unaltered(ctx); err != nil {
+			return err
+		}
 		began := time.Now()
 		r.gate.SetStep(string(step.Kind))
 		err := r.step(ctx, step)
@@ -206,6 +209,28 @@ func (r *run) steps(ctx context.Context) error {
 		r.resumed = err != nil
 	}
 	return r.end(ctx, plan.Step{})
+}
+
+// unaltered looks between two steps whether somebody altered the source, rather than find out at the end of a day's copy.
+// The cutover looks again, under its lock. What cannot be asked now is no answer.
+func (r *run) unaltered(ctx context.Context) error {
+	p := r.record.Plan
+	if p.Route != plan.ShadowTable || r.record.Step == 0 || r.swapped.Load() {
+		return nil
+	}
+	now, err := r.engine.fingerprint(ctx, p.Pair.Table)
+	var none postgres.ErrNoTable
+	if errors.As(err, &none) || err == nil && now != p.Fingerprint {
+		return r.altered()
+	}
+	return nil
+}
+
+// altered is the end of a change whose source became another table.
+func (r *run) altered() error {
+	return &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf(
+		"the definition of %s, or what hangs on it, was altered by somebody while the change ran (columns, indexes, constraints, rights, views): the shadow was made for another table. "+
+			"Nothing was swapped; `changeling abort %s` and begin again", r.table(), r.id)}
 }
 
 // patience is how often a step is begun again in a row before a person should look.

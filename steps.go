@@ -25,8 +25,14 @@ func (r *run) table() schema.Name { return r.record.Plan.Table }
 
 // exec runs statements and moves the counter in one transaction: it happened, or it did not.
 func (r *run) exec(ctx context.Context, s plan.Step) error {
+	if r.resumed && len(s.Ask) > 0 {
+		// Whoever mended a row in the source expects it to count.
+		if err := r.drain(ctx, true); err != nil {
+			return r.explain(ctx, s, err)
+		}
+	}
 	err := r.patiently(ctx, "lock", func(ctx context.Context) error {
-		return r.tx(ctx, session{Session: postgres.Session{Path: s.Path, LockWait: s.LockWait}, Role: s.Role}, func(ctx context.Context, t *tx) error {
+		return r.tx(ctx, session{Session: postgres.Session{Path: s.Path, LockWait: s.LockWait, Strong: true}, Role: s.Role}, func(ctx context.Context, t *tx) error {
 			if err := t.all(ctx, s.SQL); err != nil {
 				return err
 			}
@@ -238,10 +244,22 @@ func (r *run) restart(ctx context.Context) error {
 
 // blame finds the row that a conversion fails on: the range is halved until one block is left, then its rows are tried.
 func (r *run) blame(ctx context.Context, c copier.Chunk, err error) error {
-	if err == nil || !fault.Data(err) && fault.Code(err) != "P0001" {
+	if err == nil || !unconvertible(err) {
 		return err
 	}
-	guilty, findErr := r.guilty(ctx, c.Range)
+	block, findErr := r.badBlock(ctx, c.Range)
+	if findErr != nil {
+		return findErr
+	}
+	return r.accuse(ctx, err, r.rows.Places(block))
+}
+
+// unconvertible says that a value did not survive its conversion.
+func unconvertible(err error) bool { return fault.Data(err) || fault.Code(err) == "P0001" }
+
+// accuse tries the rows of a query one by one and names the first that cannot be copied.
+func (r *run) accuse(ctx context.Context, err error, places string) error {
+	guilty, findErr := r.guilty(ctx, places)
 	if findErr != nil {
 		return findErr
 	}
@@ -252,36 +270,45 @@ func (r *run) blame(ctx context.Context, c copier.Chunk, err error) error {
 		guilty, fault.Message(err), r.record.ID)}
 }
 
-// guilty tries the rows of a range one by one in transactions that are rolled back, after halving the range while a half fails.
-func (r *run) guilty(ctx context.Context, g copier.Range) (string, error) {
-	fails := func(statement string) (bool, error) {
-		t, err := r.begin(ctx, session{Session: postgres.Session{Path: r.rows.Pair.Path, Async: true}, Role: r.rows.Pair.Owner})
-		if err != nil {
-			return false, err
-		}
-		_, err = t.ExecContext(ctx, statement)
-		if err := ended(t.Tx); err != nil {
-			return false, err
-		}
-		if fault.Data(err) || fault.Code(err) == "P0001" {
-			return true, nil
-		}
+// fails runs a statement as a copy would, and takes it back.
+func (r *run) fails(ctx context.Context, statement string) (bool, error) {
+	t, err := r.begin(ctx, session{Session: postgres.Session{Path: r.rows.Pair.Path, Async: true}, Role: r.rows.Pair.Owner})
+	if err != nil {
 		return false, err
 	}
+	_, err = t.ExecContext(ctx, statement)
+	if endErr := ended(t.Tx); endErr != nil {
+		return false, endErr
+	}
+	switch {
+	case unconvertible(err):
+		return true, nil
+	case fault.Duplicate(err): // the row is there already; it was converted
+		return false, nil
+	}
+	return false, err
+}
+
+// badBlock halves a range while a half of it fails.
+func (r *run) badBlock(ctx context.Context, g copier.Range) (copier.Range, error) {
 	for {
 		left, right, ok := copier.HalveBlocks(g)
 		if !ok {
-			break
+			return g, nil
 		}
-		bad, err := fails(r.rows.Copy(left))
+		bad, err := r.fails(ctx, r.rows.Copy(left))
 		if err != nil {
-			return "", err
+			return g, err
 		}
 		if g = right; bad {
 			g = left
 		}
 	}
-	rows, err := r.engine.db.QueryContext(ctx, r.rows.Places(g))
+}
+
+// guilty tries the rows that a query names, one by one, and answers the first that fails for a person.
+func (r *run) guilty(ctx context.Context, query string) (string, error) {
+	rows, err := r.engine.db.QueryContext(ctx, query)
 	if err != nil {
 		return "", err
 	}
@@ -299,7 +326,7 @@ func (r *run) guilty(ctx context.Context, g copier.Range) (string, error) {
 		return "", err
 	}
 	for _, p := range places {
-		bad, err := fails(r.rows.CopyOne(p.tid))
+		bad, err := r.fails(ctx, r.rows.CopyOne(p.tid))
 		if err != nil {
 			return "", err
 		}
@@ -488,7 +515,11 @@ func (r *run) drain(ctx context.Context, note bool) error {
 			r.pending.Store(d.Keys)
 			r.engine.config.Events(event.Progress{Step: "drain", Done: r.rowsDone.Add(d.Keys), Chunk: d.Keys, Took: took, Pending: d.Keys})
 		}}
-	return d.Run(ctx, few)
+	err := d.Run(ctx, few)
+	if err == nil || !unconvertible(err) {
+		return err
+	}
+	return r.accuse(ctx, err, r.rows.LoggedPlaces())
 }
 
 // apply is one drain in the transaction at hand.
@@ -503,6 +534,11 @@ func (r *run) apply(ctx context.Context, t *tx, limit int64, note bool) (d copie
 
 // check asks for rows that break what the statement demands of them and the server would only find after the swap.
 func (r *run) check(ctx context.Context, s plan.Step) error {
+	if r.resumed {
+		if err := r.verifier.Settle(ctx); err != nil {
+			return r.explain(ctx, s, err)
+		}
+	}
 	for _, q := range s.SQL {
 		keys, err := r.ask(ctx, q)
 		if err != nil {

@@ -40,7 +40,7 @@ const most = 2000
 func (s *server) Ready(ctx context.Context) error { return s.verifier.Settle(ctx) }
 
 func (s *server) Blockers(ctx context.Context) ([]cutover.Blocker, error) {
-	rows, err := s.engine.db.QueryContext(ctx, postgres.Blockers(s.rows.Pair), s.lease.Application())
+	rows, err := s.engine.db.QueryContext(ctx, postgres.Blockers(s.step.Tables), s.lease.Application())
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +59,7 @@ func (s *server) Blockers(ctx context.Context) ([]cutover.Blocker, error) {
 
 // Begin asks and makes ready whatever it can without the lock.
 func (s *server) Begin(ctx context.Context) (cutover.Attempt, error) {
-	t, err := s.begin(ctx, session{Session: postgres.Session{LockWait: s.step.LockWait, ByKey: true, Path: s.rows.Pair.Path}, Isolation: sql.LevelReadCommitted})
+	t, err := s.begin(ctx, session{Session: postgres.Session{LockWait: s.step.LockWait, Strong: true, ByKey: true, Path: s.rows.Pair.Path}, Isolation: sql.LevelReadCommitted})
 	if err != nil {
 		return nil, err
 	}
@@ -107,12 +107,6 @@ func (a *attempt) Lock(ctx context.Context) error {
 	wait := a.step.LockWait
 	_, err := a.t.ExecContext(ctx, fmt.Sprintf("SET LOCAL statement_timeout = %d; %s; SET LOCAL statement_timeout = '3s'", (wait+wait/2).Milliseconds(), a.step.SQL[0]))
 	return err
-}
-
-func (a *attempt) altered() error {
-	return &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf(
-		"the definition of %s, or what hangs on it, was altered by somebody while the change ran (columns, indexes, constraints, rights, views): the shadow was made for another table. "+
-			"Nothing was swapped; `changeling abort %s` and begin again", a.table(), a.id)}
 }
 
 func (a *attempt) Check(ctx context.Context) error {

@@ -60,6 +60,8 @@ type Step struct {
 	Done string `json:"done,omitempty"`
 	// Ask are queries that name the rows that stand in the way, if the step fails because of data.
 	Ask []string `json:"ask,omitempty"`
+	// Tables are those that the step locks, quoted: who holds them is looked at first.
+	Tables []string `json:"tables,omitempty"`
 	// LockWait is the longest wait for a lock, and so the longest queue of others behind this step.
 	LockWait time.Duration `json:"lock_wait_ns,omitempty"`
 	// Lock is the strongest lock that the step takes on a table that others use, in the server's own words.

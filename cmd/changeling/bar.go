@@ -18,7 +18,7 @@ import (
 // same lines that a file would get, without what the live line shows better.
 //
 //	2026-11-22 03:04:05  create shadow       done in 41 ms
-//	  35% [=======>            ]  copy rows  4,200,000 of 12,000,000 rows, 98,400 rows/s, 1m19s left
+//	  35% [===>      ]  copy rows  4,200,000 of 12,000,000 rows, 98,400 rows/s, 1m19s left
 //
 // A step without a total has a spinner and its age instead. Characters are ASCII, as a console at night may know no
 // others; the reason of a wait is yellow, unless NO_COLOR is set (no-color.org). Where there is no room for a live line
@@ -203,7 +203,7 @@ func (b *bar) describe() (text string, whole bool) {
 }
 
 // barWidth is how wide the bar itself is.
-func (b *bar) barWidth() int { return min(20, b.columns/4) }
+func (b *bar) barWidth() int { return min(20, b.columns/8) }
 
 const ellipsis = "..."
 

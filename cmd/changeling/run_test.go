@@ -136,7 +136,9 @@ func TestPauseAndResume(t *testing.T) {
 	if err := writer.Commit(); err != nil {
 		t.Fatal(err)
 	}
-	c = s.until("a paused change", func(c changeling.Status) bool { return strings.Contains(c.ThrottleReason, "paused by request") && c.Step != "install capture" })
+	c = s.until("a paused change", func(c changeling.Status) bool {
+		return strings.Contains(c.ThrottleReason, "paused by request") && c.Step != "install capture"
+	})
 	if c.RowsDone != 0 {
 		t.Errorf("a paused change copied %d rows", c.RowsDone)
 	}

@@ -94,17 +94,17 @@ var descriptions = []string{
 
 	`SELECT format('view %I.%I: %s', n.nspname, c.relname, pg_get_viewdef(c.oid)) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('v', 'm') AND ` + users,
 
-	// Toast tables and the triggers of foreign keys have numbers in their names.
+	// Toast tables are not of interest, and the triggers of constraints have numbers in their names.
 	`SELECT DISTINCT format('%s depends on %s: %s', d.one, d.other, d.deptype) FROM (
-   SELECT regexp_replace(pg_describe_object(classid, objid, objsubid), '(pg_toast_|RI_ConstraintTrigger_[ac]_|PK_ConstraintTrigger_)\d+', '\1n', 'g') AS one,
-     regexp_replace(pg_describe_object(refclassid, refobjid, refobjsubid), '(pg_toast_|RI_ConstraintTrigger_[ac]_|PK_ConstraintTrigger_)\d+', '\1n', 'g') AS other, deptype
+   SELECT regexp_replace(pg_describe_object(classid, objid, objsubid), '(ConstraintTrigger_\w*?)\d+', '\1n', 'g') AS one,
+     regexp_replace(pg_describe_object(refclassid, refobjid, refobjsubid), '(ConstraintTrigger_\w*?)\d+', '\1n', 'g') AS other, deptype
    FROM pg_depend WHERE objid >= 16384) d
- WHERE d.one !~ '\mchangeling\M' AND d.other !~ '\mchangeling\M'`,
+ WHERE d.one !~ '\mchangeling\M|\mpg_toast\M' AND d.other !~ '\mchangeling\M|\mpg_toast\M'`,
 
 	`SELECT DISTINCT format('%s depends on role %I: %s', d.one, d.role, d.deptype) FROM (
-   SELECT regexp_replace(pg_describe_object(classid, objid, objsubid), '(pg_toast_)\d+', '\1n', 'g') AS one, pg_get_userbyid(refobjid) AS role, deptype
+   SELECT pg_describe_object(classid, objid, objsubid) AS one, pg_get_userbyid(refobjid) AS role, deptype
    FROM pg_shdepend WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())) d
- WHERE d.one !~ '\mchangeling\M' AND d.one NOT LIKE 'default %'`,
+ WHERE d.one !~ '\mchangeling\M|\mpg_toast\M' AND d.one NOT LIKE 'default %'`,
 
 	`SELECT format('publication %I: %s', pubname, puballtables) FROM pg_publication`,
 	`SELECT format('published: %s', prrelid::regclass) FROM pg_publication_rel`,

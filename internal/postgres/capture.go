@@ -91,17 +91,21 @@ func silence(p schema.Pair) string {
 	return "CREATE OR REPLACE FUNCTION " + qualified(p.Capture) + "() RETURNS trigger LANGUAGE plpgsql AS $changeling$ BEGIN RETURN NULL; END $changeling$"
 }
 
-// Blockers are the transactions of others that hold a lock on a table of the pair, the oldest first. Its argument is our
+// Blockers are the transactions of others that hold a lock on one of the tables, the oldest first. Its argument is our
 // own application name. Without pg_read_all_stats the ages of other roles' transactions are not to be seen and count as 0;
 // the bounded lock finds them then. Prepared transactions have no process.
-func Blockers(p schema.Pair) string {
+func Blockers(tables []string) string {
+	var names []string
+	for _, t := range tables {
+		names = append(names, "pg_catalog.to_regclass("+ident.Literal(t)+")")
+	}
 	return `SELECT coalesce('pid ' || l.pid || coalesce(' of ' || a.usename, '') || coalesce(' (' || nullif(a.application_name, '') || ')', '') || coalesce(', ' || a.state, ''),
     'prepared transaction ' || (SELECT gid FROM pg_catalog.pg_prepared_xacts x WHERE '-1/' || x.transaction = l.virtualtransaction LIMIT 1), 'a prepared transaction'),
   coalesce(extract(epoch FROM pg_catalog.clock_timestamp() - coalesce(a.xact_start,
     (SELECT x.prepared FROM pg_catalog.pg_prepared_xacts x WHERE '-1/' || x.transaction = l.virtualtransaction LIMIT 1))), 0)::float8 AS age
 FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
 WHERE l.locktype = 'relation' AND l.granted AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
-  AND l.relation IN (` + ident.Literal(qualified(p.Source)) + `::pg_catalog.regclass, ` + ident.Literal(qualified(p.Shadow)) + `::pg_catalog.regclass)
+  AND l.relation IN (` + strings.Join(names, ", ") + `)
   AND coalesce(a.application_name, '') <> $1::text AND coalesce(a.backend_type, '') <> 'autovacuum worker'
 GROUP BY l.pid, l.virtualtransaction, a.usename, a.application_name, a.state, a.xact_start ORDER BY age DESC`
 }

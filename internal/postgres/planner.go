@@ -357,7 +357,7 @@ func (w *planner) shadowTable(r *rehearsal) (*plan.Plan, error) {
 		add(s)
 	}
 	add(plan.Step{Kind: plan.Hold, Name: "hold", Why: "waits for `changeling cutover` if asked to, and stays in step"})
-	add(plan.Step{Kind: plan.Cutover, Name: "cutover", SQL: r.swap(pair, keys, helper), LockWait: wait, Lock: "ACCESS EXCLUSIVE",
+	add(plan.Step{Kind: plan.Cutover, Name: "cutover", SQL: r.swap(pair, keys, helper), Tables: lockedNames(r.locked(keys, pair)), LockWait: wait, Lock: "ACCESS EXCLUSIVE",
 		Why: "the last keys, then the swap, in one transaction"})
 	for _, k := range validations(keys) {
 		add(plan.Step{Kind: plan.Exec, Name: "validate " + k.Name, SQL: []string{"ALTER TABLE " + qualified(k.Table) + " VALIDATE CONSTRAINT " + ident.Quote(k.Name)},

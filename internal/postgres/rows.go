@@ -158,6 +158,15 @@ func (w Rows) CopyOne(tid string) string {
 
 // Places lists the rows of a range: place, key, and the values of the columns that are converted, shortened.
 func (w Rows) Places(r copier.Range) string {
+	return w.places() + " WHERE " + tids(w.alias()+".", r)
+}
+
+// LoggedPlaces is Places for the rows that wait in the log.
+func (w Rows) LoggedPlaces() string {
+	return w.places() + " WHERE EXISTS (SELECT FROM " + qualified(w.Pair.Log) + " l WHERE " + w.sameSource("l", w.alias()) + ") LIMIT 20000"
+}
+
+func (w Rows) places() string {
 	var changed []string
 	for _, m := range w.Pair.Columns {
 		if m.Converted {
@@ -167,7 +176,7 @@ func (w Rows) Places(r copier.Range) string {
 	// json_build_object takes 100 arguments at most.
 	changed = changed[:min(len(changed), 100)]
 	return "SELECT " + w.alias() + ".ctid::pg_catalog.text, " + w.keyText(w.alias()+".") + ", pg_catalog.json_build_object(" + strings.Join(changed, ", ") +
-		")::pg_catalog.text FROM " + w.from() + " WHERE " + tids(w.alias()+".", r)
+		")::pg_catalog.text FROM " + w.from()
 }
 
 // Heal deletes from a range of the bare shadow every row whose key is in the log. The log stays: the drain needs it.

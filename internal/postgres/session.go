@@ -14,6 +14,7 @@ type Session struct {
 	Application string        // name under which the server shows the connection
 	LockWait    time.Duration // zero: wait without a bound; only where nobody can queue behind us
 	Statement   time.Duration // bound of one statement; zero: none
+	Strong      bool          // takes a lock that conflicts with a vacuum
 	Path        string        // search_path; empty: only what is qualified is found
 	Async       bool          // do not wait for the WAL; rows and positions still commit together
 	ByKey       bool          // find rows by their key: statistics of a log and of a new table mislead the planner
@@ -52,7 +53,14 @@ func (s Session) SQL() string {
 		set = append(set, fmt.Sprintf("max_parallel_maintenance_workers = %d", max(s.Parallel, 0)))
 	}
 	set = append(set, "search_path = "+path)
-	return "SET LOCAL " + strings.Join(set, "; SET LOCAL ")
+	text := "SET LOCAL " + strings.Join(set, "; SET LOCAL ")
+	if s.Strong {
+		// The server ends an autovacuum for a lock only when somebody has waited for deadlock_timeout, by default longer than
+		// we wait at all; so on a table that is being vacuumed no lock would ever be had. Only a superuser may set it.
+		text += "; SELECT pg_catalog.set_config('deadlock_timeout', '" + fmt.Sprint(max(s.LockWait.Milliseconds()/4, 1)) +
+			"', true) WHERE pg_catalog.current_setting('is_superuser')::bool"
+	}
+	return text
 }
 
 // As makes the transaction act as a role, the owner of both tables, so that expressions and functions of the user's own

@@ -101,6 +101,15 @@ func (r *rehearsal) locked(keys []foreignKey, p schema.Pair) []string {
 	return append(out, parents...)
 }
 
+// lockedNames are the locked tables without the words of the statement.
+func lockedNames(tables []string) []string {
+	var out []string
+	for _, t := range tables {
+		out = append(out, strings.TrimPrefix(t, "ONLY "))
+	}
+	return out
+}
+
 // swap is what runs under the lock, in the transaction that drained the log for the last time.
 // The first statement is the lock itself. After the last one every name is what a native ALTER would have left.
 func (r *rehearsal) swap(p schema.Pair, keys []foreignKey, helper string) []string {

@@ -6,7 +6,7 @@ INSERT INTO t SELECT i, i::text, 'it''s, ' || i, '(' || i || ')', timestamp '202
 -- alter
 ALTER TABLE t
   ALTER COLUMN a TYPE int USING coalesce(nullif(split_part(a || ',' || t.b, ',', 1), ''), '0')::int + t.id,
-  ALTER COLUMN b SET DATA TYPE varchar(40) USING concat_ws(', ', "t"."c,d", b, 'it''s; -- no comment', $$a,'b$$),
+  ALTER COLUMN b SET DATA TYPE varchar(80) USING concat_ws(', ', "t"."c,d", b, 'it''s; -- no comment', $$a,'b$$),
   ALTER "c,d" TYPE text[] USING ARRAY["c,d", 'x,y'],
   ALTER COLUMN e TYPE timestamptz USING e AT TIME ZONE 'Europe/Berlin';
 

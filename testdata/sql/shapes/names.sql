@@ -85,12 +85,12 @@ CREATE TYPE lib.level AS ENUM ('low', 'high');
 CREATE FUNCTION lib.level_of(i int) RETURNS lib.level IMMUTABLE LANGUAGE sql AS $$ SELECT CASE WHEN i > 10 THEN 'high' ELSE 'low' END::lib.level $$;
 CREATE FUNCTION lib.same(a int, b int) RETURNS boolean IMMUTABLE LANGUAGE sql AS $$ SELECT a + 1 = b $$;
 CREATE OPERATOR lib.=== (leftarg = int, rightarg = int, function = lib.same);
-CREATE TABLE app.t (id int PRIMARY KEY, a int, b int DEFAULT 3, l lib.level DEFAULT 'low', CHECK (l IS NOT NULL));
+CREATE TABLE app.t (id int PRIMARY KEY, a int, b int DEFAULT 3, l lib.level, CHECK (l IS NOT NULL));
 CREATE INDEX ON app.t (lib.level_of(a));
 INSERT INTO app.t SELECT i, i, i, 'high' FROM generate_series(1, 20) i;
 DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = app, lib, public', current_database()); END $$;
 -- alter
-ALTER TABLE t ALTER COLUMN b TYPE amount, ALTER COLUMN a TYPE level USING CASE WHEN a === 5 THEN 'high'::level ELSE level_of(a) END, ADD COLUMN m amount NOT NULL DEFAULT 1, ADD CHECK (b < 1000::amount);
+ALTER TABLE t ALTER COLUMN b TYPE amount, ALTER COLUMN l TYPE text USING CASE WHEN a === 5 THEN 'high'::level ELSE level_of(a) END, ADD COLUMN m amount NOT NULL DEFAULT 1, ADD CHECK (b < 1000::amount);
 
 -- shape: ONLY, IF EXISTS, an asterisk and comments in the statement
 CREATE TABLE t (id int PRIMARY KEY, v int);

@@ -3,21 +3,21 @@
 -- shape: refuses a table under a view
 CREATE TABLE t (id int PRIMARY KEY, v int, a int);
 CREATE VIEW report AS SELECT id, a FROM t;
--- refused: view report
+-- refused: view public.report
 -- alter
 ALTER TABLE t ALTER COLUMN v TYPE bigint;
 
 -- shape: refuses a table under a materialized view
 CREATE TABLE t (id int PRIMARY KEY, v int, a int);
 CREATE MATERIALIZED VIEW report AS SELECT id, a FROM t;
--- refused: view report
+-- refused: materialized view public.report
 -- alter
 ALTER TABLE t ALTER COLUMN v TYPE bigint;
 
 -- shape: refuses a view on top of nothing but the table's name
 CREATE TABLE t (id int PRIMARY KEY, v int, a int);
 CREATE VIEW report AS SELECT count(*) FROM t;
--- refused: view report
+-- refused: view public.report
 -- alter
 ALTER TABLE t ALTER COLUMN v TYPE bigint;
 
@@ -120,10 +120,9 @@ ALTER TABLE t ALTER COLUMN v TYPE bigint;
 
 -- shape: refuses a table whose check takes the whole row
 CREATE TABLE t (id int PRIMARY KEY, v int);
-CREATE FUNCTION fine(record) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true';
+CREATE FUNCTION fine(t) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true';
 ALTER TABLE t ADD CONSTRAINT whole CHECK (fine(t));
--- usage: cannot alter table
--- native: SELECT 1 / 0
+-- refused: function public.fine(
 -- alter
 ALTER TABLE t ALTER COLUMN v TYPE bigint;
 
@@ -193,7 +192,7 @@ ALTER TABLE t ALTER COLUMN v TYPE bigint;
 -- shape: refuses a table that a function with a bound body reads
 CREATE TABLE t (id int PRIMARY KEY, v int);
 CREATE FUNCTION f() RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT count(*) FROM t; END;
--- refused: function f
+-- refused: function public.f()
 -- alter
 ALTER TABLE t ALTER COLUMN v TYPE bigint;
 

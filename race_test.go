@@ -1,0 +1,640 @@
+package changeling_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/changeling-db/changeling"
+	"github.com/changeling-db/changeling/event"
+	"github.com/changeling-db/changeling/internal/dbtest/mutant"
+	"github.com/changeling-db/changeling/internal/dbtest/pgtest"
+)
+
+// What the engine sends, by its text. A mutant whose statement is never seen fails its test, so a text that moves on does
+// not turn a test into none.
+var (
+	capturing  = matching(`keys_|checks_|_truncate|ENABLE ALWAYS TRIGGER|TG_OP|ON FUNCTION|AFTER INSERT OR UPDATE OR DELETE`)
+	guarding   = matching(`^LOCK TABLE ONLY .* IN ACCESS SHARE MODE$`)
+	asksHeap   = matching(`^SELECT coalesce\(pg_catalog.pg_relation_filenode\(`)
+	copying    = matching(`^INSERT INTO "changeling_.* WHERE .*ctid >= `)
+	healing    = matching(`^DELETE FROM "changeling_.* WHERE d\.ctid >= .* AND EXISTS `)
+	draining   = matching(`^WITH taken AS MATERIALIZED \(DELETE FROM `)
+	comparing  = matching(`^WITH pending AS .* SELECT a\.n, a\.h, b\.n, b\.h FROM `)
+	rechecking = matching(`^WITH pending AS .* keys AS \(DELETE FROM `)
+	locking    = matching(`LOCK TABLE .* IN ACCESS EXCLUSIVE MODE`)
+	judging    = matching(`^SELECT \(SELECT coalesce\(pg_catalog.md5\(.*tgenabled = 'A'`)
+	fencing    = matching(`FROM changeling\.claim WHERE change_id = \$1::text AND token = \$2::bigint FOR SHARE`)
+)
+
+func matching(pattern string) func(string) bool {
+	re := regexp.MustCompile(`(?s)` + pattern)
+	return re.MatchString
+}
+
+// scene is a small table, a mirror of it that all its users write to in the same transactions, and a change whose
+// statements can be held and rewritten. In the end table and mirror must be equal.
+type scene struct {
+	*testing.T
+	db    *sql.DB // of the users
+	pool  *sql.DB // of the engine
+	story story
+
+	config changeling.Config
+	change *changeling.Change
+
+	mu     sync.Mutex
+	gates  []*gate
+	mutate func(ctx context.Context, s mutant.Statement) string
+	blind  bool // the engine's own verification sees nothing
+	hits   atomic.Int64
+
+	cancel context.CancelFunc
+	done   chan error
+}
+
+// gate holds the n-th statement that matches, and everything behind it on its connection.
+type gate struct {
+	match   func(string) bool
+	n       int
+	reached chan struct{}
+	opened  chan struct{}
+}
+
+const sceneRows = 4000 // about 130 blocks, and so at least two chunks
+
+func newScene(t *testing.T) *scene {
+	t.Helper()
+	dsn := pgtest.Database(t)
+	s := &scene{T: t, db: pgtest.Open(t, dsn), mutate: func(_ context.Context, s mutant.Statement) string { return s.Text }}
+	s.pool = pgtest.Mutant(t, dsn, s.rewrite)
+	s.config = changeling.Config{Events: s.story.tell}
+	for _, table := range []string{"accounts", "mirror"} {
+		pgtest.Exec(t, s.db,
+			`CREATE TABLE `+table+` (id bigint PRIMARY KEY, email text NOT NULL UNIQUE, amount int NOT NULL, payload text NOT NULL)`,
+			fmt.Sprintf(`INSERT INTO %s SELECT i, 'e' || i, i, repeat('x', 200) FROM generate_series(1, %d) i`, table, sceneRows))
+	}
+	s.both(`DELETE FROM accounts WHERE id BETWEEN 3600 AND 3800`)
+	pgtest.Exec(t, s.db, `VACUUM (ANALYZE) accounts`) // so that rows that grow move to the blocks of these
+	return s
+}
+
+func (s *scene) rewrite(ctx context.Context, x mutant.Statement) string {
+	s.mu.Lock()
+	var hold *gate
+	for _, g := range s.gates {
+		if g.match(x.Text) {
+			if g.n--; g.n == 0 {
+				hold = g
+			}
+		}
+	}
+	s.mu.Unlock()
+	if hold != nil {
+		close(hold.reached)
+		select {
+		case <-hold.opened:
+		case <-ctx.Done():
+		case <-s.Context().Done():
+		}
+	}
+	text := s.mutate(ctx, x)
+	if text != x.Text {
+		s.hits.Add(1)
+	}
+	if s.blind {
+		text = unseeing(text)
+	}
+	return text
+}
+
+// unseeing makes the verification find everything in order.
+func unseeing(text string) string {
+	switch {
+	case comparing(text):
+		out := "SELECT 0::bigint, '0', 0::bigint, '0'"
+		for i := 1; strings.Contains(text, fmt.Sprintf("$%d::", i)); i++ {
+			out += fmt.Sprintf(" %s $%d::text IS NOT NULL", map[bool]string{true: "WHERE", false: "AND"}[i == 1], i)
+		}
+		return out
+	case rechecking(text):
+		return "SELECT 0::bigint, 0::bigint, '[]'"
+	}
+	return text
+}
+
+// at makes a gate for the n-th statement that matches. It must be made before the engine gets there.
+func (s *scene) at(match func(string) bool, n int) *gate {
+	g := &gate{match: match, n: n, reached: make(chan struct{}), opened: make(chan struct{})}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gates = append(s.gates, g)
+	return g
+}
+
+func (g *gate) open() { close(g.opened) }
+
+// until waits for the engine to arrive, or to end without having come by.
+func (s *scene) until(g *gate) {
+	s.Helper()
+	select {
+	case <-g.reached:
+	case err := <-s.done:
+		s.Fatalf("the change ended before its gate: %v", err)
+	case <-time.After(time.Minute):
+		s.Fatal("the change does not arrive at its gate")
+	}
+}
+
+// start runs the change beside the test.
+func (s *scene) start() {
+	s.Helper()
+	ctx, cancel := context.WithCancel(s.Context())
+	s.cancel = cancel
+	s.Cleanup(cancel)
+	if s.change == nil {
+		e, err := changeling.Open(ctx, s.pool, s.config)
+		if err != nil {
+			s.Fatal(err)
+		}
+		if s.change, err = e.Start(ctx, widen); err != nil {
+			s.Fatal(err)
+		}
+	}
+	s.done = make(chan error, 1)
+	go func(done chan<- error) { done <- s.change.Run(ctx) }(s.done)
+}
+
+// stop ends the run as SIGTERM does.
+func (s *scene) stop() {
+	s.Helper()
+	s.cancel()
+	if err := <-s.done; !errors.Is(err, changeling.ErrStopped) {
+		s.Fatalf("a run whose context ended returned %v, want ErrStopped", err)
+	}
+}
+
+func (s *scene) held() {
+	s.Helper()
+	ctx, cancel := context.WithTimeout(s.Context(), time.Minute)
+	defer cancel()
+	if err := s.story.await(ctx, func(e event.Event) bool { w, ok := e.(event.Waiting); return ok && w.Step == "hold" && w.Reason != "" }); err != nil {
+		s.Fatalf("the change does not hold: %v", err)
+	}
+}
+
+// verdict is how a change ended.
+type verdict struct {
+	err      error
+	wrong    []string // keys where table and mirror differ
+	differed int      // how often the verification found a difference
+}
+
+// caught says whether anything showed that something was wrong.
+func (v verdict) caught() bool { return v.err != nil || v.differed > 0 || len(v.wrong) > 0 }
+
+func (v verdict) String() string {
+	return fmt.Sprintf("error %v; verification found %d differences; rows wrong in the end: %v", v.err, v.differed, v.wrong)
+}
+
+// finish waits for the end of the change and compares.
+func (s *scene) finish() verdict {
+	s.Helper()
+	v := verdict{}
+	select {
+	case v.err = <-s.done:
+	case <-time.After(2 * time.Minute):
+		s.Fatal("the change does not end")
+	}
+	v.differed = s.story.count(differed)
+	rows, err := s.db.QueryContext(s.Context(), `SELECT coalesce(a.id, m.id) FROM accounts a FULL JOIN mirror m USING (id)
+WHERE (a.email, a.amount::bigint, a.payload) IS DISTINCT FROM (m.email, m.amount::bigint, m.payload) ORDER BY 1 LIMIT 5`)
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			s.Fatal(err)
+		}
+		v.wrong = append(v.wrong, id)
+	}
+	if err := rows.Err(); err != nil {
+		s.Fatal(err)
+	}
+	return v
+}
+
+// user is a transaction of a user.
+type user struct {
+	scene *scene
+	tx    *sql.Tx
+}
+
+func (s *scene) begin() user {
+	s.Helper()
+	tx, err := s.db.BeginTx(s.Context(), nil)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return user{s, tx}
+}
+
+// both runs statements on the table and on its mirror.
+func (u user) both(statements ...string) {
+	u.scene.Helper()
+	for _, statement := range statements {
+		pgtest.Exec(u.scene, u.tx, statement, strings.ReplaceAll(statement, "accounts", "mirror"))
+	}
+}
+
+func (u user) commit() {
+	u.scene.Helper()
+	if err := u.tx.Commit(); err != nil {
+		u.scene.Fatal(err)
+	}
+}
+
+func (s *scene) both(statements ...string) {
+	s.Helper()
+	u := s.begin()
+	u.both(statements...)
+	u.commit()
+}
+
+// race is a schedule of one change and its users, and a mutant that the schedule must show.
+type race struct {
+	name string
+	// play starts the change and lets the users act at certain statements of it. It returns before the change ends.
+	play func(s *scene)
+	// mutate breaks the engine. It may keep state.
+	mutate func(s *scene) func(ctx context.Context, x mutant.Statement) string
+	// unseen says that the verification cannot see what the mutant does, because it happens after it.
+	unseen bool
+	// want is looked at when the engine is whole: that the schedule met what it is about.
+	want func(event.Event) bool
+}
+
+// TestRaces plays each schedule three times: with the engine as it is, with a mutant, and with the mutant and a
+// verification that sees nothing. The first must change the table without the verification finding anything to repair;
+// the second must be seen by the engine itself; the third shows that the comparison with what users wrote sees it too.
+func TestRaces(t *testing.T) {
+	t.Parallel()
+	for _, r := range races() {
+		t.Run(r.name, func(t *testing.T) {
+			t.Parallel()
+			t.Run("whole", func(t *testing.T) {
+				s := newScene(t)
+				r.play(s)
+				if v := s.finish(); v.caught() {
+					t.Error(v)
+				}
+				if r.want != nil && s.story.count(r.want) == 0 {
+					t.Error("the schedule did not meet what it is about")
+				}
+			})
+			if r.mutate == nil {
+				return
+			}
+			t.Run("mutant", func(t *testing.T) {
+				s := newScene(t)
+				s.mutate = r.mutate(s)
+				r.play(s)
+				v := s.finish()
+				t.Log(v)
+				if s.hits.Load() == 0 {
+					t.Fatal("the mutant met none of its statements")
+				}
+				if r.unseen && !v.caught() || !r.unseen && v.err == nil && v.differed == 0 {
+					t.Errorf("the mutant lives: %s", v)
+				}
+				if !r.unseen && len(v.wrong) > 0 && v.err == nil {
+					t.Errorf("the verification found a difference and did not repair it: %s", v)
+				}
+			})
+			if r.unseen {
+				return
+			}
+			t.Run("mutant, blind", func(t *testing.T) {
+				s := newScene(t)
+				s.blind, s.mutate = true, r.mutate(s)
+				r.play(s)
+				v := s.finish()
+				t.Log(v)
+				if v.err == nil && len(v.wrong) == 0 {
+					t.Errorf("the mutant lives without the verification: %s", v)
+				}
+			})
+		})
+	}
+}
+
+// swapText replaces what matches in the statements that match.
+func swapText(match func(string) bool, pattern, by string) func(*scene) func(context.Context, mutant.Statement) string {
+	re := regexp.MustCompile(`(?s)` + pattern)
+	return func(*scene) func(context.Context, mutant.Statement) string {
+		return func(_ context.Context, x mutant.Statement) string {
+			if !match(x.Text) {
+				return x.Text
+			}
+			return re.ReplaceAllString(x.Text, by)
+		}
+	}
+}
+
+func races() []race {
+	return []race{
+		{name: "capture waits for open writers", play: openWriter, mutate: lateCapture},
+		{name: "rows that move during the copy", play: movesDuringCopy, mutate: swapText(healing, ` AND EXISTS `, ` AND false AND EXISTS `)},
+		{name: "late committer before the verification", play: lateCommitter, mutate: bySequence},
+		{name: "late committer while it holds", play: lateCommitterHeld, mutate: bySequence, unseen: true},
+		{name: "rewrite between kill and resume", play: rewriteBetween, mutate: swapText(asksHeap, `^.*$`, `SELECT max(heap) FROM changeling.change HAVING max(heap) <> 0 UNION ALL (`+`SELECT pg_relation_filenode('accounts')::bigint) LIMIT 1`), want: restarted},
+		{name: "writes between the last drain and the lock", play: writesBeforeLock, mutate: swapText(judging, `\(SELECT count\(\*\) FROM \(SELECT FROM .* LIMIT \d+\) l\)`, `0::bigint`), unseen: true},
+		{name: "a writer that the lock waits for", play: lockWaits, mutate: repeatableLock, unseen: true},
+		{name: "replicated writes", play: replicated, mutate: without(`ENABLE ALWAYS TRIGGER`)},
+		{name: "truncate before the verification", play: truncated, mutate: without(`_truncate"`), want: restarted},
+		{name: "truncate while it holds", play: truncatedHeld, mutate: without(`_truncate"`), unseen: true, want: restarted},
+		{name: "truncate under the lock's nose", play: truncatedAtLock, want: restarted},
+		{name: "unique values swapped across a batch", play: swappedAcrossBatch, mutate: narrow, want: retried},
+		{name: "unique values swapped within a batch", play: swappedWithinBatch, mutate: swapText(draining, ` WHERE \(SELECT count\(\*\) FROM gone\) >= 0`, ``)},
+		{name: "writes during the verification", play: writesDuringVerify, mutate: swapText(comparing, ` AND NOT EXISTS \(SELECT FROM pending p WHERE`, ` AND NOT EXISTS (SELECT FROM pending p WHERE false AND `)},
+	}
+}
+
+// Invariant I1: the capture commits before the first chunk's snapshot, and waits for writers that were there before it.
+func openWriter(s *scene) {
+	second := s.at(copying, 2)
+	u := s.begin()
+	u.both(`UPDATE accounts SET amount = -1 WHERE id = 1`)
+	s.start()
+	ctx, cancel := context.WithTimeout(s.Context(), 30*time.Second)
+	defer cancel()
+	waits := make(chan error, 1)
+	go func() { waits <- s.story.await(ctx, retried) }()
+	select {
+	case <-waits: // the capture waits for the writer, as it should
+		if n := s.story.count(began("copy")); n > 0 {
+			s.Error("the copy began while a writer was open that the capture has not seen")
+		}
+	case <-second.reached: // a mutant copies already
+	}
+	u.both(`UPDATE accounts SET amount = -2 WHERE id = 2`)
+	u.commit()
+	s.until(second)
+	s.both(`UPDATE accounts SET amount = -3 WHERE id = 3`)
+	second.open()
+}
+
+// lateCapture installs the capture only when the second chunk is about to be copied.
+func lateCapture(s *scene) func(context.Context, mutant.Statement) string {
+	var mu sync.Mutex
+	var kept []string
+	copied := 0
+	return func(ctx context.Context, x mutant.Statement) string {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case copied < 2 && capturing(x.Text) && !strings.Contains(x.Text, "INSERT INTO changeling.change"):
+			kept = append(kept, x.Text)
+			return ""
+		case copying(x.Text):
+			if copied++; copied == 2 {
+				for _, statement := range kept {
+					if _, err := s.db.ExecContext(ctx, statement); err != nil {
+						s.Errorf("%v\nin: %s", err, statement)
+					}
+				}
+			}
+		}
+		return x.Text
+	}
+}
+
+// Invariant I5: what moves during the copy is seen twice, and must not stand twice in the shadow when its indexes are built.
+func movesDuringCopy(s *scene) {
+	second := s.at(guarding, 3) // for the start of the copy, and for the first chunk
+	s.start()
+	s.until(second)
+	s.both(
+		`DELETE FROM accounts WHERE id = 1`, // must not come back (I2)
+		`UPDATE accounts SET payload = repeat('y', 900) WHERE id BETWEEN 2 AND 20`,
+		`DELETE FROM accounts WHERE id = 30`, `INSERT INTO accounts VALUES (30, 'new', 30, 'short')`,
+		`UPDATE accounts SET id = 5000 WHERE id = 40`, `UPDATE accounts SET id = 40 WHERE id = 3500`,
+		`UPDATE accounts SET email = 'third' WHERE id = 50`, `UPDATE accounts SET email = 'e50' WHERE id = 3550`, `UPDATE accounts SET email = 'e3550' WHERE id = 50`)
+	second.open()
+}
+
+// Invariant I4: a key whose transaction commits late has a lower number than keys that were drained already.
+func lateCommitter(s *scene) {
+	first, second := s.at(draining, 1), s.at(draining, 2)
+	s.start()
+	s.until(first)
+	u := s.begin()
+	u.both(`UPDATE accounts SET amount = -1 WHERE id = 1`)
+	s.both(`UPDATE accounts SET amount = -2 WHERE id BETWEEN 1000 AND 1300`) // so many that there is a second round
+	first.open()
+	s.until(second)
+	u.commit()
+	second.open()
+}
+
+func lateCommitterHeld(s *scene) {
+	s.config.Hold = true
+	s.start()
+	s.held()
+	u := s.begin()
+	u.both(`UPDATE accounts SET amount = -1 WHERE id = 1`)
+	next, after := s.at(draining, 1), s.at(draining, 2)
+	s.both(`UPDATE accounts SET amount = -2 WHERE id BETWEEN 1000 AND 1300`)
+	s.until(next)
+	next.open()
+	s.until(after)
+	u.commit()
+	after.open()
+	s.cut()
+}
+
+// cut lets a change that holds go on.
+func (s *scene) cut() {
+	s.Helper()
+	if err := s.change.Cutover(s.Context()); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// bySequence drains as one who remembers how far he was: what has a lower number than that counts as done.
+func bySequence(s *scene) func(context.Context, mutant.Statement) string {
+	pgtest.Exec(s, s.db, `CREATE TABLE drained (upto bigint)`, `INSERT INTO drained VALUES (0)`)
+	re := regexp.MustCompile(`(?s)^WITH taken AS MATERIALIZED \(DELETE FROM (\S+)(.*?) RETURNING (.*?)\),\n`)
+	return func(_ context.Context, x mutant.Statement) string {
+		if !draining(x.Text) {
+			return x.Text
+		}
+		return re.ReplaceAllString(x.Text, `WITH done AS MATERIALIZED (SELECT upto FROM public.drained),
+swept AS (DELETE FROM $1 WHERE changeling_seq <= (SELECT upto FROM done)),
+taken AS MATERIALIZED (DELETE FROM $1 WHERE changeling_seq > (SELECT upto FROM done) RETURNING changeling_seq, $3),
+mark AS (UPDATE public.drained SET upto = greatest(upto, (SELECT max(changeling_seq) FROM taken))),
+`)
+	}
+}
+
+// A file that was rewritten has its rows at other places.
+func rewriteBetween(s *scene) {
+	s.both(`DELETE FROM accounts WHERE id <= 1000`)
+	second := s.at(guarding, 3)
+	s.start()
+	s.until(second)
+	s.stop()
+	pgtest.Exec(s, s.db, `VACUUM FULL accounts`)
+	s.start()
+}
+
+// Invariant I7: what was logged after the last drain is applied under the lock.
+func writesBeforeLock(s *scene) {
+	lock := s.at(locking, 1)
+	s.start()
+	s.until(lock)
+	s.both(`UPDATE accounts SET amount = -1 WHERE id = 1`, `DELETE FROM accounts WHERE id = 2`, `INSERT INTO accounts VALUES (9000, 'late', 1, '')`)
+	lock.open()
+}
+
+// Invariant I4: under the lock the drain sees what committed while the lock was waited for.
+func lockWaits(s *scene) {
+	lock := s.at(locking, 1)
+	s.start()
+	s.until(lock)
+	u := s.begin()
+	u.both(`UPDATE accounts SET amount = -1 WHERE id = 1`)
+	lock.open()
+	s.waiting(`SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'accounts'::regclass AND NOT granted)`)
+	u.both(`UPDATE accounts SET amount = -2 WHERE id = 2`)
+	u.commit()
+}
+
+// waiting polls until a query answers true.
+func (s *scene) waiting(query string) {
+	s.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		var yes bool
+		if err := s.db.QueryRowContext(s.Context(), query).Scan(&yes); err != nil {
+			s.Fatal(err)
+		}
+		if yes {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.Fatalf("not true after 20 s: %s", query)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// repeatableLock takes the snapshot before the lock.
+func repeatableLock(*scene) func(context.Context, mutant.Statement) string {
+	return func(_ context.Context, x mutant.Statement) string {
+		if len(x.Before) == 0 && strings.HasPrefix(x.Text, "SET LOCAL application_name") && strings.Contains(x.Text, "synchronous_commit") == false && strings.Contains(x.Text, "enable_seqscan") {
+			return "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; " + x.Text
+		}
+		return x.Text
+	}
+}
+
+// Writes of a subscription fire only triggers that are ENABLE ALWAYS.
+func replicated(s *scene) {
+	second := s.at(guarding, 3)
+	s.start()
+	s.until(second)
+	u := s.begin()
+	pgtest.Exec(s, u.tx, `SET LOCAL session_replication_role = replica`)
+	u.both(`UPDATE accounts SET amount = -1 WHERE id = 1`, `DELETE FROM accounts WHERE id = 2`)
+	u.commit()
+	second.open()
+}
+
+// without leaves out the statements of the capture that hold a word, and makes the engine believe that all is there.
+func without(word string) func(*scene) func(context.Context, mutant.Statement) string {
+	return func(*scene) func(context.Context, mutant.Statement) string {
+		return func(_ context.Context, x mutant.Statement) string {
+			switch {
+			case judging(x.Text):
+				return regexp.MustCompile(`SELECT count\(\*\) = 2 FROM pg_catalog\.pg_trigger`).ReplaceAllString(x.Text, `SELECT true OR count(*) = 2 FROM pg_catalog.pg_trigger`)
+			case strings.Contains(x.Text, word) && (strings.HasPrefix(x.Text, "CREATE TRIGGER") || strings.HasPrefix(x.Text, "ALTER TABLE")):
+				return ""
+			case strings.Contains(x.Text, "DROP TRIGGER"):
+				return strings.ReplaceAll(x.Text, "DROP TRIGGER", "DROP TRIGGER IF EXISTS")
+			}
+			return x.Text
+		}
+	}
+}
+
+func truncated(s *scene) {
+	drain := s.at(draining, 1)
+	s.start()
+	s.until(drain)
+	s.both(`TRUNCATE accounts`, `INSERT INTO accounts SELECT i, 'n' || i, i, 'new' FROM generate_series(1, 500) i`)
+	drain.open()
+}
+
+func truncatedHeld(s *scene) {
+	s.config.Hold = true
+	s.start()
+	s.held()
+	s.both(`TRUNCATE accounts`, `INSERT INTO accounts SELECT i, 'n' || i, i, 'new' FROM generate_series(1, 500) i`)
+	s.cut()
+}
+
+func truncatedAtLock(s *scene) {
+	lock := s.at(locking, 1)
+	s.start()
+	s.until(lock)
+	s.both(`TRUNCATE accounts`, `INSERT INTO accounts VALUES (1, 'one', 1, '')`)
+	lock.open()
+}
+
+// Invariant I5: one of two rows that swap a unique value is in the batch, the other one is not.
+func swappedAcrossBatch(s *scene) {
+	s.config.Hold = true
+	s.start()
+	s.held()
+	s.both(`UPDATE accounts SET email = 'third' WHERE id = 1`,
+		`UPDATE accounts SET amount = -1 WHERE id BETWEEN 1000 AND 3000`,
+		`UPDATE accounts SET email = 'e1' WHERE id = 3500`,
+		`UPDATE accounts SET email = 'e3500' WHERE id = 1`)
+	s.cut()
+}
+
+func swappedWithinBatch(s *scene) {
+	s.config.Hold = true
+	s.start()
+	s.held()
+	s.both(`UPDATE accounts SET email = 'third' WHERE id = 1`, `UPDATE accounts SET email = 'e1' WHERE id = 3500`, `UPDATE accounts SET email = 'e3500' WHERE id = 1`,
+		`UPDATE accounts SET id = -1 WHERE id = 10`, `UPDATE accounts SET id = 10 WHERE id = 11`, `UPDATE accounts SET id = 11 WHERE id = -1`)
+	s.cut()
+}
+
+// narrow never takes all keys of one snapshot.
+func narrow(*scene) func(context.Context, mutant.Statement) string {
+	re := regexp.MustCompile(`(?s)^WITH taken AS MATERIALIZED \(DELETE FROM (\S+) RETURNING`)
+	return func(_ context.Context, x mutant.Statement) string {
+		return re.ReplaceAllString(x.Text, `WITH taken AS MATERIALIZED (DELETE FROM $1 WHERE changeling_seq = ANY (ARRAY(SELECT changeling_seq FROM $1 ORDER BY changeling_seq LIMIT 1000)) RETURNING`)
+	}
+}
+
+// Section 6 of the design: what is pending in the snapshot of a comparison is left out of it.
+func writesDuringVerify(s *scene) {
+	compare := s.at(comparing, 1)
+	s.start()
+	s.until(compare)
+	s.both(`UPDATE accounts SET amount = -1 WHERE id = 1`, `DELETE FROM accounts WHERE id = 2`, `INSERT INTO accounts VALUES (0, 'zero', 0, '')`)
+	compare.open()
+}
