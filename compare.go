@@ -27,7 +27,12 @@ func (r tables) Compare(ctx context.Context, c copier.Chunk) (source, shadow ver
 	query, args := r.rows.Compare(c.Range)
 	err = r.patiently(ctx, "chunk", func(ctx context.Context) error {
 		return r.tx(ctx, r.comparing(), func(ctx context.Context, t *tx) error {
-			return t.QueryRowContext(ctx, query, args...).Scan(&source.Rows, &source.Digest, &shadow.Rows, &shadow.Digest)
+			var reset bool
+			err := t.QueryRowContext(ctx, query, args...).Scan(&source.Rows, &source.Digest, &shadow.Rows, &shadow.Digest, &reset)
+			if err == nil && reset {
+				err = copier.ErrReset
+			}
+			return err
 		})
 	})
 	return source, shadow, err
@@ -58,8 +63,12 @@ func (r tables) Recheck(ctx context.Context) (checked, rows int64, keys []string
 
 func (r *run) relogged(ctx context.Context, t *tx, query string, args ...any) (checked, rows int64, keys []string, err error) {
 	var text string
-	if err := t.QueryRowContext(ctx, query, args...).Scan(&checked, &rows, &text); err != nil {
+	var reset bool
+	if err := t.QueryRowContext(ctx, query, args...).Scan(&checked, &rows, &text, &reset); err != nil {
 		return 0, 0, nil, err
+	}
+	if reset {
+		return 0, 0, nil, copier.ErrReset
 	}
 	if err := json.Unmarshal([]byte(text), &keys); err != nil {
 		return 0, 0, nil, err
@@ -72,7 +81,12 @@ func (r *run) relogged(ctx context.Context, t *tx, query string, args ...any) (c
 
 func (r tables) Counts(ctx context.Context) (source, shadow int64, err error) {
 	err = r.tx(ctx, r.comparing(), func(ctx context.Context, t *tx) error {
-		return t.QueryRowContext(ctx, r.rows.CompareCounts()).Scan(&source, &shadow)
+		var reset bool
+		err := t.QueryRowContext(ctx, r.rows.CompareCounts()).Scan(&source, &shadow, &reset)
+		if err == nil && reset {
+			err = copier.ErrReset
+		}
+		return err
 	})
 	return source, shadow, err
 }

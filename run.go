@@ -198,7 +198,7 @@ func (r *run) steps(ctx context.Context) error {
 			}
 			r.engine.config.Events(event.Retried{Step: string(step.Kind), What: step.Name, Attempt: 1, Err: err})
 		default:
-			return err
+			return r.explain(ctx, step, err)
 		}
 		if err == nil {
 			failures = 0

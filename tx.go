@@ -35,6 +35,10 @@ func (r *run) begin(ctx context.Context, s session) (*tx, error) {
 	if s.LockWait == 0 {
 		s.LockWait = r.engine.config.LockWait
 	}
+	if s.Isolation == sql.LevelDefault {
+		// The database's default may be another one. A snapshot that is older than a lock would miss what came before it.
+		s.Isolation = sql.LevelReadCommitted
+	}
 	inner, err := r.engine.db.BeginTx(ctx, &sql.TxOptions{Isolation: s.Isolation})
 	if err != nil {
 		return nil, err

@@ -156,8 +156,12 @@ WHERE name IN ('deadlock_timeout', 'wal_level', 'session_replication_role', 'tra
 	if err := rows.Err(); err != nil {
 		return err
 	}
-	if deadlock, err := time.ParseDuration(set["deadlock_timeout"]); err != nil || deadlock <= d.wait {
-		d.warn("settings", fmt.Sprintf("deadlock_timeout is %s and the lock timeout %s: in a conflict a user's transaction could be the one to end, not ours", set["deadlock_timeout"], d.wait),
+	deadlock, err := time.ParseDuration(set["deadlock_timeout"])
+	if err != nil {
+		return err
+	}
+	if deadlock <= d.wait {
+		d.warn("settings", fmt.Sprintf("deadlock_timeout is %s and the lock timeout %s: in a conflict a user's transaction could be the one to end, not ours", deadlock, d.wait),
 			"run with a --lock-timeout below deadlock_timeout")
 	} else {
 		d.ok("settings", "deadlock_timeout is %s, above the lock timeout of %s: in a conflict it is us who give way", deadlock, d.wait)

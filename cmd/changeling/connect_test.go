@@ -58,7 +58,7 @@ func TestAPasswordIsNeverShown(t *testing.T) {
 	check(0, "doctor")
 	check(0, "version")
 	check(0, "cleanup")
-	for _, refused := range [][]string{{"pause", id}, {"resume", id}, {"cutover", id}, {"abort", id}, {"verify", id}, {"status", "nope"}, {"plan", "nope"}} {
+	for _, refused := range [][]string{{"pause", id}, {"resume", id}, {"cutover", id}, {"abort", id}, {"verify", id}, {"status", "nope"}, {"plan", "ALTER TABLE nope DROP x"}} {
 		check(2, refused...)
 	}
 	for _, broken := range []struct {

@@ -94,12 +94,10 @@ var descriptions = []string{
 
 	`SELECT format('view %I.%I: %s', n.nspname, c.relname, pg_get_viewdef(c.oid)) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('v', 'm') AND ` + users,
 
-	// Toast tables are not of interest, and the triggers of constraints have numbers in their names.
+	// Toast tables and the triggers of constraints have numbers in their names.
 	`SELECT DISTINCT format('%s depends on %s: %s', d.one, d.other, d.deptype) FROM (
-   SELECT regexp_replace(pg_describe_object(classid, objid, objsubid), '(ConstraintTrigger_\w*?)\d+', '\1n', 'g') AS one,
-     regexp_replace(pg_describe_object(refclassid, refobjid, refobjsubid), '(ConstraintTrigger_\w*?)\d+', '\1n', 'g') AS other, deptype
-   FROM pg_depend WHERE objid >= 16384) d
- WHERE d.one !~ '\mchangeling\M|\mpg_toast\M' AND d.other !~ '\mchangeling\M|\mpg_toast\M'`,
+   SELECT pg_describe_object(classid, objid, objsubid) AS one, pg_describe_object(refclassid, refobjid, refobjsubid) AS other, deptype FROM pg_depend WHERE objid >= 16384) d
+ WHERE d.one || ' ' || d.other !~ '\mchangeling\M|\mpg_toast\M|ConstraintTrigger_'`,
 
 	`SELECT DISTINCT format('%s depends on role %I: %s', d.one, d.role, d.deptype) FROM (
    SELECT pg_describe_object(classid, objid, objsubid) AS one, pg_get_userbyid(refobjid) AS role, deptype

@@ -29,6 +29,10 @@ import (
 // Lost reports whether the connection broke under err, so that the outcome of what was in flight, a COMMIT above all,
 // is unknown: ask the catalogue, and run nothing again on a guess. The session, its transaction and its settings are gone.
 //
+// That takes care of statements on a sql.Conn or in a sql.Tx. On a *sql.DB pgx 5.12 makes one without arguments, sent and
+// never answered, a driver.ErrBadConn, and database/sql then runs it again by itself: what must not run twice unasked has
+// no place there.
+//
 // An error while connecting is not Lost, since nothing was in flight; it may be Transient. Neither is a context that
 // ended under a statement, which leaves the outcome as unknown: Canceled tells of that.
 func Lost(err error) bool {

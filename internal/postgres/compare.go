@@ -100,6 +100,12 @@ func (w Rows) pending() string {
 		ident.Quote(w.Pair.Key[0].Source) + " IS NOT NULL)"
 }
 
+// reset answers whether a TRUNCATE is in the log of the statement's own snapshot. Nothing can be said of the tables then
+// until the copy has begun again: the rows that it took away are in no log.
+func (w Rows) reset() string {
+	return "EXISTS (SELECT FROM " + qualified(w.Pair.Log) + " WHERE " + ident.Quote(w.Pair.Key[0].Source) + " IS NULL)"
+}
+
 func (w Rows) notPending(alias string) string {
 	return "NOT EXISTS (SELECT FROM pending p WHERE " + w.sameSource("p", alias) + ")"
 }
@@ -108,30 +114,31 @@ func (w Rows) notPendingShadow(alias string) string {
 	return "NOT EXISTS (SELECT FROM " + w.converted("pending") + " p WHERE " + w.sameShadow(alias, "p") + ")"
 }
 
-// Compare digests one key range of both tables in one snapshot: rows and sum of the source, rows and sum of the shadow.
+// Compare digests one key range of both tables in one snapshot: rows and sum of the source, rows and sum of the shadow,
+// and whether a TRUNCATE is pending.
 // Where the keys are not ordered alike, the shadow's rows are found through the source's, and CompareCounts finds rows
 // that only the shadow has.
 func (w Rows) Compare(r copier.Range) (string, []any) {
 	where, args := w.within(w.alias()+".", false, r)
 	if !w.Pair.Ordered {
 		return "WITH " + w.pending() + " SELECT count(*), coalesce(sum(a.h), 0)::pg_catalog.text, count(d.*), coalesce(sum(" + w.digest(false) +
-			") FILTER (WHERE d.ctid IS NOT NULL), 0)::pg_catalog.text FROM (SELECT " + w.shadowForm() + ", " + w.digest(true) + " AS h FROM " + w.from() + " WHERE " + where + " AND " +
+			") FILTER (WHERE d.ctid IS NOT NULL), 0)::pg_catalog.text, " + w.reset() + " FROM (SELECT " + w.shadowForm() + ", " + w.digest(true) + " AS h FROM " + w.from() + " WHERE " + where + " AND " +
 			w.notPending(w.alias()) + ") a LEFT JOIN " + qualified(w.Pair.Shadow) + " d ON " + w.sameShadow("d", "a"), args
 	}
 	shadowWhere, _ := w.within("d.", true, r)
-	return "WITH " + w.pending() + " SELECT a.n, a.h, b.n, b.h FROM (SELECT count(*) AS n, coalesce(sum(" + w.digest(true) + "), 0)::pg_catalog.text AS h FROM " +
+	return "WITH " + w.pending() + " SELECT a.n, a.h, b.n, b.h, " + w.reset() + " FROM (SELECT count(*) AS n, coalesce(sum(" + w.digest(true) + "), 0)::pg_catalog.text AS h FROM " +
 		w.from() + " WHERE " + where + " AND " + w.notPending(w.alias()) + ") a, (SELECT count(*) AS n, coalesce(sum(" + w.digest(false) +
 		"), 0)::pg_catalog.text AS h FROM " + qualified(w.Pair.Shadow) + " d WHERE " + shadowWhere + " AND " + w.notPendingShadow("d") + ") b", args
 }
 
-// CompareCounts counts both tables without the pending keys, in one snapshot.
+// CompareCounts counts both tables without the pending keys, in one snapshot, and says whether a TRUNCATE is pending.
 func (w Rows) CompareCounts() string {
 	return "WITH " + w.pending() + " SELECT (SELECT count(*) FROM " + w.from() + " WHERE " + w.notPending(w.alias()) + "), (SELECT count(*) FROM " +
-		qualified(w.Pair.Shadow) + " d WHERE " + w.notPendingShadow("d") + ")"
+		qualified(w.Pair.Shadow) + " d WHERE " + w.notPendingShadow("d") + "), " + w.reset()
 }
 
 // Relog finds the rows of a range that differ and puts their keys into the log, so that the next drain copies them again.
-// It answers how many, and the first ten keys. It may run twice.
+// It answers how many, the first ten keys, and whether a TRUNCATE is pending. It may run twice.
 func (w Rows) Relog(r copier.Range) (string, []any) {
 	where, args := w.within(w.alias()+".", false, r)
 	keys := "SELECT " + w.sourceKey(w.alias()+".") + " FROM " + w.from() + " WHERE " + where
@@ -157,5 +164,5 @@ func (w Rows) relog() string {
 		" AND (SELECT " + w.digest(true) + " FROM " + w.from() + " WHERE " + w.sameSource(w.alias(), "k") + ") IS DISTINCT FROM (SELECT " +
 		w.digest(false) + " FROM " + qualified(w.Pair.Shadow) + " d, LATERAL " + w.converted("(SELECT "+w.sourceKey("k.")+")") + " c WHERE " + w.sameShadow("d", "c") +
 		")), logged AS (INSERT INTO " + qualified(w.Pair.Log) + " (" + w.sourceKey("") + ") SELECT " + w.sourceKey("") + " FROM differing)" +
-		" SELECT (SELECT count(*) FROM keys), (SELECT count(*) FROM differing), coalesce((SELECT pg_catalog.json_agg(t.k)::pg_catalog.text FROM (SELECT " + w.keyText("differing.") + " AS k FROM differing LIMIT 10) t), '[]')"
+		" SELECT (SELECT count(*) FROM keys), (SELECT count(*) FROM differing), coalesce((SELECT pg_catalog.json_agg(t.k)::pg_catalog.text FROM (SELECT " + w.keyText("differing.") + " AS k FROM differing LIMIT 10) t), '[]'), " + w.reset()
 }

@@ -406,9 +406,12 @@ func dropOld(p schema.Pair) []string {
 func Abandon(p schema.Pair) (quiet, triggers, rest []string) {
 	quiet = []string{`DO $changeling$ BEGIN IF pg_catalog.to_regprocedure(` + ident.Literal(qualified(p.Capture)+"()") + `) IS NOT NULL THEN ` +
 		strings.ReplaceAll(silence(p), "$changeling$", "$body$") + `; END IF; END $changeling$`}
-	for _, t := range []string{p.Capture.Table, p.Capture.Table + "_truncate"} {
-		triggers = append(triggers, "DROP TRIGGER IF EXISTS "+ident.Quote(t)+" ON "+qualified(p.Source))
-	}
+	// Found by name and not by table: somebody may have renamed it.
+	triggers = []string{`DO $changeling$ DECLARE g record; BEGIN
+  FOR g IN SELECT tgname, tgrelid::pg_catalog.regclass AS on FROM pg_catalog.pg_trigger WHERE NOT tgisinternal AND tgname IN (` +
+		ident.Literal(p.Capture.Table) + `, ` + ident.Literal(p.Capture.Table+"_truncate") + `) LOOP
+    EXECUTE pg_catalog.format('DROP TRIGGER %I ON %s', g.tgname, g.on);
+  END LOOP; END $changeling$`}
 	rest = append([]string{"DROP TABLE IF EXISTS " + qualified(p.Shadow)}, releaseSQL(p)...)
 	return quiet, triggers, append(rest, "DROP SCHEMA IF EXISTS "+ident.Quote(p.Old.Schema))
 }

@@ -40,8 +40,14 @@ INSERT INTO "Order" SELECT i, i, i, i, i, i, i, i, i, i, i, i, i, i, i, i FROM g
 -- alter
 ALTER TABLE "Order" ALTER COLUMN "table" TYPE bigint, ALTER COLUMN a TYPE text USING d + a + k + c1 + v1 + "Order".p;
 
--- shape: the key columns are called as the engine's own
-CREATE TABLE d (c1 int, changeling_seq int, kept1 int, v int, PRIMARY KEY (c1, changeling_seq));
+-- shape: refuses a key column that is called as the log's own
+CREATE TABLE t (changeling_seq int PRIMARY KEY, v int);
+-- refused: changeling_seq
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: the columns are called as the engine's own
+CREATE TABLE d (c1 int, changeling_seq int, kept1 int, v int, PRIMARY KEY (c1, kept1));
 INSERT INTO d SELECT i, i, i, i FROM generate_series(1, 20) i;
 -- volatile: d.u
 -- alter
@@ -61,8 +67,8 @@ INSERT INTO t SELECT i, i FROM generate_series(1, 20) i;
 ALTER TABLE t ALTER COLUMN v TYPE bigint;
 
 -- shape: a table whose name the server's catalogue has too
-CREATE TABLE pg_class (oid int PRIMARY KEY, relname int, ctid2 int);
-INSERT INTO pg_class SELECT i, i FROM generate_series(1, 20) i;
+CREATE TABLE public.pg_class (oid int PRIMARY KEY, relname int);
+INSERT INTO public.pg_class SELECT i, i FROM generate_series(1, 20) i;
 -- alter
 ALTER TABLE public.pg_class ALTER COLUMN relname TYPE bigint;
 
