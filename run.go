@@ -49,11 +49,8 @@ func newRun(c *Change, l *state.Lease) *run {
 	return r
 }
 
-// Errors with which a wish of somebody ends a run.
-var (
-	errAbort = errors.New("abort was asked for")
-	errOver  = errors.New("the change is over")
-)
+// errAbort is how a wish of somebody ends a run.
+var errAbort = errors.New("abort was asked for")
 
 // Run works on the change until it is done, and returns nil then. It may be called again after any failure, from any
 // host; a second Run at the same time is an error of kind ErrOwned. When ctx ends, what is done is kept and the error is
@@ -262,7 +259,11 @@ func (r *run) kind() string {
 func (r *run) step(ctx context.Context, s plan.Step) error {
 	r.rowsDone.Store(0)
 	if s.Kind != plan.Build && s.Kind != plan.Copy && s.Kind != plan.Heal && s.Kind != plan.Verify {
-		r.engine.config.Events(event.StepStarted{Step: string(s.Kind), Name: s.Name})
+		started := event.StepStarted{Step: string(s.Kind), Name: s.Name}
+		if s.Kind == plan.Drain {
+			started.Unit = "keys"
+		}
+		r.engine.config.Events(started)
 	}
 	switch s.Kind {
 	case plan.Exec, plan.Capture, plan.Release:

@@ -54,7 +54,7 @@ it goes on here until it is done, as run would.`,
 				if err := c.Resume(cmd.Context()); err != nil {
 					return err
 				}
-				return a.goOn(cmd.Context(), c, s, "goes on")
+				return w.goOn(cmd.Context(), a, c, s, "goes on")
 			})
 		},
 	}
@@ -85,7 +85,7 @@ is ready: it does not hold then. If nobody works on the change, it goes on here 
 				if s.Status == "held" {
 					goes = "cuts over now"
 				}
-				return a.goOn(cmd.Context(), c, s, goes)
+				return w.goOn(cmd.Context(), a, c, s, goes)
 			})
 		},
 	}

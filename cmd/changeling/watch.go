@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,6 +20,8 @@ type working struct {
 	lockWait  time.Duration
 	chunkTime time.Duration
 	attempts  int
+
+	began bool // the change is run by us
 }
 
 func (w *working) flags(cmd *cobra.Command) {
@@ -32,7 +36,16 @@ func (w *working) flags(cmd *cobra.Command) {
 // config is the engine's, telling events to standard output.
 func (w *working) config(a *app) (changeling.Config, error) {
 	sink, err := a.sink(w.output, w.quiet)
-	return changeling.Config{Fast: w.fast, LockWait: w.lockWait, ChunkTime: w.chunkTime, CutoverAttempts: w.attempts, Events: sink}, err
+	if err != nil {
+		return changeling.Config{}, err
+	}
+	first := func(e event.Event) {
+		if _, ok := e.(event.Planned); ok {
+			w.began = true
+		}
+		sink(e)
+	}
+	return changeling.Config{Fast: w.fast, LockWait: w.lockWait, ChunkTime: w.chunkTime, CutoverAttempts: w.attempts, Events: first}, nil
 }
 
 // sink is a bar on a terminal, lines elsewhere, JSON lines where asked for.
@@ -72,11 +85,12 @@ func unsaid(sink event.Sink) event.Sink {
 	}
 }
 
-// goOn runs a change here if nobody works on it, and says who does otherwise.
-func (a *app) goOn(ctx context.Context, c *changeling.Change, s changeling.Status, goes string) error {
-	if s.Owner != "" {
-		a.printf("change %s %s: %s works on it; `changeling status %s --watch` follows it\n", s.ID, goes, s.Owner, s.ID)
-		return nil
+// goOn runs a change here, unless somebody works on it already, who then does what was asked for.
+func (w *working) goOn(ctx context.Context, a *app, c *changeling.Change, s changeling.Status, goes string) error {
+	err := c.Run(ctx)
+	if w.began || !errors.Is(err, changeling.ErrOwned) {
+		return err
 	}
-	return c.Run(ctx)
+	a.printf("change %s %s: %s works on it; `changeling status %s --watch` follows it\n", s.ID, goes, cmp.Or(s.Owner, "somebody else"), s.ID)
+	return nil
 }

@@ -190,7 +190,7 @@ func TestGuard(t *testing.T) {
 					}
 				}
 				_ = cmd.Wait() // its status is that of a violent death
-				eventually(t, 15*time.Second, "server and directory are gone", func() bool {
+				eventually(t, 30*time.Second, "server and directory are gone", func() bool {
 					return !alive(pid) && len(entries(t, tmp)) == 0
 				})
 				if c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
@@ -230,7 +230,7 @@ func TestGuardDuringStart(t *testing.T) {
 					t.Logf("left behind: %q\n%s", naming(cluster[0]), tree)
 				}
 			})
-			eventually(t, 20*time.Second, "processes and directory are gone", func() bool {
+			eventually(t, 30*time.Second, "processes and directory are gone", func() bool {
 				return len(entries(t, tmp)) == 0 && len(naming(cluster[0])) == 0
 			})
 		})

@@ -64,19 +64,11 @@ func (w Rows) converted(relation string) string {
 	return "(SELECT " + strings.Join(parts, ", ") + " FROM " + relation + " AS " + w.alias() + ")"
 }
 
-// sourceKey and shadowKey list the key's columns behind a prefix.
+// sourceKey lists the key's columns behind a prefix.
 func (w Rows) sourceKey(prefix string) string {
 	var out []string
 	for _, k := range w.Pair.Key {
 		out = append(out, prefix+ident.Quote(k.Source))
-	}
-	return strings.Join(out, ", ")
-}
-
-func (w Rows) shadowKey(prefix string) string {
-	var out []string
-	for _, k := range w.Pair.Key {
-		out = append(out, prefix+ident.Quote(k.Shadow))
 	}
 	return strings.Join(out, ", ")
 }

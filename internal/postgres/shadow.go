@@ -33,17 +33,16 @@ func digest(base string) string {
 
 // rehearsal is what the planner learned: the source, its empty clone before and after the user's statement.
 type rehearsal struct {
-	source      *Relation
-	clone       *Relation // as made
-	shadow      *Relation // after the statement
-	twins       twins
-	create      []string          // what made the clone
-	using       map[string]string // by column of the source: the user's USING
-	constants   map[string]string // columns that the statement adds: the one value of their default, as a literal
-	path        string            // the user's search_path
-	statement   string            // the user's statement on the shadow
-	change      string
-	permissions bool
+	source    *Relation
+	clone     *Relation // as made
+	shadow    *Relation // after the statement
+	twins     twins
+	create    []string          // what made the clone
+	using     map[string]string // by column of the source: the user's USING
+	constants map[string]string // columns that the statement adds: the one value of their default, as a literal
+	path      string            // the user's search_path
+	statement string            // the user's statement on the shadow
+	change    string
 }
 
 func (r *rehearsal) in() string    { return "changeling_" + r.change }
