@@ -173,11 +173,15 @@ func (e *Engine) Start(ctx context.Context, ddl string) (*Change, error) {
 	return e.StartPlan(ctx, p)
 }
 
-// StartPlan saves a plan as a new change. A plan that refuses is an error of kind ErrRefused.
+// StartPlan saves a plan as a new change. A plan that refuses is an error of kind ErrRefused; one without steps is no change.
 func (e *Engine) StartPlan(ctx context.Context, p *plan.Plan) (*Change, error) {
 	if p.Route == plan.Refuse {
-		e.config.Events(event.Planned{Table: p.Table.String(), Statement: p.Statement, Route: string(p.Route), Why: p.Why})
 		return nil, &fault.Problem{Kind: fault.Refused, Text: refusal(p)}
+	}
+	if len(p.Steps) == 0 {
+		e.config.Events(event.Notice{Text: p.Why})
+		e.config.Events(event.Done{Table: p.Table.String(), Status: "nothing-to-do"})
+		return nil, nil
 	}
 	if err := e.store.Prepare(ctx); err != nil {
 		return nil, e.explainState(err)
@@ -243,7 +247,11 @@ func (e *Engine) known(ctx context.Context, ddl string) (found *Change, done boo
 	case err != nil:
 		return nil, false, err
 	case r.Statement == s.Text:
-		return &Change{engine: e, record: r}, false, nil
+		if e.config.Hold && !r.Hold {
+			err = e.store.Exec(ctx, e.db, e.store.Text.SetHold, r.ID, true)
+			r.Hold = true
+		}
+		return &Change{engine: e, record: r}, false, err
 	default:
 		return nil, false, busy(r)
 	}

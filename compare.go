@@ -116,7 +116,8 @@ func (r *run) verifyWalk(ctx context.Context, s plan.Step) error {
 	if err != nil {
 		return err
 	}
-	w := r.walker(s, r.keyRanges(), r.sizer(5000, 100, 500_000), rows, max(r.record.RowsDone, r.record.Plan.Rows))
+	total := max(r.record.RowsDone, r.record.Plan.Rows)
+	w := r.walker(s, r.keyRanges(), r.sizer(5000, 100, max(portion(total), 5000)), rows, total)
 	note := func(ctx context.Context, c copier.Chunk, rows int64, took time.Duration) error {
 		err := r.tx(ctx, session{Session: postgres.Session{Async: true}}, func(ctx context.Context, t *tx) error { return r.note(ctx, t, "verify", c, rows, took) })
 		if noted(err) || fault.Duplicate(err) {

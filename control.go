@@ -42,11 +42,14 @@ func statusOf(r *state.Record) Status {
 	s := Status{ID: r.ID, Statement: r.Statement, Table: r.Table.String(), Route: string(r.Plan.Route), Status: string(r.Status),
 		RowsDone: r.RowsDone, RowsEstimate: r.Plan.Rows, RowsVerified: r.Verified, PendingKeys: r.Pending, Error: r.Error, ErrorCode: r.ErrorKind,
 		LockHeldMs: float64(r.Held) / float64(time.Millisecond), Created: r.Created, Updated: r.Updated}
-	if r.Step < len(r.Plan.Steps) {
+	if r.Step < len(r.Plan.Steps) && !(r.Over() && r.Dropped) {
 		s.Step = r.Plan.Steps[r.Step].Name
 	}
 	if r.Owner != "" && r.Alive {
 		s.Owner, s.ThrottleReason = r.Owner, r.Reason
+	}
+	if r.Want == state.WantPause && (r.Status == state.Running || r.Status == state.Held) {
+		s.Status = string(state.Paused) // also where nobody works on it
 	}
 	cut := r.Plan.Find(plan.Cutover)
 	if cut >= 0 {

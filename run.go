@@ -90,6 +90,11 @@ func (c *Change) Run(ctx context.Context) error {
 	} else {
 		err = r.close(ctx, stopped(ctx, p.ID, err))
 	}
+	// What is told at the end is what the database says, also of a run that was cancelled. Where it cannot be asked any more,
+	// it is what was known last.
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+	defer cancel()
+	_ = c.reload(last)
 	e.config.Events(r.summary(err, time.Since(began)))
 	return err
 }
@@ -183,6 +188,7 @@ func (r *run) steps(ctx context.Context) error {
 		r.gate.SetStep(string(step.Kind))
 		err := r.step(ctx, step)
 		switch {
+		case err == nil && (step.Kind == plan.Build || step.Kind == plan.Hold && !r.record.Hold): // builds tell of themselves
 		case err == nil:
 			r.engine.config.Events(event.StepEnded{Step: string(step.Kind), Name: step.Name, Took: time.Since(began), Done: r.rowsDone.Load()})
 		case errors.Is(err, copier.ErrReset):
@@ -258,7 +264,8 @@ func (r *run) kind() string {
 // step runs one step, or a row of neighbouring builds. It moves the counter.
 func (r *run) step(ctx context.Context, s plan.Step) error {
 	r.rowsDone.Store(0)
-	if s.Kind != plan.Build && s.Kind != plan.Copy && s.Kind != plan.Heal && s.Kind != plan.Verify {
+	silent := s.Kind == plan.Hold && !r.record.Hold
+	if s.Kind != plan.Build && s.Kind != plan.Copy && s.Kind != plan.Heal && s.Kind != plan.Verify && !silent {
 		started := event.StepStarted{Step: string(s.Kind), Name: s.Name}
 		if s.Kind == plan.Drain {
 			started.Unit = "keys"

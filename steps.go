@@ -31,8 +31,12 @@ func (r *run) exec(ctx context.Context, s plan.Step) error {
 			return r.explain(ctx, s, err)
 		}
 	}
+	var settings map[string]string // the user's, for his own statement
+	if s.Path == "" {
+		settings = postgres.Pinned()
+	}
 	err := r.patiently(ctx, "lock", func(ctx context.Context) error {
-		return r.tx(ctx, session{Session: postgres.Session{Path: s.Path, LockWait: s.LockWait, Strong: true}, Role: s.Role}, func(ctx context.Context, t *tx) error {
+		return r.tx(ctx, session{Session: postgres.Session{Path: s.Path, Settings: settings, LockWait: s.LockWait, Strong: true}, Role: s.Role}, func(ctx context.Context, t *tx) error {
 			if err := t.all(ctx, s.SQL); err != nil {
 				return err
 			}
@@ -140,7 +144,7 @@ func (r *run) copy(ctx context.Context, s plan.Step) error {
 			return err
 		}
 	}
-	err := r.walk(ctx, s, "copy", copier.Blocks(r.record.Blocks), r.sizer(64, 1, 1<<17), func(ctx context.Context, c copier.Chunk) (int64, error) {
+	err := r.walk(ctx, s, "copy", copier.Blocks(r.record.Blocks), r.sizer(64, 1, portion(r.record.Blocks)), func(ctx context.Context, c copier.Chunk) (int64, error) {
 		var rows int64
 		began := time.Now()
 		err := r.patiently(ctx, "chunk", func(ctx context.Context) error {
@@ -361,7 +365,9 @@ func (r *run) heal(ctx context.Context, s plan.Step) error {
 		return err
 	}
 	r.pending.Store(pending)
-	if pending > 0 {
+	if pending == 0 {
+		r.engine.config.Events(event.StepStarted{Step: string(s.Kind), Name: s.Name})
+	} else {
 		if err := r.engine.db.QueryRowContext(ctx, r.rows.ShadowBlocks()).Scan(&blocks); err != nil {
 			return err
 		}
@@ -373,7 +379,7 @@ func (r *run) heal(ctx context.Context, s plan.Step) error {
 }
 
 func (r *run) healWalk(ctx context.Context, s plan.Step, blocks int64) error {
-	return r.walk(ctx, s, "heal", copier.Blocks(blocks), r.sizer(4096, 1024, 1<<20), func(ctx context.Context, c copier.Chunk) (rows int64, err error) {
+	return r.walk(ctx, s, "heal", copier.Blocks(blocks), r.sizer(4096, 1024, max(portion(blocks), 4096)), func(ctx context.Context, c copier.Chunk) (rows int64, err error) {
 		began := time.Now()
 		err = r.patiently(ctx, "chunk", func(ctx context.Context) error {
 			return r.tx(ctx, session{Session: postgres.Session{Async: true, Path: r.rows.Pair.Path}, Role: r.rows.Pair.Owner}, func(ctx context.Context, t *tx) error {
@@ -393,6 +399,9 @@ func (r *run) healWalk(ctx context.Context, s plan.Step, blocks int64) error {
 		return rows, err
 	})
 }
+
+// portion is the largest chunk of a whole, so that no worker is left with a large last one while the other has nothing.
+func portion(total int64) int64 { return max(total/16, 64) }
 
 func (r *run) sizer(initial, least, most int64) *throttle.Sizer {
 	target := r.engine.config.ChunkTime
@@ -449,7 +458,7 @@ func (r *run) build(ctx context.Context) error {
 			began := time.Now()
 			r.engine.config.Events(event.StepStarted{Step: string(s.Kind), Name: s.Name})
 			err := r.explain(groupCtx, s, r.patiently(groupCtx, "build", func(ctx context.Context) error {
-				return r.tx(ctx, session{Session: postgres.Session{Memory: memory, Parallel: parallel}, Role: s.Role}, func(ctx context.Context, t *tx) error {
+				return r.tx(ctx, session{Session: postgres.Session{Settings: postgres.Pinned(), Memory: memory, Parallel: parallel}, Role: s.Role}, func(ctx context.Context, t *tx) error {
 					var there bool
 					if err := t.QueryRowContext(ctx, s.Done).Scan(&there); err != nil || there {
 						return err

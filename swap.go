@@ -83,7 +83,7 @@ func (a *attempt) prepare(ctx context.Context) error {
 	if err := a.t.QueryRowContext(ctx, postgres.Marks(a.rows.Pair)).Scan(&a.marks); err != nil {
 		return err
 	}
-	if _, err := a.t.ExecContext(ctx, "SET LOCAL search_path = pg_catalog, pg_temp"); err != nil {
+	if _, err := a.t.ExecContext(ctx, postgres.Ours()); err != nil {
 		return err
 	}
 	now, err := postgres.Inspect(ctx, a.t, a.rows.Pair.Table)
@@ -93,10 +93,8 @@ func (a *attempt) prepare(ctx context.Context) error {
 	if now.Fingerprint() != a.record.Plan.Fingerprint {
 		return a.altered()
 	}
-	if path := a.rows.Pair.Path; path != "" {
-		if _, err := a.t.ExecContext(ctx, "SET LOCAL search_path = "+path); err != nil {
-			return err
-		}
+	if _, err := a.t.ExecContext(ctx, postgres.Theirs(a.rows.Pair)); err != nil {
+		return err
 	}
 	return a.t.all(ctx, a.rows.Warm())
 }

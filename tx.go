@@ -28,6 +28,9 @@ type tx struct {
 
 // begin opens a transaction, sets its session and checks the lease.
 func (r *run) begin(ctx context.Context, s session) (*tx, error) {
+	if s.Settings == nil {
+		s.Settings = r.rows.Pair.Settings
+	}
 	s.Application = "changeling"
 	if r.lease != nil {
 		s.Application = r.lease.Application()

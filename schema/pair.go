@@ -21,6 +21,9 @@ type Pair struct {
 	Ordered bool `json:"ordered"`
 	// SameKey says that the key has the same type on both sides.
 	SameKey bool `json:"same_key"`
+	// Settings are those of the session that planned the change which conversions depend on: time zone, date style and so
+	// on. Rows are always moved and compared under them, whoever resumes the change from wherever.
+	Settings map[string]string `json:"settings,omitempty"`
 	// Path is the search path under which the user's own expressions are read. Empty where there is none.
 	Path string `json:"path,omitempty"`
 }
@@ -33,7 +36,7 @@ type Mapped struct {
 	Expr   string `json:"expr,omitempty"`   // the user's USING, or the constant of a column that the change adds
 	// Converted says that the value may change on its way, so a row may fail on it.
 	Converted bool   `json:"converted,omitempty"`
-	Digest    string `json:"digest"` // how the value is digested: an expression with %s for the value
+	Digest    string `json:"digest"` // how the value is digested to a number: an expression with %s for the value
 }
 
 // Kept is a column that the change adds with a volatile default: it is assigned once a row, kept when the row is copied

@@ -49,7 +49,7 @@ what to do. Exit code 4 if something fails.`,
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print an array of findings as JSON")
-	cmd.Flags().DurationVar(&wait, "lock-timeout", wait, "the lock `wait` that changes will run with")
+	cmd.Flags().DurationVar(&wait, "lock-timeout", wait, "the one that changes will run with, a `duration`")
 	return cmd
 }
 

@@ -66,7 +66,7 @@ A plan that refuses says why, and exits 3.`,
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the plan as JSON")
 	cmd.Flags().BoolVar(&withSQL, "sql", false, "show the statements of each step; their names hold an id that each run makes anew")
 	cmd.Flags().BoolVar(&detailed, "detailed-exitcode", false, "exit 10 if there is work to do, 0 if not")
-	cmd.Flags().DurationVar(&wait, "lock-timeout", 0, "the longest `wait` for a lock (default 200ms)")
+	cmd.Flags().DurationVar(&wait, "lock-timeout", 0, "the longest wait for a lock, a `duration` (default 200ms)")
 	return cmd
 }
 

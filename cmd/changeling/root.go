@@ -89,7 +89,7 @@ func (a *app) with(ctx context.Context, c changeling.Config, fn func(e *changeli
 	defer db.Close() // nothing is in flight any more
 	if err := db.PingContext(ctx); err != nil {
 		return &fault.Problem{Kind: fault.Precondition, Err: err, Text: fmt.Sprintf(
-			"no connection to the database: %s. Nothing was changed; `changeling --help` says where the connection is taken from", fault.Message(err))}
+			"no connection to the database: %s. Nothing was changed; `changeling --help` says where the connection is taken from", clean(fault.Message(err)))}
 	}
 	e, err := changeling.Open(ctx, db, c)
 	if err != nil {

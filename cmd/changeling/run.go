@@ -61,9 +61,9 @@ SIGINT and SIGTERM stop it in good order with exit code 75; a second one exits a
 	from.flags(cmd)
 	w.flags(cmd)
 	f := cmd.Flags()
-	f.BoolVar(&hold, "hold", false, "stop before the cutover, stay in step, and wait for `changeling cutover`")
+	f.BoolVar(&hold, "hold", false, "stop before the cutover, stay in step, and wait for 'changeling cutover'")
 	f.StringVar(&drop, "drop", "after=24h", "when the old table may go: now, after=`duration` (30m, 24h, 7d), or never")
-	f.DurationVar(&w.lockWait, "lock-timeout", 0, "the longest `wait` for a lock, and so of those who queue behind it (default 200ms)")
+	f.DurationVar(&w.lockWait, "lock-timeout", 0, "the longest wait for a lock, and so of those who queue behind it, a `duration` (default 200ms)")
 	f.BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return cmd
 }

@@ -139,9 +139,10 @@ func TestPauseAndResume(t *testing.T) {
 	c = s.until("a paused change", func(c changeling.Status) bool {
 		return strings.Contains(c.ThrottleReason, "paused by request") && c.Step != "install capture"
 	})
-	if c.RowsDone != 0 {
-		t.Errorf("a paused change copied %d rows", c.RowsDone)
+	if c.RowsDone != 0 || c.Status != "paused" {
+		t.Errorf("a paused change copied %d rows, and is %s", c.RowsDone, c.Status)
 	}
+	contains(t, "status", s.run(0, "status", c.ID).stdout, "status     paused", "to do      `changeling resume "+c.ID+"`")
 	runner.signal(syscall.SIGTERM)
 	runner.ends(75)
 	// The pause outlives the run: another one waits as well.
@@ -167,6 +168,7 @@ func TestResumeRunsAChangeThatNobodyWorksOn(t *testing.T) {
 		t.Fatalf("a killed run exits %d", r.code)
 	}
 	contains(t, "pause", s.run(0, "pause", c.ID).stdout, "paused; nobody works on it")
+	contains(t, "list", s.run(0, "list").stdout, "paused", "nobody works on it")
 	resumed := s.start("resume", c.ID, "--output", "json")
 	s.until("a change of the second run", func(now changeling.Status) bool { return now.Owner != "" && now.Owner != c.Owner })
 	s.run(0, "cutover", c.ID)

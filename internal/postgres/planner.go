@@ -61,17 +61,22 @@ type planner struct {
 	options   Options
 	plan      *plan.Plan
 	path      string
+	user      map[string]string // settings that his conversions depend on
 }
 
 func (w *planner) run(ctx context.Context) (*plan.Plan, error) {
 	if err := w.tx.QueryRowContext(ctx, `SELECT pg_catalog.current_setting('search_path')`).Scan(&w.path); err != nil {
 		return nil, err
 	}
+	if err := w.remember(ctx); err != nil {
+		return nil, err
+	}
 	name, oid, err := Resolve(ctx, w.tx, w.statement.Table)
 	var none ErrNoTable
 	if errors.As(err, &none) {
 		if w.statement.IfExists {
-			return refuse(w.plan, fmt.Sprintf("table %s does not exist, and the statement says IF EXISTS: there is nothing to do", w.statement.Table)), nil
+			w.plan.Route, w.plan.Why = plan.Direct, fmt.Sprintf("table %s does not exist, and the statement says IF EXISTS: there is nothing to do", w.statement.Table)
+			return w.plan, nil
 		}
 		return nil, &fault.Problem{Kind: fault.Usage, Text: err.Error(), Err: err}
 	}
@@ -87,7 +92,7 @@ func (w *planner) run(ctx context.Context) (*plan.Plan, error) {
 		return nil, err
 	}
 	w.plan.Rows, w.plan.Bytes, w.plan.Fingerprint = source.Rows, source.Bytes, source.Fingerprint()
-	w.plan.Pair.Source, w.plan.Pair.Table, w.plan.Pair.Owner = name, oid, source.Owner
+	w.plan.Pair = schema.Pair{Source: name, Table: oid, Owner: source.Owner, Settings: w.user}
 	if w.catalogueOnly() {
 		return w.direct("every clause only changes the catalogue: the server does it at once under a short lock"), nil
 	}
@@ -98,7 +103,20 @@ func (w *planner) run(ctx context.Context) (*plan.Plan, error) {
 }
 
 func (w *planner) settings() string {
-	return fmt.Sprintf("SET LOCAL lock_timeout = %d; SET LOCAL search_path = %s; SET LOCAL row_security = off", max(w.options.LockWait.Milliseconds(), 1), pinned)
+	return fmt.Sprintf("SET LOCAL lock_timeout = %d; SET LOCAL row_security = off; %s", max(w.options.LockWait.Milliseconds(), 1), Ours())
+}
+
+// remember notes the settings of the user's session that his conversions depend on.
+func (w *planner) remember(ctx context.Context) error {
+	w.user = map[string]string{}
+	for name := range conversions {
+		var value string
+		if err := w.tx.QueryRowContext(ctx, "SELECT pg_catalog.current_setting($1::text)", name).Scan(&value); err != nil {
+			return err
+		}
+		w.user[name] = value
+	}
+	return nil
 }
 
 // instant are the actions that never read or rewrite rows, in any version from 14 on (manual, ALTER TABLE, Notes).
@@ -176,7 +194,7 @@ func unsupported(r *Relation, s plan.Statement) []string {
 
 // rehearse runs the statement on an empty twin under the same names and looks at what the server did.
 func (w *planner) rehearse(ctx context.Context, source *Relation) (*plan.Plan, error) {
-	r := &rehearsal{source: source, change: w.options.ID, path: w.path, using: map[string]string{}, constants: map[string]string{}}
+	r := &rehearsal{source: source, change: w.options.ID, path: w.path, settings: w.user, using: map[string]string{}, constants: map[string]string{}}
 	for _, c := range w.statement.Clauses {
 		if c.Action == plan.AlterType && c.Using != "" {
 			r.using[c.Column] = c.Using
@@ -195,13 +213,13 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (*plan.Plan, e
 		return nil, err
 	}
 	r.statement = w.statement.Retarget(ident.Qualified(r.in(), source.Name))
-	if _, err := w.tx.ExecContext(ctx, "SET LOCAL search_path = "+w.path); err != nil {
+	if _, err := w.tx.ExecContext(ctx, theirs(w.path, w.user)); err != nil {
 		return nil, err
 	}
 	if _, err := w.tx.ExecContext(ctx, r.statement); err != nil {
 		return nil, w.explain(err, "the statement on an empty twin of "+w.plan.Table.String())
 	}
-	if _, err := w.tx.ExecContext(ctx, "SET LOCAL search_path = "+pinned); err != nil {
+	if _, err := w.tx.ExecContext(ctx, Ours()); err != nil {
 		return nil, err
 	}
 	if r.shadow, err = w.inspect(ctx, r.in(), source.Name); err != nil {
@@ -338,7 +356,7 @@ func (w *planner) shadowTable(r *rehearsal) (*plan.Plan, error) {
 	wait := w.options.LockWait
 	add := func(s plan.Step) { p.Steps = append(p.Steps, s) }
 	// The user's statement is read under his own path; the rest is qualified.
-	create := append(append([]string{}, r.create...), "SET LOCAL search_path = "+r.path, r.statement, "SET LOCAL search_path = "+pinned)
+	create := append(append([]string{Ours()}, r.create...), theirs(r.path, r.settings), r.statement, Ours())
 	add(plan.Step{Kind: plan.Exec, Name: "create shadow", SQL: append(create, r.strip()...), LockWait: wait, Lock: "ACCESS SHARE",
 		Why: "an empty twin under the same names, changed by the statement itself, bare for the copy"})
 	add(plan.Step{Kind: plan.Capture, Name: "install capture", SQL: installCapture(pair), Role: pair.Owner, LockWait: wait, Lock: "SHARE ROW EXCLUSIVE", Done: armed(pair),
@@ -377,7 +395,7 @@ func (w *planner) keyExpression(r *rehearsal, p schema.Pair, k schema.Key) error
 	for _, k := range p.Key {
 		nulls = append(nulls, "NULL::"+k.Type+" AS "+ident.Quote(k.Source))
 	}
-	if _, err := w.tx.ExecContext(ctx, "SET LOCAL search_path = "+r.path); err != nil {
+	if _, err := w.tx.ExecContext(ctx, theirs(r.path, r.settings)); err != nil {
 		return err
 	}
 	if _, err := w.tx.ExecContext(ctx, "SELECT * FROM "+rows.converted("(SELECT "+strings.Join(nulls, ", ")+")")+" c LIMIT 0"); err != nil {

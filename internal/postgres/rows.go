@@ -48,7 +48,7 @@ func (w Rows) digest(source bool) string {
 		}
 		parts = append(parts, strings.ReplaceAll(m.Digest, "%s", v))
 	}
-	return "pg_catalog.hash_record_extended(ROW(" + strings.Join(parts, ", ") + "), 0)"
+	return sum(parts)
 }
 
 // converted is the key in the shadow's form, c1, c2 and so on, of a relation that has the source's key columns.

@@ -2,24 +2,28 @@ package postgres
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/changeling-db/changeling/internal/ident"
+	"github.com/changeling-db/changeling/schema"
 )
 
 // Session is what a transaction of the engine sets for itself. Everything is SET LOCAL, so that nothing leaks through a
 // pooler or into the pool of a library user.
 type Session struct {
-	Application string        // name under which the server shows the connection
-	LockWait    time.Duration // zero: wait without a bound; only where nobody can queue behind us
-	Statement   time.Duration // bound of one statement; zero: none
-	Strong      bool          // takes a lock that conflicts with a vacuum
-	Path        string        // search_path; empty: only what is qualified is found
-	Async       bool          // do not wait for the WAL; rows and positions still commit together
-	ByKey       bool          // find rows by their key: statistics of a log and of a new table mislead the planner
-	Memory      string        // maintenance_work_mem; empty: the server's own
-	Parallel    int           // max_parallel_maintenance_workers; zero: the server's own, negative: none
+	Application string            // name under which the server shows the connection
+	LockWait    time.Duration     // zero: wait without a bound; only where nobody can queue behind us
+	Statement   time.Duration     // bound of one statement; zero: none
+	Strong      bool              // takes a lock that conflicts with a vacuum
+	Path        string            // search_path; empty: only what is qualified is found
+	Settings    map[string]string // what conversions depend on; nil: pinned, for texts that must always read alike
+	Async       bool              // do not wait for the WAL; rows and positions still commit together
+	ByKey       bool              // find rows by their key: statistics of a log and of a new table mislead the planner
+	Memory      string            // maintenance_work_mem; empty: the server's own
+	Parallel    int               // max_parallel_maintenance_workers; zero: the server's own, negative: none
 }
 
 // SQL is one text of several statements.
@@ -37,9 +41,8 @@ func (s Session) SQL() string {
 		// The engine's own workers are the only ones: a parallel plan takes cores that nobody throttles, and starting its
 		// processes cost 15 ms under the cutover's lock.
 		"max_parallel_workers_per_gather = 0",
-		// What a value's text form depends on.
-		"datestyle = 'ISO, YMD'", "intervalstyle = 'postgres'", "extra_float_digits = 1", "bytea_output = 'hex'",
 	}
+	set = append(set, assignments(s.Settings)...)
 	if s.Async {
 		set = append(set, "synchronous_commit = off")
 	}
@@ -53,7 +56,8 @@ func (s Session) SQL() string {
 		set = append(set, fmt.Sprintf("max_parallel_maintenance_workers = %d", max(s.Parallel, 0)))
 	}
 	set = append(set, "search_path = "+path)
-	text := "SET LOCAL " + strings.Join(set, "; SET LOCAL ")
+	text := "SET LOCAL " + strings.Join(set, "; SET LOCAL ") +
+		"; SELECT pg_catalog.set_config('transaction_timeout', '0', true) WHERE pg_catalog.current_setting('server_version_num')::int >= 170000"
 	if s.Strong {
 		// The server ends an autovacuum for a lock only when somebody has waited for deadlock_timeout, by default longer than
 		// we wait at all; so on a table that is being vacuumed no lock would ever be had. Only a superuser may set it.
@@ -61,6 +65,44 @@ func (s Session) SQL() string {
 			"', true) WHERE pg_catalog.current_setting('is_superuser')::bool"
 	}
 	return text
+}
+
+// conversions are the settings that a value's way into and out of text, and so a conversion, depends on, with the values
+// under which the engine reads and writes its own texts.
+var conversions = map[string]string{"DateStyle": "ISO, YMD", "IntervalStyle": "postgres", "TimeZone": "UTC", "extra_float_digits": "1", "bytea_output": "hex",
+	"xmloption": "content", "xmlbinary": "base64", "default_text_search_config": "pg_catalog.simple", "lc_monetary": "C", "lc_time": "C", "lc_numeric": "C"}
+
+// Pinned are the settings under which definitions that the catalogue wrote are read back.
+func Pinned() map[string]string { return maps.Clone(conversions) }
+
+// assignments are the conversions' settings as a user had them, or as pinned for nil.
+func assignments(settings map[string]string) []string {
+	if settings == nil {
+		settings = conversions
+	}
+	var out []string
+	for name, value := range settings {
+		out = append(out, name+" = "+ident.Literal(value))
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Ours makes a transaction read and write the engine's own texts, which must always read alike.
+func Ours() string {
+	return "SET LOCAL " + strings.Join(append(assignments(nil), "search_path = "+pinned), "; SET LOCAL ")
+}
+
+// Theirs goes back to what a pair's rows are moved under.
+func Theirs(p schema.Pair) string {
+	if p.Path == "" {
+		return theirs(pinned, p.Settings)
+	}
+	return theirs(p.Path, p.Settings)
+}
+
+func theirs(path string, settings map[string]string) string {
+	return "SET LOCAL " + strings.Join(append(assignments(settings), "search_path = "+path), "; SET LOCAL ")
 }
 
 // As makes the transaction act as a role, the owner of both tables, so that expressions and functions of the user's own

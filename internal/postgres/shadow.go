@@ -10,27 +10,6 @@ import (
 	"github.com/changeling-db/changeling/schema"
 )
 
-// bare are the base types whose own hash tells every bit apart. The others are digested by their binary or text form,
-// because their equality forgets something: numeric 1.0 and 1.00, float -0, a collation, json without any equality.
-var bare = []string{"bool", "int2", "int4", "int8", "oid", "uuid", "date", "time", "timestamp", "timestamptz", "bytea",
-	"char", "name", "enum", "money", "pg_lsn", "macaddr"}
-
-// digest is how a value of a column is digested, with %s for the value.
-func digest(base string) string {
-	switch base {
-	case "float4", "float8", "interval":
-		return "pg_catalog." + base + "send(%s)"
-	case "numeric":
-		return "pg_catalog.numeric_send(%s)"
-	case "bpchar":
-		return "pg_catalog.bpcharsend(%s)"
-	}
-	if slices.Contains(bare, base) {
-		return "%s"
-	}
-	return `(%s)::pg_catalog.text COLLATE "pg_catalog"."C"`
-}
-
 // rehearsal is what the planner learned: the source, its empty clone before and after the user's statement.
 type rehearsal struct {
 	source    *Relation
@@ -41,6 +20,7 @@ type rehearsal struct {
 	using     map[string]string // by column of the source: the user's USING
 	constants map[string]string // columns that the statement adds: the one value of their default, as a literal
 	path      string            // the user's search_path
+	settings  map[string]string // and what else his expressions depend on
 	statement string            // the user's statement on the shadow
 	change    string
 }
@@ -71,7 +51,7 @@ func (r *rehearsal) target(num int) *Column {
 // pair is how rows go from source to shadow. It fails if no key of the source finds rows in both.
 func (r *rehearsal) pair() (schema.Pair, string, error) {
 	p := schema.Pair{
-		Change: r.change, Table: r.source.OID, Owner: r.source.Owner,
+		Change: r.change, Table: r.source.OID, Owner: r.source.Owner, Settings: r.settings,
 		Source: schema.Name{Schema: r.source.Schema, Table: r.source.Name},
 		Shadow: schema.Name{Schema: r.in(), Table: r.shadow.Name},
 		Old:    schema.Name{Schema: r.old(), Table: r.source.Name},
@@ -79,7 +59,7 @@ func (r *rehearsal) pair() (schema.Pair, string, error) {
 		Capture: schema.Name{Schema: r.in(), Table: "changeling_" + r.change},
 	}
 	for _, c := range r.shadow.Columns {
-		m := schema.Mapped{Shadow: c.Name, Type: c.Type, Digest: digest(c.Base)}
+		m := schema.Mapped{Shadow: c.Name, Type: c.Type, Digest: digest(c.Base, c.Num)}
 		from := r.origin(c)
 		switch {
 		case c.Generated != "":

@@ -45,7 +45,7 @@ INSERT INTO changeling.claim (change_id) SELECT id FROM made`,
   coalesce((SELECT sum(row_count) FROM changeling.chunk k WHERE k.change_id = c.id AND k.walk = 'copy'), 0)::bigint,
   coalesce((SELECT sum(row_count) FROM changeling.chunk k WHERE k.change_id = c.id AND k.walk = 'verify'), 0)::bigint,
   p.pending, p.reason, c.held_ms, c.error, c.error_kind, l.owner,
-  EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.pid = p.pid AND (a.backend_start = p.started OR a.backend_start IS NULL)),
+  p.at > clock_timestamp() - interval '1 minute' AND EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.pid = p.pid AND (a.backend_start = p.started OR a.backend_start IS NULL)),
   c.created_at, greatest(c.updated_at, p.at), c.cut_at, c.drop_at, coalesce(c.drop_at <= clock_timestamp(), false), c.dropped
 FROM changeling.change c JOIN changeling.claim l ON l.change_id = c.id JOIN changeling.progress p ON p.change_id = c.id `,
 		ByID:    `WHERE c.id = $1::text`,

@@ -141,7 +141,7 @@ ALTER TABLE t ALTER COLUMN a TYPE varchar(10) USING a::varchar(10);
 
 -- shape: bigint that does not fit into int names the row
 CREATE TABLE t (id bigint PRIMARY KEY, a bigint);
-INSERT INTO t SELECT i, i * 1000000000 FROM generate_series(1, 3) i;
+INSERT INTO t SELECT i, i * bigint '1000000000' FROM generate_series(1, 3) i;
 -- data: id 3
 -- alter
 ALTER TABLE t ALTER COLUMN a TYPE int;

@@ -92,6 +92,7 @@ CREATE TABLE t (id int PRIMARY KEY, v int, p1 int, p2 int, p3 int, p4 int DEFAUL
   CONSTRAINT "f 6" FOREIGN KEY (id) REFERENCES parents);
 ALTER TABLE t DROP CONSTRAINT "f 6";
 INSERT INTO t SELECT i, i, i % 10 + 1, i % 9 + 1, i % 8 + 1, i % 7 + 1, i % 6 + 1, i % 5 + 1, 'b' || i % 5 + 1, -i FROM generate_series(1, 100) i;
+SET CONSTRAINTS ALL IMMEDIATE;
 ALTER TABLE t ADD CONSTRAINT late FOREIGN KEY (c) REFERENCES parents NOT VALID;
 COMMENT ON CONSTRAINT f5 ON t IS 'both or none';
 -- alter

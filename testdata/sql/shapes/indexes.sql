@@ -7,7 +7,7 @@ CREATE INDEX t_partial ON t (a) WHERE b <> 'it''s WHERE (' AND a > 0;
 CREATE INDEX t_expr ON t (lower(b), (a + v), (coalesce(b, ' WHERE ')));
 CREATE INDEX t_include ON t (a) INCLUDE (b, v);
 CREATE INDEX t_opclass ON t (b text_pattern_ops, (b || 'x') varchar_pattern_ops);
-CREATE INDEX t_brin ON t USING brin (f, v int4_minmax_multi_ops (values_per_range = 16)) WITH (pages_per_range = 16, autosummarize = on);
+CREATE INDEX t_brin ON t USING brin (f, a int4_minmax_multi_ops (values_per_range = 16)) WITH (pages_per_range = 16, autosummarize = on);
 CREATE INDEX t_gin ON t USING gin (c, e jsonb_path_ops) WITH (fastupdate = off);
 CREATE INDEX t_gist ON t USING gist (d) WITH (buffering = auto);
 CREATE INDEX t_spgist ON t USING spgist (b);
@@ -21,9 +21,10 @@ ALTER TABLE t ALTER COLUMN v TYPE bigint;
 CREATE TABLE t (id int PRIMARY KEY, a int, b varchar(20));
 CREATE INDEX t_sum ON t ((a + 1), upper(b)) WHERE a > 5 AND b LIKE 'b%';
 CREATE UNIQUE INDEX t_b ON t (b varchar_pattern_ops);
+CREATE INDEX t_length ON t (length(b));
 INSERT INTO t SELECT i, i, 'b' || i FROM generate_series(1, 200) i;
 -- alter
-ALTER TABLE t ALTER COLUMN a TYPE bigint, ALTER COLUMN b TYPE char(12);
+ALTER TABLE t ALTER COLUMN a TYPE bigint, ALTER COLUMN b TYPE varchar(12);
 
 -- shape: storage parameters of indexes and constraints, and statistics targets of expressions
 CREATE TABLE t (id int PRIMARY KEY WITH (fillfactor = 70), a int, b text, v int, CONSTRAINT t_ab UNIQUE (a, b) WITH (fillfactor = 60, deduplicate_items = off));
@@ -101,12 +102,13 @@ INSERT INTO t SELECT i, i, i, 'c' || i, i FROM generate_series(1, 200) i;
 -- alter
 ALTER TABLE t ALTER COLUMN v TYPE bigint;
 
--- shape: statistics of one name in two schemas
+-- shape: refuses statistics of one name in two schemas
 CREATE SCHEMA stats;
 CREATE TABLE t (id int PRIMARY KEY, a int, b int, v int);
 CREATE STATISTICS s ON a, b FROM t;
 CREATE STATISTICS stats.s (mcv) ON b, v FROM t;
 INSERT INTO t SELECT i, i, i, i FROM generate_series(1, 200) i;
+-- refused: two statistics objects called s
 -- alter
 ALTER TABLE t ALTER COLUMN a TYPE bigint;
 

@@ -251,7 +251,7 @@ ALTER TABLE t ALTER COLUMN v TYPE bigint;
 -- shape: refuses to drop a serial column whose sequence another table uses
 CREATE TABLE t (id int PRIMARY KEY, n serial, v int);
 CREATE TABLE u (id int DEFAULT nextval('t_n_seq'));
--- usage: t_n_seq
+-- refused: t_n_seq
 -- alter
 ALTER TABLE t DROP COLUMN n, ALTER COLUMN v TYPE bigint;
 
