@@ -302,6 +302,7 @@ func TestRaces(t *testing.T) {
 			t.Parallel()
 			t.Run("whole", func(t *testing.T) {
 				s := newScene(t)
+				s.config.Events = func(e event.Event) { s.story.tell(e); t.Logf("%T %+v", e, e) }
 				r.play(s)
 				if v := s.finish(); v.caught() {
 					t.Error(v)
@@ -447,8 +448,9 @@ func lateCommitter(s *scene) {
 	index := s.at(building, 1)
 	var u user
 	var once sync.Once
+	before := s.config.Events
 	s.config.Events = func(e event.Event) {
-		s.story.tell(e)
+		before(e)
 		if p, ok := e.(event.Progress); ok && p.Step == "drain" && p.Chunk > 300 {
 			once.Do(u.commit) // between two rounds: the engine waits for its sink
 		}

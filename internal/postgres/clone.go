@@ -2,14 +2,16 @@ package postgres
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/changeling-db/changeling/internal/ident"
 )
 
 // twins names the empty stand-ins that a clone's foreign keys are tied to, so that neither a rehearsal nor the making
-// of a shadow locks another user's table: LIKE takes ACCESS SHARE, a foreign key SHARE ROW EXCLUSIVE.
+// of a shadow locks another user's table: a foreign key takes SHARE ROW EXCLUSIVE.
 type twins map[uint32]string
 
 // cloneSQL makes an empty copy of r in another schema, under the same names for everything: table, indexes, constraints,
@@ -20,22 +22,30 @@ type twins map[uint32]string
 func cloneSQL(r *Relation, in string) ([]string, twins) {
 	table := ident.Qualified(in, r.Name)
 	out := []string{createTable(r, in)}
-	out = append(out, revokeDefaults("TABLE", table, r.Grants, r.Owner)...)
+	out = append(out, revokeDefaults("TABLE", table))
+	out = append(out, arrayType(r, in)...)
 	for _, c := range r.Columns {
 		out = append(out, columnSettings(table, c)...)
 	}
+	out = append(out, grantors(r, in)...)
 	for _, q := range r.Sequences {
 		if q.Internal {
 			name := ident.Qualified(in, q.Name)
-			out = append(out, revokeDefaults("SEQUENCE", name, q.Grants, r.Owner)...)
+			if r.Version >= 150000 && q.Unlogged != (r.Persistence == "u") {
+				out = append(out, persistence(name, q.Unlogged))
+			}
+			out = append(out, revokeDefaults("SEQUENCE", name))
 			out = append(out, grants("SEQUENCE", name, "", q.Grants, r.Owner)...)
 			out = append(out, comment("SEQUENCE "+name, q.Comment)...)
 		}
 	}
-	out = append(out, grants("TABLE", table, "", r.Grants, r.Owner)...)
+	out = append(out, tableGrants(r, table)...)
 	for _, c := range r.Columns {
 		out = append(out, grants("TABLE", table, c.Name, c.Grants, r.Owner)...)
 		out = append(out, comment("COLUMN "+table+"."+ident.Quote(c.Name), c.Comment)...)
+		if c.NotNullName != "" {
+			out = append(out, comment("CONSTRAINT "+ident.Quote(c.NotNullName)+" ON "+table, c.NotNullNote)...)
+		}
 	}
 	out = append(out, comment("TABLE "+table, r.Comment)...)
 	for _, x := range r.Indexes {
@@ -119,6 +129,7 @@ func columnDef(r *Relation, c Column, in string) string {
 		b.WriteString(" COLLATE " + c.Collation)
 	}
 	switch {
+	case c.notNullPending(): // see columnSettings
 	case c.NotNullDef != "":
 		b.WriteString(" CONSTRAINT " + ident.Quote(c.NotNullName) + " NOT NULL")
 		if strings.HasSuffix(c.NotNullDef, "NO INHERIT") {
@@ -162,6 +173,9 @@ func identity(r *Relation, c Column, in string) string {
 func columnSettings(table string, c Column) []string {
 	var out []string
 	alter := "ALTER TABLE ONLY " + table + " ALTER COLUMN " + ident.Quote(c.Name) + " "
+	if c.notNullPending() {
+		out = append(out, "ALTER TABLE ONLY "+table+" ADD CONSTRAINT "+ident.Quote(c.NotNullName)+" "+c.NotNullDef)
+	}
 	if c.Storage != "" {
 		out = append(out, alter+"SET STORAGE "+c.Storage)
 	}
@@ -278,45 +292,74 @@ func statistics(s Statistics, in, table string) []string {
 
 // foreignKeyTwins ties the clone's foreign keys, in and out, to empty twins, so that the user's ALTER meets them as it
 // would on the real table: dropping a referenced column fails, a type that cannot be compared fails, and so on.
+// A twin has the columns of the keys alone: LIKE would need the right to read the table.
 func foreignKeyTwins(r *Relation, in string) (twins, []string) {
 	made := twins{}
-	var out []string
-	twin := func(oid uint32, schemaName, name string) string {
-		if oid == r.OID {
-			return ident.Qualified(in, r.Name)
-		}
-		if _, ok := made[oid]; !ok {
-			made[oid] = fmt.Sprintf("twin_%d", oid)
-			out = append(out, fmt.Sprintf("CREATE TABLE %s (LIKE %s INCLUDING INDEXES INCLUDING GENERATED)",
-				ident.Qualified(in, made[oid]), ident.Qualified(schemaName, name)))
-		}
-		return ident.Qualified(in, made[oid])
+	type table struct {
+		unlogged      bool
+		names, inside []string
 	}
+	tables := map[uint32]*table{}
+	var order []uint32
+	// end notes one end of a key and answers the table that stands for it.
+	end := func(oid uint32, unlogged bool, columns, types []string) (*table, string) {
+		if oid == r.OID {
+			return &table{}, ident.Qualified(in, r.Name)
+		}
+		t := tables[oid]
+		if t == nil {
+			t = &table{unlogged: unlogged}
+			tables[oid], made[oid] = t, fmt.Sprintf("twin_%d", oid)
+			order = append(order, oid)
+		}
+		for i, c := range columns {
+			if !slices.Contains(t.names, c) {
+				t.names = append(t.names, c)
+				t.inside = append(t.inside, ident.Quote(c)+" "+types[i])
+			}
+		}
+		return t, ident.Qualified(in, made[oid])
+	}
+	var keys, comments []string
 	for _, k := range append(append([]Constraint{}, r.Constraints...), r.References...) {
 		if k.Type != "f" || k.Inherited {
 			continue
 		}
-		from := twin(k.TableOID, k.Schema, k.Table)
-		to := twin(k.ToOID, k.ToSchema, k.ToTable)
-		out = append(out, "ALTER TABLE "+from+" ADD CONSTRAINT "+ident.Quote(k.Name)+" "+pointTo(k.Def, to))
+		_, from := end(k.TableOID, k.Unlogged, k.From, k.Types)
+		parent, to := end(k.ToOID, !k.ToLogged, k.Refers, k.ToTypes)
+		unique := "UNIQUE (" + ident.List(k.Refers)
+		if k.Period {
+			unique += " WITHOUT OVERLAPS"
+		}
+		if unique += ")"; !slices.Contains(parent.inside, unique) {
+			parent.inside = append(parent.inside, unique)
+		}
+		keys = append(keys, "ALTER TABLE "+from+" ADD CONSTRAINT "+ident.Quote(k.Name)+" "+pointTo(k.Def, to))
+		comments = append(comments, comment("CONSTRAINT "+ident.Quote(k.Name)+" ON "+from, k.Comment)...)
 	}
-	return made, out
+	var out []string
+	for _, oid := range order {
+		unlogged := ""
+		if tables[oid].unlogged {
+			unlogged = "UNLOGGED "
+		}
+		out = append(out, "CREATE "+unlogged+"TABLE "+ident.Qualified(in, made[oid])+" ("+strings.Join(tables[oid].inside, ", ")+")")
+	}
+	return made, slices.Concat(out, keys, comments)
 }
 
 // pointTo is a foreign key's definition with another table behind REFERENCES.
 func pointTo(def, table string) string {
 	const word = " REFERENCES "
-	start := strings.Index(def, ") "+strings.TrimSpace(word)+" ")
-	if start < 0 {
-		return def
-	}
-	start += len(") REFERENCES ")
-	quoted := false
-	for i := start; i < len(def); i++ {
+	quoted, start := false, -1
+	for i := 0; i < len(def); i++ {
 		switch {
 		case def[i] == '"':
 			quoted = !quoted
-		case def[i] == '(' && !quoted:
+		case quoted:
+		case start < 0 && strings.HasPrefix(def[i:], word):
+			start = i + len(word)
+		case start >= 0 && i >= start && def[i] == '(':
 			return def[:start] + table + def[i:]
 		}
 	}
@@ -338,18 +381,97 @@ func constraintsInOrder(r *Relation) []Constraint {
 	return out
 }
 
-// revokeDefaults takes away what ALTER DEFAULT PRIVILEGES gave to a table made a moment ago, so that only what is granted
+// arrayType gives the type of arrays of rows the name that the source's has. It differs from the usual one where another
+// type had that name: the server finds a free one, and also moves an array type out of the way of a new type of its name.
+func arrayType(r *Relation, in string) []string {
+	var out []string
+	for name := clip("_" + r.Name); name != r.ArrayType && len(out) < 20 && strings.HasPrefix(r.ArrayType, "_"); name = clip("_" + name) {
+		out = append(out, "CREATE TYPE "+ident.Qualified(in, name)+" AS ()", "DROP TYPE "+ident.Qualified(in, name))
+	}
+	return out
+}
+
+// clip cuts a name to the 63 bytes that the server keeps, at the boundary of a character.
+func clip(name string) string {
+	for len(name) > 63 {
+		_, size := utf8.DecodeLastRuneInString(name)
+		name = name[:len(name)-size]
+	}
+	return name
+}
+
+func persistence(sequence string, unlogged bool) string {
+	if unlogged {
+		return "ALTER SEQUENCE " + sequence + " SET UNLOGGED"
+	}
+	return "ALTER SEQUENCE " + sequence + " SET LOGGED"
+}
+
+// revokeDefaults takes away what ALTER DEFAULT PRIVILEGES gave to something made a moment ago, so that only what is granted
 // afterwards is there.
-func revokeDefaults(kind, name string, _ []Grant, owner string) []string {
-	return []string{fmt.Sprintf(`DO $changeling$ DECLARE g record; BEGIN
+func revokeDefaults(kind, name string) string {
+	body := fmt.Sprintf(`DECLARE g record; BEGIN
   FOR g IN SELECT DISTINCT CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END AS who
     FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) a WHERE c.oid = %s::pg_catalog.regclass AND a.grantee <> c.relowner LOOP
-    EXECUTE 'REVOKE ALL ON %s %s FROM ' || g.who;
-  END LOOP; END $changeling$`, ident.Literal(name), kind, strings.ReplaceAll(name, "'", "''"))}
+    EXECUTE %s || g.who;
+  END LOOP; END`, ident.Literal(name), ident.Literal("REVOKE ALL ON "+kind+" "+name+" FROM "))
+	tag := "$changeling$"
+	for strings.Contains(body, tag) {
+		tag = "$" + strings.Trim(tag, "$") + "_$"
+	}
+	return "DO " + tag + " " + body + " " + tag
+}
+
+// grantors lets everybody who granted rights on the table find its clone: they do it again, each in his own name.
+func grantors(r *Relation, in string) []string {
+	var names []string
+	note := func(list []Grant) {
+		for _, g := range list {
+			if g.Grantor != r.Owner && !slices.Contains(names, g.Grantor) {
+				names = append(names, g.Grantor)
+			}
+		}
+	}
+	note(r.Grants)
+	for _, c := range r.Columns {
+		note(c.Grants)
+	}
+	for _, q := range r.Sequences {
+		if q.Internal {
+			note(q.Grants)
+		}
+	}
+	var out []string
+	for _, name := range names {
+		out = append(out, "GRANT USAGE ON SCHEMA "+ident.Quote(in)+" TO "+ident.Quote(name))
+	}
+	return out
+}
+
+// tableGrants is the table's access list, but for what the owner took from himself: until the cutover it is he who moves rows.
+func tableGrants(r *Relation, table string) []string {
+	if len(r.Withheld) == 0 {
+		return grants("TABLE", table, "", r.Grants, r.Owner)
+	}
+	list := slices.Clone(r.Grants)
+	at := slices.IndexFunc(list, func(g Grant) bool { return g.Grantee == r.Owner && g.Grantor == r.Owner })
+	for _, privilege := range r.Withheld {
+		g := Grant{Grantor: r.Owner, Grantee: r.Owner, Privilege: privilege}
+		list = slices.Insert(list, max(at, 0), g)
+	}
+	return grants("TABLE", table, "", list, r.Owner)
+}
+
+// withhold is what tableGrants left out.
+func withhold(r *Relation, table string) []string {
+	if len(r.Withheld) == 0 {
+		return nil
+	}
+	return []string{"REVOKE " + strings.Join(r.Withheld, ", ") + " ON TABLE " + table + " FROM " + ident.Quote(r.Owner)}
 }
 
 // grants repeats an access list. A list that is null means the owner's defaults, which a new table has anyway.
-// Privileges that somebody else than the owner granted are granted in that role's name.
+// Privileges that somebody else than the owner granted are granted in that role's name, after he got them himself.
 func grants(kind, name, column string, list []Grant, owner string) []string {
 	if list == nil {
 		return nil
@@ -358,24 +480,44 @@ func grants(kind, name, column string, list []Grant, owner string) []string {
 	if column == "" {
 		out = append(out, fmt.Sprintf("REVOKE ALL ON %s %s FROM %s", kind, name, ident.Quote(owner)))
 	}
-	for _, g := range list {
-		what := g.Privilege
-		if column != "" {
-			what += " (" + ident.Quote(column) + ")"
-		}
-		to := "PUBLIC"
-		if g.Grantee != "" {
-			to = ident.Quote(g.Grantee)
-		}
-		sql := fmt.Sprintf("GRANT %s ON %s %s TO %s", what, kind, name, to)
-		if g.Option {
-			sql += " WITH GRANT OPTION"
-		}
+	for _, g := range inOrder(list, owner) {
+		sql := g.sql(kind, name, column)
 		if g.Grantor != owner {
 			out = append(out, "SET LOCAL ROLE "+ident.Quote(g.Grantor), sql, "SET LOCAL ROLE "+ident.Quote(owner))
 			continue
 		}
 		out = append(out, sql)
+	}
+	return out
+}
+
+func (g Grant) sql(kind, name, column string) string {
+	what, to, option := g.Privilege, "PUBLIC", ""
+	if column != "" {
+		what += " (" + ident.Quote(column) + ")"
+	}
+	if g.Grantee != "" {
+		to = ident.Quote(g.Grantee)
+	}
+	if g.Option {
+		option = " WITH GRANT OPTION"
+	}
+	return fmt.Sprintf("GRANT %s ON %s %s TO %s%s", what, kind, name, to, option)
+}
+
+// inOrder puts grants behind those that their grantors need. Most lists are in that order already.
+func inOrder(list []Grant, owner string) []Grant {
+	rest := slices.Clone(list)
+	var out []Grant
+	ready := func(g Grant) bool {
+		return g.Grantor == owner || slices.ContainsFunc(out, func(h Grant) bool {
+			return h.Grantee == g.Grantor && h.Privilege == g.Privilege && h.Option
+		})
+	}
+	for len(rest) > 0 {
+		i := max(slices.IndexFunc(rest, ready), 0) // a table's privilege covers its columns: then any order will do
+		out = append(out, rest[i])
+		rest = slices.Delete(rest, i, i+1)
 	}
 	return out
 }

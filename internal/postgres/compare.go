@@ -33,8 +33,9 @@ func (w Rows) Boundary(after copier.Key, n int64) (string, []any) {
 		args = append(args, after.String())
 		where = " WHERE " + w.above("b.", shadow, 1)
 	}
-	return fmt.Sprintf("SELECT pg_catalog.json_build_array(%s)::pg_catalog.text FROM %s b%s ORDER BY %s OFFSET %d LIMIT 1",
-		strings.Join(text, ", "), table, where, "b."+strings.Join(names, ", b."), max(n-1, 0)), args
+	// The rows that are skipped cost least if nothing is computed for them.
+	return fmt.Sprintf("SELECT pg_catalog.json_build_array(%s)::pg_catalog.text FROM (SELECT %s FROM %s b%s ORDER BY %s OFFSET %d LIMIT 1) b",
+		strings.Join(text, ", "), "b."+strings.Join(names, ", b."), table, where, "b."+strings.Join(names, ", b."), max(n-1, 0)), args
 }
 
 // bound is a key given as JSON in an argument, typed for the source or the shadow.

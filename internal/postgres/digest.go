@@ -13,10 +13,10 @@ import (
 var hashes = map[string]string{
 	"int2": "hashint2extended(%s, $)", "int4": "hashint4extended(%s, $)", "int8": "hashint8extended(%s, $)", "oid": "hashoidextended(%s, $)",
 	"bool": "hashint4extended((%s)::pg_catalog.int4, $)", "uuid": "uuid_hash_extended(%s, $)", "timestamp": "timestamp_hash_extended(%s, $)",
-	"time": "time_hash_extended(%s, $)", "name": "hashnameextended(%s, $)", "enum": "hashenumextended(%s, $)",
+	"time": "time_hash_extended(%s, $)", "name": "hashnameextended(%s, $)", "enum": "hash_record_extended(ROW(%s), $)",
 	// Types whose hash function cannot be called by name with their own type go through a record of one column.
 	"timestamptz": "hash_record_extended(ROW(%s), $)", "date": "hash_record_extended(ROW(%s), $)", "bytea": "hash_record_extended(ROW(%s), $)",
-	"char": "hash_record_extended(ROW(%s), $)", "money": "hash_record_extended(ROW(%s), $)", "pg_lsn": "hash_record_extended(ROW(%s), $)",
+	"char": "hash_record_extended(ROW(%s), $)", "money": "hash_record_extended(ROW(pg_catalog.cash_send(%s)), $)", "pg_lsn": "hash_record_extended(ROW(%s), $)",
 	"macaddr": "hash_record_extended(ROW(%s), $)",
 	"float4":  "hash_record_extended(ROW(pg_catalog.float4send(%s)), $)", "float8": "hash_record_extended(ROW(pg_catalog.float8send(%s)), $)",
 	"interval": "hash_record_extended(ROW(pg_catalog.interval_send(%s)), $)", "numeric": "hash_record_extended(ROW(pg_catalog.numeric_send(%s)), $)",

@@ -66,10 +66,10 @@ func grantsOf(acl string) string {
 }
 
 func inspectSQL(version int) string {
-	notNull := `NULL::text AS name, NULL::text AS def`
+	notNull := `NULL::text AS name, NULL::text AS def, NULL::text AS note`
 	notNullFrom := ``
 	if version >= 180000 {
-		notNull = `nn.conname::text AS name, pg_get_constraintdef(nn.oid) AS def`
+		notNull = `nn.conname::text AS name, pg_get_constraintdef(nn.oid) AS def, obj_description(nn.oid, 'pg_constraint') AS note`
 		notNullFrom = ` FROM pg_constraint nn WHERE nn.conrelid = a.attrelid AND nn.contype = 'n' AND nn.conkey = ARRAY[a.attnum]`
 	}
 	period := `false`
@@ -79,7 +79,7 @@ func inspectSQL(version int) string {
 	return `
 WITH t AS (SELECT c.* FROM pg_class c WHERE c.oid = $1::bigint::oid)
 SELECT json_build_object(
-  'oid', t.oid::bigint, 'schema', n.nspname, 'name', t.relname, 'kind', t.relkind, 'persistence', t.relpersistence,
+  'version', current_setting('server_version_num')::int, 'oid', t.oid::bigint, 'schema', n.nspname, 'name', t.relname, 'kind', t.relkind, 'persistence', t.relpersistence,
   'owner', pg_get_userbyid(t.relowner),
   'tablespace', coalesce((SELECT spcname FROM pg_tablespace WHERE oid = t.reltablespace), ''),
   'access', coalesce((SELECT amname FROM pg_am WHERE oid = t.relam), ''),
@@ -90,6 +90,9 @@ SELECT json_build_object(
   'children', (SELECT json_agg(inhrelid::regclass::text) FROM pg_inherits WHERE inhparent = t.oid),
   'comment', obj_description(t.oid, 'pg_class'),
   'grants', ` + grantsOf(`t.relacl`) + `,
+  'withheld', (SELECT json_agg(d.privilege_type ORDER BY d.privilege_type) FROM aclexplode(acldefault('r', t.relowner)) d WHERE t.relacl IS NOT NULL
+     AND NOT EXISTS (SELECT FROM aclexplode(t.relacl) g WHERE g.grantee = t.relowner AND g.privilege_type = d.privilege_type)),
+  'array_type', coalesce((SELECT b.typname FROM pg_type y JOIN pg_type b ON b.oid = y.typarray WHERE y.oid = t.reltype), ''),
   'pages', pg_relation_size(t.oid) / current_setting('block_size')::bigint,
   'rows', CASE WHEN t.reltuples > 0 AND t.relpages > 0
      THEN (t.reltuples * (pg_relation_size(t.oid) / current_setting('block_size')::float8) / t.relpages)::bigint
@@ -112,7 +115,7 @@ SELECT json_build_object(
          (SELECT format('%I.%I', cn.nspname, co.collname) FROM pg_collation co JOIN pg_namespace cn ON cn.oid = co.collnamespace WHERE co.oid = a.attcollation)
          ELSE '' END,
       'collates', a.attcollation::text,
-      'not_null', a.attnotnull, 'not_null_name', coalesce(nn.name, ''), 'not_null_def', coalesce(nn.def, ''),
+      'not_null', a.attnotnull, 'not_null_name', coalesce(nn.name, ''), 'not_null_def', coalesce(nn.def, ''), 'not_null_note', nn.note,
       'default', pg_get_expr(d.adbin, d.adrelid), 'generated', a.attgenerated, 'identity', a.attidentity,
       'storage', CASE WHEN a.attstorage = y.typstorage THEN '' ELSE
          CASE a.attstorage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END END,
@@ -126,7 +129,7 @@ SELECT json_build_object(
     LEFT JOIN LATERAL (SELECT ` + notNull + notNullFrom + `) nn ON true
     WHERE a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped),
   'indexes', (SELECT json_agg(json_build_object(
-      'oid', i.indexrelid::bigint, 'name', x.relname,
+      'oid', i.indexrelid::bigint, 'name', x.relname, 'method', (SELECT amname FROM pg_am WHERE oid = x.relam),
       'head', format('CREATE %sINDEX %I ON %I.%I', CASE WHEN i.indisunique THEN 'UNIQUE ' ELSE '' END, x.relname, n.nspname, t.relname),
       'def', pg_get_indexdef(i.indexrelid),
       'tablespace', coalesce((SELECT spcname FROM pg_tablespace WHERE oid = x.reltablespace), ''),
@@ -151,7 +154,7 @@ SELECT json_build_object(
     FROM pg_constraint k JOIN pg_class kc ON kc.oid = k.conrelid JOIN pg_namespace kn ON kn.oid = kc.relnamespace
     LEFT JOIN pg_class fc ON fc.oid = k.confrelid LEFT JOIN pg_namespace fn ON fn.oid = fc.relnamespace
     WHERE k.confrelid = t.oid AND k.contype = 'f' AND k.conrelid <> t.oid),
-  'statistics', (SELECT json_agg(json_build_object('schema', sn.nspname, 'name', s.stxname,
+  'statistics', (SELECT json_agg(json_build_object('oid', s.oid::bigint, 'schema', sn.nspname, 'name', s.stxname,
       'head', format('CREATE STATISTICS %I.%I', sn.nspname, s.stxname), 'def', pg_get_statisticsobjdef(s.oid),
       'tail', 'FROM ' || t.oid::regclass::text,
       'target', nullif(s.stxstattarget, -1), 'owner', pg_get_userbyid(s.stxowner),
@@ -162,7 +165,8 @@ SELECT json_build_object(
       'min', s.seqmin, 'max', s.seqmax, 'cache', s.seqcache, 'cycle', s.seqcycle, 'unlogged', q.relpersistence = 'u',
       'users', (SELECT count(*) FROM pg_depend o WHERE o.refclassid = 'pg_class'::regclass AND o.refobjid = q.oid
          AND NOT (o.classid = 'pg_type'::regclass)
-         AND NOT (o.classid = 'pg_attrdef'::regclass AND o.objid IN (SELECT oid FROM pg_attrdef WHERE adrelid = t.oid))),
+         AND NOT (o.classid = 'pg_attrdef'::regclass AND EXISTS (SELECT FROM pg_attrdef d JOIN pg_class dc ON dc.oid = d.adrelid
+           JOIN pg_namespace dn ON dn.oid = dc.relnamespace WHERE d.oid = o.objid AND (d.adrelid = t.oid OR dn.nspname LIKE 'changeling\_%')))),
       'comment', obj_description(q.oid, 'pg_class'), 'grants', ` + grantsOf(`q.relacl`) + `) ORDER BY q.relname)
     FROM pg_depend p JOIN pg_class q ON q.oid = p.objid AND q.relkind = 'S' JOIN pg_namespace qn ON qn.oid = q.relnamespace
     JOIN pg_sequence s ON s.seqrelid = q.oid
@@ -186,12 +190,21 @@ func constraintJSON(period string) string {
       'def', CASE WHEN k.contype = 't' THEN '' ELSE pg_get_constraintdef(k.oid) END,
       'validated', k.convalidated, 'deferrable', k.condeferrable, 'deferred', k.condeferred, 'index', k.conindid::bigint,
       'inherited', k.coninhcount > 0 OR k.conparentid <> 0, 'period', ` + period + `,
-      'schema', kn.nspname, 'table', kc.relname, 'table_oid', kc.oid::bigint, 'table_kind', kc.relkind,
-      'from', (SELECT json_agg(a.attname ORDER BY o.n) FROM unnest(k.conkey) WITH ORDINALITY o(num, n) JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = o.num WHERE k.contype = 'f'),
-      'refers', (SELECT json_agg(a.attname ORDER BY o.n) FROM unnest(k.confkey) WITH ORDINALITY o(num, n) JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = o.num),
+      'schema', kn.nspname, 'table', kc.relname, 'table_oid', kc.oid::bigint, 'table_kind', kc.relkind, 'unlogged', kc.relpersistence = 'u',
+      'from', ` + columnsOf(`k.conrelid`, `k.conkey`, `a.attname`) + `, 'types', ` + columnsOf(`k.conrelid`, `k.conkey`, typeOf) + `,
+      'refers', ` + columnsOf(`k.confrelid`, `k.confkey`, `a.attname`) + `, 'to_types', ` + columnsOf(`k.confrelid`, `k.confkey`, typeOf) + `,
       'to_schema', coalesce(fn.nspname, ''), 'to_table', coalesce(fc.relname, ''), 'to_oid', coalesce(fc.oid, 0)::bigint,
-      'to_kind', coalesce(fc.relkind, ''), 'comment', obj_description(k.oid, 'pg_constraint'))`
+      'to_kind', coalesce(fc.relkind, ''), 'to_logged', coalesce(fc.relpersistence <> 'u', false), 'comment', obj_description(k.oid, 'pg_constraint'))`
 }
+
+// columnsOf is a list about the columns of one end of a foreign key.
+func columnsOf(table, key, what string) string {
+	return `(SELECT json_agg(` + what + ` ORDER BY o.n) FROM unnest(` + key + `) WITH ORDINALITY o(num, n) JOIN pg_attribute a ON a.attrelid = ` + table + ` AND a.attnum = o.num WHERE k.contype = 'f')`
+}
+
+// typeOf is the type of a column a, with its collation.
+const typeOf = `format_type(a.atttypid, a.atttypmod) || coalesce((SELECT format(' COLLATE %I.%I', cn.nspname, co.collname) FROM pg_collation co
+  JOIN pg_namespace cn ON cn.oid = co.collnamespace WHERE co.oid = a.attcollation AND co.collname <> 'default'), '')`
 
 // strangersSQL lists, in the server's own words, what hangs on a table and that the engine does not carry:
 // whatever pg_depend knows less what is known to be carried, so that a kind of object that nobody thought of is refused

@@ -96,7 +96,16 @@ func (w *planner) run(ctx context.Context) (*plan.Plan, error) {
 	if w.catalogueOnly() {
 		return w.direct("every clause only changes the catalogue: the server does it at once under a short lock"), nil
 	}
-	if refusals := unsupported(source, w.statement); len(refusals) > 0 {
+	refusals := unsupported(source, w.statement)
+	missing, err := w.ownersRights(ctx, oid)
+	if err != nil {
+		return nil, err
+	}
+	for _, privilege := range missing {
+		refusals = append(refusals, fmt.Sprintf("the owner of %s, %s, took the privilege %s on it from himself, and it is he who moves the rows: GRANT %s ON %s TO %s first",
+			name, source.Owner, privilege, privilege, qualified(name), ident.Quote(source.Owner)))
+	}
+	if len(refusals) > 0 {
 		return refuse(w.plan, refusals...), nil
 	}
 	return w.rehearse(ctx, source)
@@ -117,6 +126,14 @@ func (w *planner) remember(ctx context.Context) error {
 		w.user[name] = value
 	}
 	return nil
+}
+
+// ownersRights are the privileges that the owner of a table needs for a change and does not have.
+func (w *planner) ownersRights(ctx context.Context, oid uint32) ([]string, error) {
+	var list string
+	err := w.tx.QueryRowContext(ctx, `SELECT coalesce(string_agg(p, ' '), '') FROM pg_class c, unnest(ARRAY['SELECT', 'TRIGGER']) p
+WHERE c.oid = $1::bigint::oid AND NOT has_table_privilege(c.relowner, c.oid, p)`, int64(oid)).Scan(&list)
+	return strings.Fields(list), err
 }
 
 // instant are the actions that never read or rewrite rows, in any version from 14 on (manual, ALTER TABLE, Notes).
@@ -177,6 +194,13 @@ func unsupported(r *Relation, s plan.Statement) []string {
 			out = append(out, fmt.Sprintf("%s has the constraint trigger %s: it cannot be carried yet", name, k.Name))
 		}
 	}
+	for i, s := range r.Statistics {
+		for _, other := range r.Statistics[:i] {
+			if s.Name == other.Name {
+				out = append(out, fmt.Sprintf("%s has two statistics objects called %s, in the schemas %s and %s: rename one of them first (ALTER STATISTICS … RENAME TO …)", name, s.Name, other.Schema, s.Schema))
+			}
+		}
+	}
 	for _, x := range r.Indexes {
 		if !x.Valid {
 			out = append(out, fmt.Sprintf("index %s of %s is invalid, probably left over from a CREATE INDEX CONCURRENTLY that failed: drop it or REINDEX it first", x.Name, name))
@@ -213,16 +237,7 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (*plan.Plan, e
 		return nil, err
 	}
 	r.statement = w.statement.Retarget(ident.Qualified(r.in(), source.Name))
-	if _, err := w.tx.ExecContext(ctx, theirs(w.path, w.user)); err != nil {
-		return nil, err
-	}
-	if _, err := w.tx.ExecContext(ctx, r.statement); err != nil {
-		return nil, w.explain(err, "the statement on an empty twin of "+w.plan.Table.String())
-	}
-	if _, err := w.tx.ExecContext(ctx, Ours()); err != nil {
-		return nil, err
-	}
-	if r.shadow, err = w.inspect(ctx, r.in(), source.Name); err != nil {
+	if err := w.alter(ctx, r); err != nil {
 		return nil, err
 	}
 	if why, yes := atOnce(r.clone, r.shadow); yes {
@@ -232,6 +247,128 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (*plan.Plan, e
 		return nil, err
 	}
 	return w.shadowTable(r)
+}
+
+// alter runs the statement on the clone and looks at what became of it.
+//
+// The server chooses names for what the statement leaves nameless, and takes those that are free in the schema. The clone's
+// schema has none of the source's neighbours. So where a name comes out that a neighbour has, it is taken by something
+// empty and the statement runs again: the server then does what it would do on the source, which is another name or an error.
+func (w *planner) alter(ctx context.Context, r *rehearsal) error {
+	for {
+		for _, sql := range []string{"SAVEPOINT changeling", theirs(w.path, w.user)} {
+			if _, err := w.tx.ExecContext(ctx, sql); err != nil {
+				return err
+			}
+		}
+		if _, err := w.tx.ExecContext(ctx, r.statement); err != nil {
+			return w.statementError(err)
+		}
+		if _, err := w.tx.ExecContext(ctx, Ours()); err != nil {
+			return err
+		}
+		var err error
+		if r.shadow, err = w.inspect(ctx, r.in(), r.source.Name); err != nil {
+			return err
+		}
+		names, err := w.taken(ctx, r)
+		if err != nil {
+			return err
+		}
+		names = slices.DeleteFunc(names, func(n taken) bool { return slices.Contains(r.taken, n) })
+		if len(names) == 0 {
+			return w.newRights(ctx, r)
+		}
+		again := []string{"ROLLBACK TO changeling"}
+		for _, n := range names {
+			again = append(again, n.take(r.in(), len(r.taken)))
+			r.taken = append(r.taken, n)
+		}
+		for _, sql := range again {
+			if _, err := w.tx.ExecContext(ctx, sql); err != nil {
+				return w.explain(err, "making an empty twin of "+w.plan.Table.String())
+			}
+		}
+	}
+}
+
+// newRights grants what ALTER DEFAULT PRIVILEGES IN SCHEMA gives to the sequences that the statement makes: they are made in
+// another schema.
+func (w *planner) newRights(ctx context.Context, r *rehearsal) error {
+	var made []Sequence
+	for _, q := range r.shadow.Sequences {
+		if q.Schema == r.in() && !slices.ContainsFunc(r.clone.Sequences, func(c Sequence) bool { return c.OID == q.OID }) {
+			made = append(made, q)
+		}
+	}
+	if len(made) == 0 {
+		return nil
+	}
+	var text string
+	if err := w.tx.QueryRowContext(ctx, `SELECT coalesce(`+grantsOf(`d.defaclacl`)+`, '[]')::text FROM (SELECT
+  (SELECT defaclacl FROM pg_default_acl WHERE defaclrole = $1::text::regrole AND defaclnamespace = $2::text::regnamespace AND defaclobjtype = 'S')) d (defaclacl)`,
+		ident.Quote(r.source.Owner), ident.Quote(r.source.Schema)).Scan(&text); err != nil {
+		return err
+	}
+	var list []Grant
+	if err := json.Unmarshal([]byte(text), &list); err != nil {
+		return err
+	}
+	for _, q := range made {
+		for _, g := range list {
+			r.rights = append(r.rights, g.sql("SEQUENCE", ident.Qualified(q.Schema, q.Name), ""))
+		}
+	}
+	return nil
+}
+
+// taken is a name that something else has in the source's schema.
+type taken struct {
+	name       string
+	constraint bool
+}
+
+// take makes something empty of that name.
+func (t taken) take(in string, n int) string {
+	if t.constraint {
+		return fmt.Sprintf("CREATE TABLE %s (CONSTRAINT %s CHECK (true))", ident.Qualified(in, fmt.Sprintf("taken_%d", n)), ident.Quote(t.name))
+	}
+	return "CREATE SEQUENCE " + ident.Qualified(in, t.name)
+}
+
+func (t taken) leave(in string, n int) string {
+	if t.constraint {
+		return "DROP TABLE " + ident.Qualified(in, fmt.Sprintf("taken_%d", n))
+	}
+	return "DROP SEQUENCE " + ident.Qualified(in, t.name)
+}
+
+// taken are the names that came out of the statement and that something else has in the source's schema.
+func (w *planner) taken(ctx context.Context, r *rehearsal) ([]taken, error) {
+	rows, err := w.tx.QueryContext(ctx, `
+SELECT false, c.relname FROM pg_class s JOIN pg_class c ON c.relname = s.relname
+WHERE s.relnamespace = $1::text::regnamespace AND c.relnamespace = $2::text::regnamespace AND c.oid <> $3::bigint::oid
+  AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indexrelid = c.oid AND i.indrelid = $3::bigint::oid)
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.refclassid = 'pg_class'::regclass
+    AND d.refobjid = $3::bigint::oid AND d.deptype = 'i' AND c.relkind = 'S')
+UNION ALL
+SELECT true, k.conname FROM pg_constraint s JOIN pg_constraint k ON k.conname = s.conname
+WHERE s.conrelid = $4::bigint::oid AND k.connamespace = $2::text::regnamespace AND k.conrelid <> $3::bigint::oid
+  AND NOT EXISTS (SELECT FROM pg_constraint own WHERE own.conrelid = $3::bigint::oid AND own.conname = k.conname)
+ORDER BY 1, 2`, ident.Quote(r.in()), ident.Quote(r.source.Schema), int64(r.source.OID), int64(r.shadow.OID))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []taken
+	for rows.Next() {
+		var t taken
+		if err := rows.Scan(&t.constraint, &t.name); err != nil {
+			return nil, err
+		}
+		out = append(out, t)
+	}
+	return out, rows.Err()
 }
 
 func makeSchemas(r *rehearsal) []string {
@@ -251,13 +388,23 @@ func (w *planner) inspect(ctx context.Context, in, name string) (*Relation, erro
 	return Inspect(ctx, w.tx, oid)
 }
 
+// statementError is an error of the statement on the twin: the source would have it too.
+func (w *planner) statementError(err error) error {
+	err = w.explain(err, "the statement on an empty twin of "+w.plan.Table.String())
+	var p *fault.Problem
+	if errors.As(err, &p) && p.Kind == fault.Refused {
+		p.Kind = fault.Usage
+	}
+	return err
+}
+
 // explain sorts an error of the rehearsal.
 func (w *planner) explain(err error, doing string) error {
 	kind := fault.Usage
 	switch {
 	case fault.Denied(err):
 		return &fault.Problem{Kind: fault.Precondition, Err: err, Text: fmt.Sprintf(
-			"%s: %s. The role needs: CREATE on the database, membership in the role that owns the table, and CREATE on the table's schema "+
+			"%s: %s. The role needs: CREATE on the database, membership in the role that owns the table and in those that granted rights on it, and CREATE on the table's schema "+
 				"(GRANT CREATE ON DATABASE … TO …; GRANT <owner> TO …). Nothing was changed", doing, fault.Message(err))}
 	case fault.LockTimeout(err):
 		return &fault.Problem{Kind: fault.NoCutover, Err: err, Text: doing + ": a lock was not to be had in time; try again. Nothing was changed"}
@@ -349,6 +496,11 @@ func (w *planner) shadowTable(r *rehearsal) (*plan.Plan, error) {
 			}
 		}
 	}
+	for _, q := range r.source.Sequences {
+		if !q.Internal && q.Users > 0 && r.target(r.source.columnNamed(q.Column).Num) == nil {
+			return refuse(p, fmt.Sprintf("the statement drops column %s, and its sequence %s.%s is used by something else: ALTER SEQUENCE … OWNED BY NONE first, to keep it", q.Column, q.Schema, q.Name)), nil
+		}
+	}
 	keys := r.foreignKeys()
 	p.Pair, p.Route = pair, plan.ShadowTable
 	p.Why = "the server would rewrite or scan the table while nobody can use it: the rows go to a second table that takes its place"
@@ -356,8 +508,12 @@ func (w *planner) shadowTable(r *rehearsal) (*plan.Plan, error) {
 	wait := w.options.LockWait
 	add := func(s plan.Step) { p.Steps = append(p.Steps, s) }
 	// The user's statement is read under his own path; the rest is qualified.
-	create := append(append([]string{Ours()}, r.create...), theirs(r.path, r.settings), r.statement, Ours())
-	add(plan.Step{Kind: plan.Exec, Name: "create shadow", SQL: append(create, r.strip()...), LockWait: wait, Lock: "ACCESS SHARE",
+	var take, leave []string
+	for i, t := range r.taken {
+		take, leave = append(take, t.take(r.in(), i)), append(leave, t.leave(r.in(), i))
+	}
+	create := slices.Concat([]string{Ours()}, r.create, take, []string{theirs(r.path, r.settings), r.statement, Ours()}, leave, r.rights, r.strip())
+	add(plan.Step{Kind: plan.Exec, Name: "create shadow", SQL: create, LockWait: wait, Lock: "ACCESS SHARE",
 		Why: "an empty twin under the same names, changed by the statement itself, bare for the copy"})
 	add(plan.Step{Kind: plan.Capture, Name: "install capture", SQL: installCapture(pair), Role: pair.Owner, LockWait: wait, Lock: "SHARE ROW EXCLUSIVE", Done: armed(pair),
 		Why: "from here on the keys of changed rows are logged; waits for open writers"})
@@ -438,7 +594,7 @@ func Abandon(p schema.Pair) (quiet, triggers, rest []string) {
 // nothing that data or maintenance change. Two definitions that a dump shows alike have one fingerprint.
 func (r *Relation) Fingerprint() string {
 	c := *r
-	c.Pages, c.Rows, c.Bytes, c.FileNode = 0, 0, 0, 0
+	c.OID, c.Version, c.Pages, c.Rows, c.Bytes, c.FileNode = 0, 0, 0, 0, 0, 0
 	c.Indexes = slices.Clone(r.Indexes)
 	for i := range c.Indexes {
 		c.Indexes[i].OID, c.Indexes[i].Bytes, c.Indexes[i].FileNode = 0, 0, 0
@@ -446,8 +602,15 @@ func (r *Relation) Fingerprint() string {
 	for _, list := range []*[]Constraint{&c.Constraints, &c.References} {
 		*list = slices.Clone(*list)
 		for i := range *list {
-			(*list)[i].OID, (*list)[i].Index = 0, 0
+			(*list)[i].OID, (*list)[i].Index, (*list)[i].TableOID, (*list)[i].ToOID = 0, 0, 0, 0
 		}
+	}
+	c.Statistics, c.Sequences = slices.Clone(r.Statistics), slices.Clone(r.Sequences)
+	for i := range c.Statistics {
+		c.Statistics[i].OID = 0
+	}
+	for i := range c.Sequences {
+		c.Sequences[i].OID = 0
 	}
 	text, err := json.Marshal(c)
 	if err != nil {

@@ -1,8 +1,11 @@
 package postgres
 
+import "strings"
+
 // Relation is a table as the catalogue describes it: everything that a twin needs to look the same.
 // Definitions are the server's own text, made under search_path = pg_catalog, so that every name in them is qualified.
 type Relation struct {
+	Version      int          `json:"version"` // of the server, as server_version_num
 	OID          uint32       `json:"oid"`
 	Schema       string       `json:"schema"`
 	Name         string       `json:"name"`
@@ -20,6 +23,8 @@ type Relation struct {
 	Children     []string     `json:"children"`
 	Comment      *string      `json:"comment"`
 	Grants       []Grant      `json:"grants"`
+	Withheld     []string     `json:"withheld"`   // privileges that the owner took from himself
+	ArrayType    string       `json:"array_type"` // name of the type of arrays of rows
 	Pages        int64        `json:"pages"`
 	Rows         int64        `json:"rows"`  // estimate
 	Bytes        int64        `json:"bytes"` // with indexes and TOAST
@@ -45,6 +50,7 @@ type Column struct {
 	NotNull     bool     `json:"not_null"`
 	NotNullName string   `json:"not_null_name"` // PostgreSQL 18: the constraint's name
 	NotNullDef  string   `json:"not_null_def"`
+	NotNullNote *string  `json:"not_null_note"` // and its comment
 	Default     *string  `json:"default"`
 	Generated   string   `json:"generated"` // s, v or empty
 	Identity    string   `json:"identity"`  // a, d or empty
@@ -68,7 +74,8 @@ type Grant struct {
 type Index struct {
 	OID        uint32      `json:"oid"`
 	Name       string      `json:"name"`
-	Head       string      `json:"head"` // how Def begins: CREATE [UNIQUE] INDEX name ON table
+	Method     string      `json:"method"` // access method
+	Head       string      `json:"head"`   // how Def begins: CREATE [UNIQUE] INDEX name ON table
 	Def        string      `json:"def"`
 	Tablespace string      `json:"tablespace"`
 	Unique     bool        `json:"unique"`
@@ -111,17 +118,22 @@ type Constraint struct {
 	Table     string   `json:"table"`
 	TableOID  uint32   `json:"table_oid"`
 	TableKind string   `json:"table_kind"`
+	Unlogged  bool     `json:"unlogged"`  // the table that has it is
 	From      []string `json:"from"`      // columns of a foreign key
+	Types     []string `json:"types"`     // of these, with their collation
 	Refers    []string `json:"refers"`    // and those that they refer to
+	ToTypes   []string `json:"to_types"`  // of these, with their collation
 	ToSchema  string   `json:"to_schema"` // the table that a foreign key points to
 	ToTable   string   `json:"to_table"`
 	ToOID     uint32   `json:"to_oid"`
 	ToKind    string   `json:"to_kind"`
+	ToLogged  bool     `json:"to_logged"`
 	Comment   *string  `json:"comment"`
 }
 
 // Statistics is an extended statistics object.
 type Statistics struct {
+	OID     uint32  `json:"oid"`
 	Schema  string  `json:"schema"`
 	Name    string  `json:"name"`
 	Head    string  `json:"head"` // how Def begins: CREATE STATISTICS name
@@ -151,6 +163,11 @@ type Sequence struct {
 	Comment   *string `json:"comment"`
 	Grants    []Grant `json:"grants"`
 }
+
+// mayBeNull says that rows with NULL may be in the column. A NOT NULL that is NOT VALID holds for new rows alone.
+func (c *Column) mayBeNull() bool { return !c.NotNull || c.notNullPending() }
+
+func (c *Column) notNullPending() bool { return strings.HasSuffix(c.NotNullDef, "NOT VALID") }
 
 func (r *Relation) column(num int) *Column {
 	for i := range r.Columns {

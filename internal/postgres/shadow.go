@@ -23,6 +23,8 @@ type rehearsal struct {
 	settings  map[string]string // and what else his expressions depend on
 	statement string            // the user's statement on the shadow
 	change    string
+	taken     []taken  // names that are taken in the source's schema
+	rights    []string // statements that grant what the source's schema gives to new sequences by default
 }
 
 func (r *rehearsal) in() string    { return "changeling_" + r.change }
@@ -119,13 +121,13 @@ func (r *rehearsal) chooseKey(p *schema.Pair) (helper string, err error) {
 	dropped := false
 	for i := range r.source.Indexes {
 		x := &r.source.Indexes[i]
-		if !x.Unique || !x.Valid || !x.Immediate || x.Partial {
+		if !x.Unique || !x.Valid || !x.Immediate || x.Partial || x.Method != "btree" {
 			continue
 		}
 		usable := true
 		for _, k := range x.Keys {
 			c := r.source.column(k.Num)
-			if k.Num == 0 || c == nil || !c.NotNull || k.Equal == "" || !k.Default {
+			if k.Num == 0 || c == nil || c.mayBeNull() || k.Equal == "" || !k.Default {
 				usable = false
 				break
 			}
@@ -150,6 +152,11 @@ func (r *rehearsal) chooseKey(p *schema.Pair) (helper string, err error) {
 		}
 		return "", errNoKey{fmt.Sprintf("table %s has no usable key: a primary key, or a unique index that is valid, not partial, not deferrable, and whose columns are all NOT NULL. "+
 			"Repair: ALTER TABLE %s ADD COLUMN id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY (rewrites the table), or make an existing column NOT NULL and CREATE UNIQUE INDEX CONCURRENTLY on it", name, name)}
+	}
+	for _, k := range best.Keys {
+		if name := r.source.column(k.Num).Name; name == seq {
+			return "", errNoKey{fmt.Sprintf("the key column %s of %s is called as a column of the engine's own key log: rename it first", name, p.Source)}
+		}
 	}
 	p.Ordered, p.SameKey = true, true
 	var columns []string
@@ -200,7 +207,7 @@ func (r *rehearsal) shadowIndexFor(x *Index) *Index {
 	}
 	for i := range r.shadow.Indexes {
 		s := &r.shadow.Indexes[i]
-		if !s.Unique || !s.Valid || !s.Immediate || s.Partial || len(s.Keys) != len(x.Keys) {
+		if !s.Unique || !s.Valid || !s.Immediate || s.Partial || s.Method != "btree" || len(s.Keys) != len(x.Keys) {
 			continue
 		}
 		same := true
@@ -264,7 +271,7 @@ func (r *rehearsal) strip() []string {
 func (r *rehearsal) newNotNulls() []Column {
 	var out []Column
 	for _, c := range r.shadow.Columns {
-		if from := r.origin(c); c.NotNull && from != nil && !from.NotNull && c.Identity == "" && c.Generated == "" {
+		if from := r.origin(c); c.NotNull && from != nil && from.mayBeNull() && c.Identity == "" && c.Generated == "" {
 			out = append(out, c)
 		}
 	}
@@ -326,7 +333,7 @@ func (r *rehearsal) finish() []string {
 	alter := "ALTER TABLE " + r.table() + " "
 	for _, c := range r.newNotNulls() {
 		if c.NotNullDef != "" {
-			scans = append(scans, "ADD CONSTRAINT "+ident.Quote(c.NotNullName)+" NOT NULL "+ident.Quote(c.Name))
+			scans = append(scans, "ADD CONSTRAINT "+ident.Quote(c.NotNullName)+" "+c.NotNullDef)
 		} else {
 			scans = append(scans, "ALTER COLUMN "+ident.Quote(c.Name)+" SET NOT NULL")
 		}
@@ -353,13 +360,22 @@ func (r *rehearsal) finish() []string {
 			out = append(out, comment("CONSTRAINT "+ident.Quote(k.Name)+" ON "+r.table(), k.Comment)...)
 		}
 	}
-	set := "RESET (autovacuum_enabled)"
-	for _, o := range r.shadow.Options {
-		if strings.HasPrefix(o, "autovacuum_enabled=") {
-			set = "SET (" + option(o, "") + ")"
+	for _, c := range r.newNotNulls() {
+		if c.NotNullName != "" {
+			out = append(out, comment("CONSTRAINT "+ident.Quote(c.NotNullName)+" ON "+r.table(), c.NotNullNote)...)
 		}
 	}
-	return append(out, alter+set)
+	// The catalogue keeps storage parameters in the order in which they were set.
+	names, values := []string{"autovacuum_enabled"}, []string{}
+	for _, o := range r.shadow.Options {
+		name, _, _ := strings.Cut(o, "=")
+		names, values = append(names, ident.Quote(name)), append(values, option(o, ""))
+	}
+	out = append(out, alter+"RESET ("+strings.Join(names, ", ")+")")
+	if len(values) > 0 {
+		out = append(out, alter+"SET ("+strings.Join(values, ", ")+")")
+	}
+	return out
 }
 
 func sortedTwins(t twins) []string {
@@ -406,6 +422,9 @@ func (r *rehearsal) offenders(p schema.Pair) []string {
 		out = append(out, "SELECT pg_catalog.json_build_array("+strings.Join(key, ", ")+")::pg_catalog.text FROM "+qualified(rows.Pair.Shadow)+" WHERE "+condition+" LIMIT 3")
 	}
 	for _, c := range r.newNotNulls() {
+		if c.notNullPending() {
+			continue
+		}
 		ask(ident.Quote(c.Name) + " IS NULL")
 	}
 	for _, k := range r.shadow.Constraints {

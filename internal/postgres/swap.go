@@ -142,6 +142,10 @@ func (r *rehearsal) swap(p schema.Pair, keys []foreignKey, helper string) []stri
 		default:
 			out = append(out, "ALTER SEQUENCE "+name+" OWNED BY NONE")
 			owned = append(owned, "ALTER SEQUENCE "+name+" OWNED BY "+source+"."+ident.Quote(to.Name))
+			// SET LOGGED and SET UNLOGGED take a table's sequences along, from PostgreSQL 15 on.
+			if unlogged := r.shadow.Persistence == "u"; r.shadow.Version >= 150000 && r.shadow.Persistence != r.source.Persistence && q.Unlogged != unlogged {
+				owned = append(owned, persistence(name, unlogged))
+			}
 		}
 	}
 	out = append(out,
@@ -159,12 +163,25 @@ func (r *rehearsal) swap(p schema.Pair, keys []foreignKey, helper string) []stri
 			}
 		}
 		out = append(out, "ALTER STATISTICS "+ident.Qualified(r.in(), s.Name)+" SET SCHEMA "+ident.Quote(to))
+		out = append(out, r.statisticsOwner(s, to)...)
 	}
+	out = append(out, withhold(r.source, source)...)
 	for _, k := range keys {
 		out = append(out, k.add())
 		out = append(out, comment("CONSTRAINT "+ident.Quote(k.Name)+" ON "+qualified(k.Table), k.Comment)...)
 	}
 	return out
+}
+
+// statisticsOwner gives a statistics object back to its owner, if he is not the table's and the statement left it alone.
+func (r *rehearsal) statisticsOwner(s Statistics, in string) []string {
+	for _, was := range r.source.Statistics {
+		untouched := slices.ContainsFunc(r.clone.Statistics, func(c Statistics) bool { return c.OID == s.OID })
+		if was.Name == s.Name && was.Owner != r.source.Owner && untouched {
+			return []string{"ALTER STATISTICS " + ident.Qualified(in, s.Name) + " OWNER TO " + ident.Quote(was.Owner)}
+		}
+	}
+	return nil
 }
 
 // handOver gives an identity's new sequence the place of the old one. An identity's sequence cannot change its table, so

@@ -15,15 +15,16 @@ ALTER TABLE t ALTER COLUMN a TYPE bigint, ALTER COLUMN b TYPE varchar(10), ALTER
 -- shape: every kind of type among the copied columns
 CREATE DOMAIN even AS int CHECK (VALUE % 2 = 0);
 CREATE TYPE mood AS ENUM ('sad', 'happy');
+CREATE DOMAIN feeling AS mood; CREATE DOMAIN small AS int2; CREATE DOMAIN word AS varchar(9) COLLATE "C"; CREATE DOMAIN day AS date; CREATE DOMAIN flag AS bool; CREATE DOMAIN tag AS name; CREATE DOMAIN number AS numeric(5,1); CREATE DOMAIN list AS int[];
 CREATE TYPE pair AS (x int, y text);
 CREATE TYPE span AS RANGE (subtype = float8);
 CREATE TABLE t (id int PRIMARY KEY, v int, a even, b mood, c mood[], d pair, e pair[], f span, g int8range, h int4multirange, i json, j jsonb, k xml, l point, m box, n circle, o bit(5), p varbit,
   q money, r interval, s inet, t cidr, u macaddr, w float4, x float8, y numeric, z numeric(20,5), aa bytea, ab char(5), ac "char", ad name, ae tsvector, af tsquery, ag time, ah timetz, ai timestamp(3), aj date,
-  ak uuid, al text[][], am pg_lsn, an polygon, ao path, ap line, aq lseg, ar boolean, at oid, au regclass, av int2, aw interval year to month, ax bpchar, ay txid_snapshot, az macaddr8, ba jsonpath, bb pg_lsn[], bc even[]);
+  ak uuid, al text[][], am pg_lsn, an polygon, ao path, ap line, aq lseg, ar boolean, at oid, au regclass, av int2, aw interval year to month, ax bpchar, ay txid_snapshot, az macaddr8, ba jsonpath, bb pg_lsn[], bc even[], bd feeling, be small, bf word, bg day, bh flag, bi tag, bj number, bk list);
 INSERT INTO t SELECT i, i, i * 2, 'sad', '{happy,sad}', (i, 'it''s, "x"')::pair, ARRAY[(i, NULL)::pair, (1, ')')::pair], '[1.5,2.5)', '[1,10)', '{[1,2),[5,6)}', '{"b":  1, "a": 2, "b": 3}', '{"b": 1}', '<a b="c">x</a>',
   '(1.1,-0)', '((1,1),(0,0))', '<(1,1),2>', B'10101', B'1', 12.34, '1 mon -2 days 03:04:05.678', '10.0.0.1/8', '10.0.0.0/8', '08:00:2b:01:02:03', '-0', '1e-300', 1.10, 1.1, '\x00ff', 'ab', 'x', 'name',
   to_tsvector('simple', 'a b c'), 'a & b', '12:34:56.789', '12:34:56+02', '2020-01-01 12:34:56.789', '2020-02-29', md5(i::text)::uuid, '{{a,b},{"c,d",NULL}}', '16/B374D848', '((0,0),(1,1),(2,0))', '[(0,0),(1,1)]',
-  '{1,2,3}', '[(0,0),(1,1)]', true, 26, 'pg_type', 7, '1 year 2 mons', 'x  ', '10:20:10,14,15', '08:00:2b:01:02:03:04:05', '$.a[*]', '{0/0}', '{2,4}' FROM generate_series(1, 20) i;
+  '{1,2,3}', '[(0,0),(1,1)]', true, 26, 'pg_type', 7, '1 year 2 mons', 'x  ', '10:20:10,14,15', '08:00:2b:01:02:03:04:05', '$.a[*]', '{0/0}', '{2,4}', 'happy', 7, 'w', '2020-01-01', true, 'tag', 1.5, '{7}' FROM generate_series(1, 20) i;
 -- alter
 ALTER TABLE t ALTER COLUMN v TYPE bigint, ALTER COLUMN z TYPE numeric(22,2), ALTER COLUMN w TYPE float8, ALTER COLUMN i TYPE jsonb, ALTER COLUMN ai TYPE timestamp(0), ALTER COLUMN r TYPE interval second(0), ALTER COLUMN g TYPE text, ALTER COLUMN o TYPE varbit;
 
