@@ -132,6 +132,7 @@ func (r *run) verifyWalk(ctx context.Context, s plan.Step) error {
 // compared. It reads only, needs no lease and may run beside the change. Rows that differ are an error of kind
 // ErrMismatch; the change's own verification repairs them. It needs a shadow that has its key: from the drain to the cutover.
 func (c *Change) Verify(ctx context.Context) (rows int64, err error) {
+	c = c.own()
 	if err := c.reload(ctx); err != nil {
 		return 0, err
 	}

@@ -99,10 +99,18 @@ func (c *Change) Plan() *plan.Plan { return c.record.Plan }
 
 // Status asks the database where the change stands.
 func (c *Change) Status(ctx context.Context) (Status, error) {
+	c = c.own()
 	if err := c.reload(ctx); err != nil {
 		return Status{}, err
 	}
 	return statusOf(c.record), nil
+}
+
+// own is a copy to work with, which reload may move on: a Change itself never changes, so several goroutines may use it, one
+// that runs it and one that pauses it.
+func (c *Change) own() *Change {
+	mine := *c
+	return &mine
 }
 
 func (c *Change) reload(ctx context.Context) error {
@@ -123,6 +131,7 @@ func (c *Change) Resume(ctx context.Context) error { return c.want(ctx, state.Wa
 func (c *Change) Cutover(ctx context.Context) error { return c.want(ctx, state.WantCutover) }
 
 func (c *Change) want(ctx context.Context, w state.Want) error {
+	c = c.own()
 	if err := c.reload(ctx); err != nil {
 		return err
 	}
@@ -148,6 +157,7 @@ func verb(w state.Want) string {
 // Abort ends a change before its cutover and takes away everything that it made. A run that works on it stops first, as
 // does this call until it has; nobody needs to be running it. It may be called again.
 func (c *Change) Abort(ctx context.Context) error {
+	c = c.own()
 	if err := c.reload(ctx); err != nil {
 		return err
 	}
@@ -207,6 +217,7 @@ func (r *run) abandon(ctx context.Context) error {
 // Cleanup drops the old table of a finished change if its time has come, or in any case if now is said. It answers
 // whether something was dropped.
 func (c *Change) Cleanup(ctx context.Context, now Force) (bool, error) {
+	c = c.own()
 	if err := c.reload(ctx); err != nil {
 		return false, err
 	}

@@ -28,9 +28,8 @@ var (
 	copying    = matching(`^INSERT INTO "changeling_.* WHERE .*ctid >= `)
 	healing    = matching(`^DELETE FROM "changeling_.* WHERE d\.ctid >= .* AND EXISTS `)
 	draining   = matching(`^WITH taken AS MATERIALIZED \(DELETE FROM `)
-	comparing  = matching(`^WITH pending AS .* SELECT a\.n, a\.h, b\.n, b\.h FROM `)
+	comparing  = matching(`^WITH pending AS .* SELECT a\.n, a\.h, b\.n, b\.h, `)
 	rechecking = matching(`^WITH pending AS .* keys AS \(DELETE FROM `)
-	building   = matching(`^CREATE UNIQUE INDEX |ADD CONSTRAINT "accounts_pkey" `)
 	asksWho    = matching(`FROM pg_catalog\.pg_locks l LEFT JOIN pg_catalog\.pg_stat_activity`)
 	locking    = matching(`LOCK TABLE .* IN ACCESS EXCLUSIVE MODE`)
 	judging    = matching(`^SELECT \(SELECT coalesce\(pg_catalog.md5\(.*tgenabled = 'A'`)
@@ -154,6 +153,17 @@ func (s *scene) until(g *gate) {
 		s.Fatalf("the change ended before its gate: %v", err)
 	case <-time.After(time.Minute):
 		s.Fatal("the change does not arrive at its gate")
+	}
+}
+
+// on lets users act at the first event that matches. The engine waits for its sink, and so for them.
+func (s *scene) on(match func(event.Event) bool, act func()) {
+	tell, once := s.config.Events, sync.Once{}
+	s.config.Events = func(e event.Event) {
+		tell(e)
+		if match(e) {
+			once.Do(act)
+		}
 	}
 }
 
@@ -302,7 +312,6 @@ func TestRaces(t *testing.T) {
 			t.Parallel()
 			t.Run("whole", func(t *testing.T) {
 				s := newScene(t)
-				s.config.Events = func(e event.Event) { s.story.tell(e); t.Logf("%T %+v", e, e) }
 				r.play(s)
 				if v := s.finish(); v.caught() {
 					t.Error(v)
@@ -317,7 +326,6 @@ func TestRaces(t *testing.T) {
 			t.Run("mutant", func(t *testing.T) {
 				s := newScene(t)
 				s.mutate = r.mutate(s)
-				s.config.Events = func(e event.Event) { s.story.tell(e); t.Logf("%T %+v", e, e) }
 				r.play(s)
 				v := s.finish()
 				t.Log(v)
@@ -445,22 +453,14 @@ func movesDuringCopy(s *scene) {
 
 // Invariant I4: a key whose transaction commits late has a lower number than keys that were drained already.
 func lateCommitter(s *scene) {
-	index := s.at(building, 1)
 	var u user
-	var once sync.Once
-	before := s.config.Events
-	s.config.Events = func(e event.Event) {
-		before(e)
-		if p, ok := e.(event.Progress); ok && p.Step == "drain" && p.Chunk > 300 {
-			once.Do(u.commit) // between two rounds: the engine waits for its sink
-		}
-	}
+	s.on(began("build"), func() {
+		u = s.begin()
+		u.both(`UPDATE accounts SET amount = -1 WHERE id = 1`)
+		s.both(`UPDATE accounts SET amount = -2 WHERE id BETWEEN 1000 AND 1400`) // so many that there is a second round
+	})
+	s.on(func(e event.Event) bool { p, ok := e.(event.Progress); return ok && p.Step == "drain" && p.Chunk > 300 }, func() { u.commit() })
 	s.start()
-	s.until(index)
-	u = s.begin()
-	u.both(`UPDATE accounts SET amount = -1 WHERE id = 1`)
-	s.both(`UPDATE accounts SET amount = -2 WHERE id BETWEEN 1000 AND 1400`) // so many that there is a second round
-	index.open()
 }
 
 func lateCommitterHeld(s *scene) {
@@ -505,7 +505,7 @@ mark AS (UPDATE public.drained SET upto = greatest(upto, (SELECT max(changeling_
 
 // A file that was rewritten has its rows at other places.
 func rewriteBetween(s *scene) {
-	s.both(`DELETE FROM accounts WHERE id <= 1000`)
+	s.both(`DELETE FROM accounts WHERE id <= 1000`) // so that the others move down
 	second := s.at(guarding, 3)
 	s.start()
 	s.until(second)

@@ -56,6 +56,7 @@ var errAbort = errors.New("abort was asked for")
 // host; a second Run at the same time is an error of kind ErrOwned. When ctx ends, what is done is kept and the error is
 // of kind ErrStopped.
 func (c *Change) Run(ctx context.Context) error {
+	c = c.own()
 	e := c.engine
 	began := time.Now()
 	if c.record.Over() {
@@ -68,7 +69,10 @@ func (c *Change) Run(ctx context.Context) error {
 	}
 	defer lease.Release(ctx)
 	if err := c.reload(ctx); err != nil {
-		return err
+		return stopped(ctx, c.record.ID, err)
+	}
+	if c.record.Over() { // somebody else finished or aborted it a moment ago
+		return nil
 	}
 	if err := e.store.Exec(ctx, e.db, e.store.Text.SetState, c.record.ID, string(state.Running), "", 0); err != nil {
 		return stopped(ctx, c.record.ID, err)

@@ -131,7 +131,14 @@ func (r *run) loose(ctx context.Context, s plan.Step) error {
 	}
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error { return r.maintain(groupCtx, s) })
-	group.Go(func() error { return r.compare(groupCtx, r.record.Plan.Steps[at+1]) })
+	group.Go(func() error {
+		began, verify := time.Now(), r.record.Plan.Steps[at+1]
+		err := r.compare(groupCtx, verify)
+		if err == nil {
+			r.engine.config.Events(event.StepEnded{Step: string(verify.Kind), Name: verify.Name, Took: time.Since(began), Done: r.rowsDone.Load()})
+		}
+		return err
+	})
 	if err := group.Wait(); err != nil {
 		return err
 	}
