@@ -163,7 +163,15 @@ func newID() string {
 // Start finds the change that a statement asks for, or makes a new one: the unfinished change of the table if it has the
 // same statement, nil if a finished one has left the table just so, a new one otherwise. It does not run it.
 func (e *Engine) Start(ctx context.Context, ddl string) (*Change, error) {
-	if found, done, err := e.known(ctx, ddl); err != nil || found != nil || done {
+	found, done, err := e.known(ctx, ddl)
+	if err == nil && done {
+		// The run that made it may have ended before its last act.
+		if _, err = found.Cleanup(ctx, WhenDue); errors.Is(err, fault.Owned) {
+			err = nil // somebody else is at it
+		}
+		return nil, err
+	}
+	if err != nil || found != nil {
 		return found, err
 	}
 	p, err := e.Plan(ctx, ddl)
@@ -228,7 +236,11 @@ func (e *Engine) explainState(err error) error {
 // Known says what Start would find: the unfinished change of a statement, or that it was made and still is. It changes
 // nothing. Another statement's change under way on the table is an error of kind ErrRefused.
 func (e *Engine) Known(ctx context.Context, ddl string) (found *Change, done bool, err error) {
-	return e.known(ctx, ddl)
+	found, done, err = e.known(ctx, ddl)
+	if done {
+		found = nil
+	}
+	return found, done, err
 }
 
 // known is the change that a statement belongs to already. done says that it was made and still is.
@@ -239,6 +251,10 @@ func (e *Engine) known(ctx context.Context, ddl string) (found *Change, done boo
 		return nil, false, nil // the plan's own error says it
 	}
 	name, oid, err := postgres.Resolve(ctx, e.db, s.Table)
+	var none postgres.ErrNoTable
+	if errors.As(err, &none) {
+		return e.moved(ctx, s)
+	}
 	if err != nil {
 		return nil, false, nil // likewise
 	}
@@ -262,6 +278,28 @@ func (e *Engine) known(ctx context.Context, ddl string) (found *Change, done boo
 	if err != nil {
 		return nil, false, err
 	}
+	return e.still(ctx, r, oid)
+}
+
+// moved is known for a statement whose table is not there: the statement may have renamed or moved it itself.
+func (e *Engine) moved(ctx context.Context, s plan.Statement) (found *Change, done bool, err error) {
+	r, err := e.store.ByStatement(ctx, s.Text, s.Table)
+	if err != nil {
+		return nil, false, nil // the plan's own error says that the table is not there
+	}
+	if !r.Over() {
+		return &Change{engine: e, record: r}, false, nil
+	}
+	found, done, err = e.still(ctx, r, r.Plan.Pair.Table)
+	var none postgres.ErrNoTable
+	if errors.As(err, &none) {
+		return nil, false, nil
+	}
+	return found, done, err
+}
+
+// still says whether a change is done and its table is as it left it.
+func (e *Engine) still(ctx context.Context, r *state.Record, oid uint32) (found *Change, done bool, err error) {
 	if r.Status != state.Done {
 		return nil, false, nil
 	}
@@ -274,7 +312,7 @@ func (e *Engine) known(ctx context.Context, ddl string) (found *Change, done boo
 	}
 	e.config.Events(event.Planned{Change: r.ID, Table: r.Table.String(), Statement: r.Statement, Route: string(r.Plan.Route), Why: "done already by this change, and the table is still as it left it"})
 	e.config.Events(event.Done{Change: r.ID, Table: r.Table.String(), Status: "nothing-to-do"})
-	return nil, true, nil
+	return &Change{engine: e, record: r}, true, nil
 }
 
 func (e *Engine) fingerprint(ctx context.Context, oid uint32) (string, error) {

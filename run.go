@@ -158,7 +158,8 @@ func (r *run) controller(ctx context.Context) *throttle.Controller {
 		return c
 	}
 	s := r.engine.store
-	probe := &throttle.Probe{Commit: func(ctx context.Context) error { return s.Exec(ctx, s.DB, s.Text.Probe, r.id) }}
+	// Users notice what is many times of what they are used to, however little it is: the limit is low where commits are fast.
+	probe := &throttle.Probe{Limit: 5 * time.Millisecond, Commit: func(ctx context.Context) error { return s.Exec(ctx, s.DB, s.Text.Probe, r.id) }}
 	// Without a baseline the fixed limit counts; the first reading reports what is wrong.
 	_ = probe.Calibrate(ctx, 5)
 	c.Watches = []throttle.Watch{{Signal: probe, Name: "commit latency"}}
@@ -317,12 +318,15 @@ func (r *run) next(ctx context.Context) error {
 // end is reached when all is done but the drop of the old table.
 func (r *run) end(ctx context.Context, drop plan.Step) error {
 	_, oid, err := postgres.Resolve(ctx, r.engine.db, r.table())
+	var gone postgres.ErrNoTable
+	if errors.As(err, &gone) { // the statement may have renamed or moved the table
+		oid, err = r.rows.Pair.Table, nil
+	}
 	var fingerprint string
 	if err == nil {
 		fingerprint, err = r.engine.fingerprint(ctx, oid)
 	}
-	var gone postgres.ErrNoTable
-	if err != nil && !errors.As(err, &gone) { // a statement may have renamed the table
+	if err != nil && !errors.As(err, &gone) {
 		return err
 	}
 	s := r.engine.store
@@ -341,7 +345,6 @@ func (r *run) close(ctx context.Context, err error) error {
 	if err == nil || kind == fault.Owned {
 		return err
 	}
-	s := r.engine.store
 	status := state.Failed
 	if kind == fault.Stopped {
 		return err
@@ -352,10 +355,22 @@ func (r *run) close(ctx context.Context, err error) error {
 	// The run may have been cancelled, the row should say why all the same.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	if saveErr := s.Exec(ctx, s.DB, s.Text.SetState, r.record.ID, string(status), err.Error(), int(kind)); saveErr != nil && kind == fault.Unexpected {
+	saveErr := r.setState(ctx, status, err.Error(), kind)
+	switch {
+	case errors.Is(saveErr, fault.Owned):
+		return saveErr // what became of this run is of no interest to the one that has the change now
+	case saveErr != nil && kind == fault.Unexpected:
 		return errors.Join(err, saveErr)
 	}
 	return err
+}
+
+// setState says what the change's own row should say, as long as the lease is ours.
+func (r *run) setState(ctx context.Context, status state.Status, text string, kind fault.Kind) error {
+	s := r.engine.store
+	return r.tx(ctx, session{}, func(ctx context.Context, t *tx) error {
+		return s.Exec(ctx, t, s.Text.SetState, r.record.ID, string(status), text, int(kind))
+	})
 }
 
 func (r *run) summary(err error, took time.Duration) event.Done {

@@ -611,11 +611,10 @@ func (r *run) compare(ctx context.Context, s plan.Step) error {
 
 // hold keeps the shadow in step and waits for the word.
 func (r *run) hold(ctx context.Context) error {
-	s := r.engine.store
 	if !r.record.Hold {
 		return r.next(ctx)
 	}
-	if err := s.Exec(ctx, s.DB, s.Text.SetState, r.record.ID, string(state.Held), "", 0); err != nil {
+	if err := r.setState(ctx, state.Held, "", 0); err != nil {
 		return err
 	}
 	r.engine.config.Events(event.Waiting{Step: "hold", Reason: "ready to cut over: `changeling cutover " + r.record.ID + "` does it"})
@@ -638,7 +637,7 @@ func (r *run) hold(ctx context.Context) error {
 		}
 	}
 	r.engine.config.Events(event.Waiting{Step: "hold"})
-	if err := s.Exec(ctx, s.DB, s.Text.SetState, r.record.ID, string(state.Running), "", 0); err != nil {
+	if err := r.setState(ctx, state.Running, "", 0); err != nil {
 		return err
 	}
 	return r.next(ctx)

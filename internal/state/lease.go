@@ -52,17 +52,9 @@ func (s *Store) Acquire(ctx context.Context, change, owner string, grace time.Du
 }
 
 func (l *Lease) claim(ctx context.Context) error {
-	var token int64
-	var holder string
-	var alive bool
-	var silent float64
-	err := l.store.DB.QueryRowContext(ctx, l.store.Text.Claimed, l.Change).Scan(&token, &holder, &alive, &silent)
+	token, err := l.free(ctx)
 	if err != nil {
 		return err
-	}
-	if holder != "" && alive && silent < l.grace.Seconds() {
-		return &fault.Problem{Kind: fault.Owned, Text: fmt.Sprintf(
-			"change %s is run by %s, last heard of %.0f s ago: watch it with `changeling status %s`, or wait until it ends; nothing was touched", l.Change, holder, silent, l.Change)}
 	}
 	// Whoever held it is gone or frozen. What its connections still do must end before the token goes up.
 	err = retry.Do(ctx, retry.Policy{Initial: 50 * time.Millisecond, Max: 500 * time.Millisecond, Elapsed: 20 * time.Second},
@@ -84,6 +76,39 @@ func (l *Lease) claim(ctx context.Context) error {
 		return &fault.Problem{Kind: fault.Owned, Text: fmt.Sprintf("change %s was claimed by somebody else a moment ago: see `changeling status %s`; nothing was touched", l.Change, l.Change)}
 	}
 	return err
+}
+
+// doubt is how long a claim whose holder seems to live is watched for its next heartbeat, in steps of a blink.
+const (
+	doubt = 3 * time.Second
+	blink = 50 * time.Millisecond
+)
+
+// free returns the token of a claim that nobody holds any more, or says who does. A holder that was killed a moment ago
+// looks alive until the server has noticed; one that lives beats again.
+func (l *Lease) free(ctx context.Context) (token int64, err error) {
+	before := 0.0
+	for began := time.Now(); ; {
+		var holder string
+		var alive bool
+		var silent float64
+		if err := l.conn.QueryRowContext(ctx, l.store.Text.Claimed, l.Change).Scan(&token, &holder, &alive, &silent); err != nil {
+			return 0, err
+		}
+		if holder == "" || !alive || silent >= l.grace.Seconds() {
+			return token, nil
+		}
+		if silent < before || time.Since(began) > doubt {
+			return 0, &fault.Problem{Kind: fault.Owned, Text: fmt.Sprintf(
+				"change %s is run by %s, last heard of %.0f s ago: watch it with `changeling status %s`, or wait until it ends; nothing was touched", l.Change, holder, max(silent, before), l.Change)}
+		}
+		before = silent
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-time.After(blink):
+		}
+	}
 }
 
 var errHeld = errors.New("connections of the last holder are still there")
@@ -123,7 +148,7 @@ func (l *Lease) Tell(pending int64, reason string) {
 }
 
 // Keep beats once a second until ctx ends, and tells each beat. It returns an error of kind fault.Owned when the lease
-// is lost, and the connection's error when the database was out of reach for the grace time.
+// is lost, and one of kind fault.Stopped when the database was out of reach for the grace time.
 func (l *Lease) Keep(ctx context.Context, told func(Beat)) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -139,7 +164,8 @@ func (l *Lease) Keep(ctx context.Context, told func(Beat)) error {
 		case fault.KindOf(err) == fault.Owned:
 			return err
 		case time.Since(last) > l.grace:
-			return fmt.Errorf("no heartbeat for %s: %w", l.grace, err)
+			return &fault.Problem{Kind: fault.Stopped, Err: err, Text: fmt.Sprintf(
+				"the database could not be reached for %s (%s), so somebody else may have taken change %s over: this run stops. What is done is kept: run the same command again", l.grace, fault.Message(err), l.Change)}
 		case fault.Lost(err):
 			l.reconnect(ctx)
 		}

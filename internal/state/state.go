@@ -84,6 +84,7 @@ type Text struct {
 	Select   string   // a change: see scan. To be followed by one of the next three
 	ByID     string   // id
 	ByTable  string   // schema, table: unfinished ones
+	ByText   string   // statement, schema or empty, table: the newest
 	Newest   string   // all, newest first
 	Latest   string   // statement, schema, table: newest of these
 	Claim    string   // id, old token, owner -> token; takes the row's lock
@@ -169,6 +170,12 @@ func (s *Store) Find(ctx context.Context, id string) (*Record, error) {
 // Unfinished is the change that is under way on a table, or ErrNone.
 func (s *Store) Unfinished(ctx context.Context, table schema.Name) (*Record, error) {
 	return s.one(ctx, s.Text.Select+s.Text.ByTable, table.Schema, table.Table)
+}
+
+// ByStatement is the newest change with a statement, of a table that may not have its name any more, or ErrNone. The
+// table's schema is empty where the statement gives none.
+func (s *Store) ByStatement(ctx context.Context, statement string, table schema.Name) (*Record, error) {
+	return s.one(ctx, s.Text.Select+s.Text.ByText, statement, table.Schema, table.Table)
 }
 
 // Latest is the newest change of a table with a statement, or ErrNone.

@@ -1,0 +1,256 @@
+package changeling_test
+
+import (
+	"database/sql"
+
+	"fmt"
+
+	"math/rand/v2"
+
+	"slices"
+	"strings"
+	"sync"
+
+	"testing"
+	"time"
+
+	"github.com/changeling-db/changeling"
+
+	"github.com/changeling-db/changeling/internal/dbtest/dying"
+
+	"github.com/changeling-db/changeling/internal/dbtest/pgtest"
+)
+
+// victim is the table of the crash tests: an identity, a unique key, a check, foreign keys in and out.
+var victim = []string{
+	`CREATE TABLE tenants (id int PRIMARY KEY)`,
+	`INSERT INTO tenants SELECT generate_series(1, 10)`,
+	`CREATE TABLE orders (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, email text NOT NULL CONSTRAINT orders_email UNIQUE,
+  amount int NOT NULL DEFAULT 7 CHECK (amount >= 0), tenant int REFERENCES tenants, note text)`,
+	`CREATE INDEX orders_tenant ON orders (tenant)`,
+	`COMMENT ON COLUMN orders.amount IS 'in cents'`,
+	`INSERT INTO orders (email, amount, tenant, note) SELECT 'e' || i, i, 1 + i % 10, repeat('n', 100) FROM generate_series(1, 200) i`,
+	`CREATE TABLE items (id int PRIMARY KEY, "order" bigint NOT NULL REFERENCES orders ON DELETE CASCADE)`,
+	`INSERT INTO items SELECT i, i FROM generate_series(1, 100) i`,
+}
+
+const grow = `ALTER TABLE orders ALTER COLUMN amount TYPE bigint`
+
+// between is what users write after a crash, before anybody goes on with the change.
+var between = []string{
+	`UPDATE orders SET amount = amount + 1000 WHERE id BETWEEN 1 AND 20`,
+	`DELETE FROM orders WHERE id = 30`, // and an item with it
+	`INSERT INTO orders (email, tenant) VALUES ('new', 3)`,
+	`UPDATE orders SET email = 'moved' WHERE id = 40`,
+	`INSERT INTO items SELECT 1000, id FROM orders WHERE email = 'new'`,
+}
+
+// portrait is all of a database but the engine's own schema: definitions and rows, in words.
+func portrait(t *testing.T, db *sql.DB) []string {
+	t.Helper()
+	var out []string
+	for _, query := range []string{
+		`SELECT 'schema ' || nspname FROM pg_namespace WHERE ` + userSchema,
+		`SELECT format('relation %s.%s %s', nspname, relname, relkind) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE relkind <> 't' AND ` + userSchema,
+		`SELECT format('column %s.%s.%s %s null=%s default=%s identity=%s comment=%s', nspname, relname, attname, format_type(atttypid, atttypmod), NOT attnotnull, pg_get_expr(adbin, adrelid), attidentity, col_description(c.oid, attnum))
+  FROM pg_attribute a JOIN pg_class c ON c.oid = attrelid JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_attrdef d ON adrelid = attrelid AND adnum = attnum
+  WHERE attnum > 0 AND NOT attisdropped AND relkind = 'r' AND ` + userSchema,
+		`SELECT format('index %s valid=%s', pg_get_indexdef(indexrelid), indisvalid) FROM pg_index JOIN pg_class c ON c.oid = indrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE ` + userSchema,
+		`SELECT format('constraint %s on %s: %s', conname, conrelid::regclass, pg_get_constraintdef(k.oid)) FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace WHERE ` + userSchema,
+		`SELECT format('trigger %s on %s', pg_get_triggerdef(g.oid), tgrelid::regclass) FROM pg_trigger g JOIN pg_class c ON c.oid = tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE NOT tgisinternal AND ` + userSchema,
+		`SELECT format('%s internal triggers on %s', count(*), tgrelid::regclass) FROM pg_trigger g JOIN pg_class c ON c.oid = tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE tgisinternal AND ` + userSchema + ` GROUP BY tgrelid`,
+		`SELECT format('function %s', p.oid::regprocedure) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE ` + userSchema,
+		`SELECT format('sequence of orders.id is at most %s behind', 100) FROM (SELECT nextval(pg_get_serial_sequence('orders', 'id')) AS n) s WHERE n > (SELECT max(id) FROM orders)`,
+		`SELECT 'tenant ' || t::text FROM tenants t`,
+		`SELECT 'order ' || o::text FROM orders o`,
+		`SELECT 'item ' || i::text FROM items i`,
+	} {
+		rows, err := db.QueryContext(t.Context(), query)
+		if err != nil {
+			t.Fatalf("%v\nin: %s", err, query)
+		}
+		var lines []string
+		for rows.Next() {
+			var line string
+			if err := rows.Scan(&line); err != nil {
+				t.Fatal(err)
+			}
+			lines = append(lines, line)
+		}
+		if err := rows.Err(); err != nil {
+			t.Fatal(err)
+		}
+		slices.Sort(lines)
+		out = append(out, lines...)
+	}
+	return out
+}
+
+const userSchema = `nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'changeling')`
+
+// sameAs fails the test where two portraits differ.
+func sameAs(t *testing.T, got, want []string, when string) {
+	t.Helper()
+	var wrong []string
+	for _, line := range got {
+		if !slices.Contains(want, line) {
+			wrong = append(wrong, "  is there and should not be: "+line)
+		}
+	}
+	for _, line := range want {
+		if !slices.Contains(got, line) {
+			wrong = append(wrong, "  is missing: "+line)
+		}
+	}
+	if len(wrong) > 0 {
+		t.Errorf("%s, the database is not as a native ALTER leaves it:\n%s", when, strings.Join(wrong[:min(len(wrong), 12)], "\n"))
+	}
+}
+
+// natively is how the victim looks after the same writes and the server's own ALTER, with and without the writes that
+// happen between a crash and a resumption.
+func natively(t *testing.T) (plain, written []string) {
+	t.Helper()
+	db := pgtest.Open(t, pgtest.Database(t))
+	pgtest.Exec(t, db, victim...)
+	pgtest.Exec(t, db, grow)
+	plain = portrait(t, db)
+	pgtest.Exec(t, db, `SELECT setval(pg_get_serial_sequence('orders', 'id'), 200)`)
+	pgtest.Exec(t, db, between...)
+	return plain, portrait(t, db)
+}
+
+// raze makes a database empty again.
+func raze(t *testing.T, db *sql.DB) {
+	t.Helper()
+	rows, err := db.QueryContext(t.Context(), `SELECT format('DROP SCHEMA %I CASCADE', nspname) FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' ORDER BY nspname DESC`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var drops []string
+	for rows.Next() {
+		var s string
+		if err := rows.Scan(&s); err != nil {
+			t.Fatal(err)
+		}
+		drops = append(drops, s)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	pgtest.Exec(t, db, append([]string{`SET client_min_messages = warning`}, append(drops, `CREATE SCHEMA public`)...)...)
+}
+
+// quick is how the small table is changed. The lease is as long as by default: nobody may have to wait for its end.
+var quick = changeling.Config{Fast: true, DropAfter: changeling.DropNow}
+
+// crash is one death.
+type crash struct {
+	n      int
+	moment dying.Moment
+}
+
+// crashes are all deaths of a change, or a seeded tenth.
+func crashes(t *testing.T, ddl string) []crash {
+	t.Helper()
+	random := rand.New(rand.NewPCG(seed(t), 0))
+	dsn := pgtest.Database(t)
+	pgtest.Exec(t, pgtest.Open(t, dsn), victim...)
+	alive, counter := pgtest.Dying(t, dsn, dying.Death{})
+	if err := changeling.Apply(t.Context(), alive, ddl, quick); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("the change is %d statements", counter.Count())
+	var all []crash
+	for n := 1; n <= counter.Count(); n++ {
+		all = append(all, crash{n, dying.Before}, crash{n, dying.After})
+	}
+	if !full() {
+		random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+		all = all[:len(all)/10]
+	}
+	return all
+}
+
+// TestDiesAtEveryStatement kills a run before and after each statement that it sends, lets users write, and runs the
+// same change again: it must go on at once, and leave what a native ALTER leaves.
+func TestDiesAtEveryStatement(t *testing.T) {
+	t.Parallel()
+	const shards = 3
+	_, want := natively(t)
+	all := crashes(t, grow)
+	var longest struct {
+		sync.Mutex
+		took time.Duration
+		at   string
+	}
+	t.Run("shards", func(t *testing.T) {
+		for shard := range shards {
+			t.Run(fmt.Sprint(shard), func(t *testing.T) {
+				t.Parallel()
+				dsn := pgtest.Database(t)
+				db := pgtest.Open(t, dsn)
+				for i := shard; i < len(all); i += shards {
+					raze(t, db)
+					pgtest.Exec(t, db, victim...)
+					at := dieAt(t, dsn, grow, all[i])
+					pgtest.Exec(t, db, between...)
+					began := time.Now()
+					if err := changeling.Apply(t.Context(), db, grow, quick); err != nil {
+						t.Errorf("%s: the second run: %v", at, err)
+						continue
+					}
+					took := time.Since(began)
+					sameAs(t, portrait(t, db), want, at)
+					longest.Lock()
+					if took > longest.took {
+						longest.took, longest.at = took, at
+					}
+					longest.Unlock()
+				}
+			})
+		}
+	})
+	t.Logf("%d crashes; the longest second run took %s, after %s", len(all), longest.took.Round(time.Millisecond), longest.at)
+	if longest.took > 10*time.Second {
+		t.Error("somebody waited for the lease of a dead run")
+	}
+}
+
+// TestDiesInADirectChange: also a statement that the server does at once, and after which the table has another name, is
+// done once, whenever the run dies.
+func TestDiesInADirectChange(t *testing.T) {
+	t.Parallel()
+	const rename = `ALTER TABLE orders RENAME TO bills`
+	dsn := pgtest.Database(t)
+	db := pgtest.Open(t, dsn)
+	for _, c := range crashes(t, rename) {
+		raze(t, db)
+		pgtest.Exec(t, db, victim...)
+		at := dieAt(t, dsn, rename, c)
+		if err := changeling.Apply(t.Context(), db, rename, quick); err != nil {
+			t.Errorf("%s: the second run: %v", at, err)
+		}
+		var done bool
+		if err := db.QueryRowContext(t.Context(), `SELECT to_regclass('bills') IS NOT NULL AND to_regclass('orders') IS NULL AND (SELECT bool_and(status = 'done') FROM changeling.change)`).Scan(&done); err != nil || !done {
+			t.Errorf("%s: the table is not renamed, or the change is not done (%v)", at, err)
+		}
+	}
+}
+
+// dieAt runs a change that dies, and says where that was.
+func dieAt(t *testing.T, dsn, ddl string, c crash) string {
+	t.Helper()
+	mortal, death := pgtest.Dying(t, dsn, dying.Death{At: c.n, Moment: c.moment})
+	err := changeling.Apply(t.Context(), mortal, ddl, quick)
+	text, died := death.Died()
+	at := fmt.Sprintf("death %s statement %d: %.80s", c.moment, c.n, strings.Join(strings.Fields(text), " "))
+	// The last statements give the lease back and ask for figures: what they would have told is not missed.
+	if died && err == nil && !strings.Contains(text, "claim SET owner = ''") && !strings.Contains(text, "changeling.change c JOIN") && !strings.Contains(text, "pg_catalog.to_regclass('changeling.history')") {
+		t.Errorf("%s: the run that died reports success", at)
+	}
+	if err := mortal.Close(); err != nil {
+		t.Error(err)
+	}
+	return at
+}
