@@ -45,6 +45,7 @@ func matching(pattern string) func(string) bool {
 // statements can be held and rewritten. In the end table and mirror must be equal.
 type scene struct {
 	*testing.T
+	dsn   string
 	db    *sql.DB // of the users
 	pool  *sql.DB // of the engine
 	story story
@@ -56,7 +57,8 @@ type scene struct {
 	gates  []*gate
 	armed  bool // gates count what a run sends, and not what the planner tries
 	mutate func(ctx context.Context, s mutant.Statement) string
-	blind  bool // the engine's own verification sees nothing
+	blind  bool          // the engine's own verification sees nothing
+	frozen chan struct{} // while it is not nil and open, nothing is sent
 	hits   atomic.Int64
 
 	cancel context.CancelFunc
@@ -76,7 +78,7 @@ const sceneRows = 4000 // about 130 blocks, and so at least two chunks
 func newScene(t *testing.T) *scene {
 	t.Helper()
 	dsn := pgtest.Database(t)
-	s := &scene{T: t, db: pgtest.Open(t, dsn), mutate: func(_ context.Context, s mutant.Statement) string { return s.Text }}
+	s := &scene{T: t, dsn: dsn, db: pgtest.Open(t, dsn), mutate: func(_ context.Context, s mutant.Statement) string { return s.Text }}
 	s.pool = pgtest.Mutant(t, dsn, s.rewrite)
 	s.config = changeling.Config{Events: s.story.tell}
 	for _, table := range []string{"accounts", "mirror"} {
@@ -107,6 +109,12 @@ func (s *scene) rewrite(ctx context.Context, x mutant.Statement) string {
 		case <-ctx.Done():
 		case <-s.Context().Done():
 		}
+	}
+	s.mu.Lock()
+	frozen := s.frozen
+	s.mu.Unlock()
+	if frozen != nil {
+		<-frozen // a process that stands still does not know that its context ended
 	}
 	text := s.mutate(ctx, x)
 	if text != x.Text {
@@ -534,6 +542,116 @@ func lockWaits(s *scene) {
 	s.waiting(`SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'accounts'::regclass AND NOT granted)`)
 	u.both(`UPDATE accounts SET amount = -2 WHERE id = 2`)
 	u.commit()
+}
+
+// beginAfter matches the BEGINs after a statement.
+func beginAfter(match func(string) bool) func(string) bool {
+	seen := false
+	return func(text string) bool { // under the scene's mutex
+		seen = seen || match(text)
+		return seen && text == "BEGIN"
+	}
+}
+
+// freeze makes the engine stand still, as a process that was stopped, and answers how to wake it up.
+func (s *scene) freeze() (thaw func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	frozen := make(chan struct{})
+	s.frozen = frozen
+	return sync.OnceFunc(func() { close(frozen) })
+}
+
+// TestFrozenRunner freezes a run inside of a chunk's transaction, or between two of them, lets another run take its change
+// over, and wakes it up while the other one is at the same chunk. It may write nothing. With its fence off it does.
+func TestFrozenRunner(t *testing.T) {
+	t.Parallel()
+	fenceless := func(_ context.Context, x mutant.Statement) string {
+		switch {
+		case fencing(x.Text):
+			return `SELECT 1 WHERE $1::text IS NOT NULL AND $2::bigint IS NOT NULL`
+		case strings.HasPrefix(x.Text, "WITH beat AS"):
+			return `SELECT $2::bigint, '', false WHERE $1::text || $3::bigint || $4::text IS NOT NULL`
+		}
+		return x.Text
+	}
+	for _, c := range []struct {
+		name   string
+		match  func(string) bool
+		n      int
+		mutate func(context.Context, mutant.Statement) string
+	}{
+		{name: "inside a transaction", match: copying, n: 2},
+		{name: "between transactions", match: beginAfter(copying), n: 1},
+		{name: "without fences", match: beginAfter(copying), n: 1, mutate: fenceless},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			if c.mutate != nil {
+				s.mutate = c.mutate
+			}
+			s.config.Lease, s.config.Owner = time.Second, "the frozen one"
+			chunk := s.at(c.match, c.n)
+			s.start()
+			s.until(chunk)
+			thaw := s.freeze()
+			t.Cleanup(thaw)
+			chunk.open()
+
+			second := &scene{T: t, db: s.db, mutate: func(_ context.Context, x mutant.Statement) string { return x.Text }, change: nil}
+			second.config = changeling.Config{Lease: time.Second, Owner: "the second", Events: second.story.tell}
+			second.pool = pgtest.Mutant(t, s.dsn, second.rewrite)
+			mine := second.at(copying, 1)
+			for {
+				second.start()
+				select {
+				case <-mine.reached:
+				case err := <-second.done:
+					if errors.Is(err, changeling.ErrOwned) {
+						continue // the lease is not over
+					}
+					t.Fatalf("the second run ended with %v", err)
+				}
+				break
+			}
+			const memory = `SELECT (SELECT count(*) FROM changeling.chunk), (SELECT status || step FROM changeling.change)`
+			var chunks, chunksAfter int
+			var state, stateAfter string
+			if err := s.db.QueryRow(memory).Scan(&chunks, &state); err != nil {
+				t.Fatal(err)
+			}
+			thaw()
+			wrote := func() bool {
+				if err := s.db.QueryRow(memory).Scan(&chunksAfter, &stateAfter); err != nil {
+					t.Fatal(err)
+				}
+				return chunks != chunksAfter || state != stateAfter
+			}
+			if c.mutate != nil {
+				for deadline := time.Now().Add(20 * time.Second); !wrote(); time.Sleep(5 * time.Millisecond) {
+					if time.Now().After(deadline) {
+						t.Error("the mutant lives: without its fence the run that woke up wrote nothing")
+						break
+					}
+				}
+				s.cancel()
+				<-s.done
+				return
+			}
+			if err := <-s.done; !errors.Is(err, changeling.ErrOwned) {
+				t.Errorf("the run that woke up ended with %v, want ErrOwned", err)
+			}
+			if wrote() {
+				t.Errorf("the run that woke up wrote: %d chunks and state %s, before %d and %s", chunksAfter, stateAfter, chunks, state)
+			}
+			s.both(`UPDATE accounts SET amount = -1 WHERE id = 1`)
+			mine.open()
+			if v := second.finish(); v.caught() {
+				t.Error(v)
+			}
+		})
+	}
 }
 
 // waiting polls until a query answers true.

@@ -1,0 +1,190 @@
+package changeling
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/changeling-db/changeling/copier"
+	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/internal/postgres"
+	"github.com/changeling-db/changeling/plan"
+)
+
+// explain turns an error of a step into one for a person, naming the rows if the data are the cause.
+func (r *run) explain(ctx context.Context, s plan.Step, err error) error {
+	if err == nil || fault.Lost(err) || fault.Transient(err) || ctx.Err() != nil || fault.KindOf(err) != fault.Unexpected {
+		return err
+	}
+	text := fmt.Sprintf("step %q: %s", s.Name, fault.Message(err))
+	if d := fault.Detail(err); d != "" {
+		text += " (" + shorten(d, 200) + ")"
+	}
+	advice := ". The source is untouched. Mend the cause and run the same command again, or `changeling abort " + r.record.ID + "`"
+	switch {
+	case fault.Data(err), fault.Duplicate(err), fault.Code(err) == "23503", fault.Code(err) == "P0001":
+		for _, q := range s.Ask {
+			keys, askErr := r.ask(ctx, q)
+			if askErr == nil && len(keys) > 0 {
+				text += "; rows with " + strings.Join(keys, ", ")
+			}
+		}
+		return &fault.Problem{Kind: fault.Refusal, Err: err, Text: text + advice}
+	case fault.Denied(err), fault.Full(err):
+		return &fault.Problem{Kind: fault.Precondition, Err: err, Text: text + advice}
+	case fault.Undefined(err):
+		return &fault.Problem{Kind: fault.Refused, Err: err, Text: text + ": somebody else changed the table or dropped what the change made" + advice}
+	}
+	return &fault.Problem{Kind: fault.Unexpected, Err: err, Text: text + advice}
+}
+
+// ask runs a query that answers keys as JSON arrays, and writes them for a person.
+func (r *run) ask(ctx context.Context, query string) ([]string, error) {
+	rows, err := r.engine.db.QueryContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []string
+	for rows.Next() {
+		var key string
+		if err := rows.Scan(&key); err != nil {
+			return nil, err
+		}
+		out = append(out, r.person(key))
+	}
+	return out, rows.Err()
+}
+
+// person writes a key as a person would: id 4711.
+func (r *run) person(key string) string {
+	values, err := copier.ParseKey(key)
+	if err != nil || len(values) != len(r.rows.Pair.Key) {
+		return key
+	}
+	var parts []string
+	for i, k := range r.rows.Pair.Key {
+		parts = append(parts, k.Source+" "+shorten(values[i], 60))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func shorten(s string, n int) string {
+	if runes := []rune(s); len(runes) > n {
+		return string(runes[:n]) + "…"
+	}
+	return s
+}
+
+// blame finds the row that a conversion fails on: the range is halved until one block is left, then its rows are tried.
+func (r *run) blame(ctx context.Context, c copier.Chunk, err error) error {
+	if err == nil || !unconvertible(err) {
+		return err
+	}
+	block, findErr := r.badBlock(ctx, c.Range)
+	if findErr != nil {
+		return findErr
+	}
+	return r.accuse(ctx, err, r.rows.Places(block))
+}
+
+// unconvertible says that a value did not survive its conversion.
+func unconvertible(err error) bool { return fault.Data(err) || fault.Code(err) == "P0001" }
+
+// accuse tries the rows of a query one by one and names the first that cannot be copied.
+func (r *run) accuse(ctx context.Context, err error, places string) error {
+	guilty, findErr := r.guilty(ctx, places)
+	if findErr != nil {
+		return findErr
+	}
+	if guilty == "" {
+		return err
+	}
+	return &fault.Problem{Kind: fault.Refusal, Err: err, Text: fmt.Sprintf("a row cannot be converted: %s: %s. The source is untouched. Mend the row and run the same command again, or `changeling abort %s`",
+		guilty, fault.Message(err), r.record.ID)}
+}
+
+// fails runs a statement as a copy would, and takes it back.
+func (r *run) fails(ctx context.Context, statement string) (bool, error) {
+	t, err := r.begin(ctx, session{Session: postgres.Session{Path: r.rows.Pair.Path, Async: true}, Role: r.rows.Pair.Owner})
+	if err != nil {
+		return false, err
+	}
+	_, err = t.ExecContext(ctx, statement)
+	if endErr := ended(t.Tx); endErr != nil {
+		return false, endErr
+	}
+	switch {
+	case unconvertible(err):
+		return true, nil
+	case fault.Duplicate(err): // the row is there already; it was converted
+		return false, nil
+	}
+	return false, err
+}
+
+// badBlock halves a range while a half of it fails.
+func (r *run) badBlock(ctx context.Context, g copier.Range) (copier.Range, error) {
+	for {
+		left, right, ok := copier.HalveBlocks(g)
+		if !ok {
+			return g, nil
+		}
+		bad, err := r.fails(ctx, r.rows.Copy(left))
+		if err != nil {
+			return g, err
+		}
+		if g = right; bad {
+			g = left
+		}
+	}
+}
+
+// guilty tries the rows that a query names, one by one, and answers the first that fails for a person.
+func (r *run) guilty(ctx context.Context, query string) (string, error) {
+	rows, err := r.engine.db.QueryContext(ctx, query)
+	if err != nil {
+		return "", err
+	}
+	defer rows.Close()
+	type place struct{ tid, key, values string }
+	var places []place
+	for rows.Next() {
+		var p place
+		if err := rows.Scan(&p.tid, &p.key, &p.values); err != nil {
+			return "", err
+		}
+		places = append(places, p)
+	}
+	if err := rows.Err(); err != nil {
+		return "", err
+	}
+	for _, p := range places {
+		bad, err := r.fails(ctx, r.rows.CopyOne(p.tid))
+		if err != nil {
+			return "", err
+		}
+		if bad {
+			return r.person(p.key) + " with " + values(p.values), nil
+		}
+	}
+	return "", nil
+}
+
+// values writes a JSON object of column values for a person.
+func values(text string) string {
+	var m map[string]*string
+	if err := json.Unmarshal([]byte(text), &m); err != nil {
+		return shorten(text, 200)
+	}
+	var out []string
+	for name, v := range m {
+		if v == nil {
+			out = append(out, name+" NULL")
+		} else {
+			out = append(out, fmt.Sprintf("%s %q", name, shorten(*v, 40)))
+		}
+	}
+	return strings.Join(out, ", ")
+}

@@ -1,0 +1,200 @@
+package changeling
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/changeling-db/changeling/copier"
+	"github.com/changeling-db/changeling/event"
+	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/internal/postgres"
+	"github.com/changeling-db/changeling/plan"
+	"github.com/changeling-db/changeling/throttle"
+)
+
+// copy moves the rows, block range by block range.
+func (r *run) copy(ctx context.Context, s plan.Step) error {
+	if r.record.Heap == 0 {
+		if err := r.beginCopy(ctx); err != nil {
+			return err
+		}
+	}
+	err := r.walk(ctx, s, "copy", copier.Blocks(r.record.Blocks), r.sizer(64, 1, portion(r.record.Blocks)), func(ctx context.Context, c copier.Chunk) (int64, error) {
+		var rows int64
+		began := time.Now()
+		err := r.patiently(ctx, "chunk", func(ctx context.Context) error {
+			return r.tx(ctx, session{Session: postgres.Session{Async: true, Path: r.rows.Pair.Path}, Role: r.rows.Pair.Owner}, func(ctx context.Context, t *tx) error {
+				if err := r.guard(ctx, t); err != nil {
+					return err
+				}
+				done, err := t.ExecContext(ctx, r.rows.Copy(c.Range))
+				if err != nil {
+					return err
+				}
+				if rows, err = done.RowsAffected(); err != nil {
+					return err
+				}
+				return r.note(ctx, t, "copy", c, rows, time.Since(began))
+			})
+		})
+		if noted(err) {
+			return 0, nil
+		}
+		return rows, r.blame(ctx, c, err)
+	})
+	if err != nil {
+		return r.explain(ctx, s, err)
+	}
+	return r.next(ctx)
+}
+
+// noted says that a chunk was noted as done by a try whose answer was lost.
+func noted(err error) bool {
+	return fault.Duplicate(err) && strings.Contains(err.Error(), "chunk_once")
+}
+
+func (r *run) note(ctx context.Context, t *tx, walk string, c copier.Chunk, rows int64, took time.Duration) error {
+	if err := t.ourselves(ctx); err != nil {
+		return err
+	}
+	return r.engine.store.Note(ctx, t, r.record.ID, walk, c, rows, took)
+}
+
+// guard holds off rewriters for the rest of the transaction, and finds out whether one came before.
+func (r *run) guard(ctx context.Context, t *tx) error {
+	if _, err := t.ExecContext(ctx, r.rows.Guard()); err != nil {
+		return err
+	}
+	var heap int64
+	if err := t.QueryRowContext(ctx, r.rows.Heap()).Scan(&heap); err != nil {
+		return err
+	}
+	if heap != r.record.Heap {
+		return copier.ErrReset
+	}
+	return nil
+}
+
+// beginCopy fixes what is to be copied. The capture is committed, so whatever comes later is in the log (invariant I1).
+func (r *run) beginCopy(ctx context.Context) error {
+	s := r.engine.store
+	err := r.patiently(ctx, "lock", func(ctx context.Context) error {
+		return r.tx(ctx, session{}, func(ctx context.Context, t *tx) error {
+			if _, err := t.ExecContext(ctx, r.rows.Guard()); err != nil {
+				return err
+			}
+			var heap, blocks int64
+			if err := t.QueryRowContext(ctx, r.rows.Heap()).Scan(&heap); err != nil {
+				return err
+			}
+			if err := t.QueryRowContext(ctx, r.rows.Blocks()).Scan(&blocks); err != nil {
+				return err
+			}
+			return s.Exec(ctx, t, s.Text.SetHeap, r.record.ID, heap, blocks)
+		})
+	})
+	if err != nil {
+		return err
+	}
+	return r.reload(ctx)
+}
+
+// restart begins the copy again after somebody rewrote or truncated the source: the shadow is emptied and made bare, and
+// the counter goes back. Keys stay in the log.
+func (r *run) restart(ctx context.Context) error {
+	copyStep := r.record.Plan.Find(plan.Copy)
+	s := r.engine.store
+	r.engine.config.Events(event.Restarted{Reason: "somebody truncated or rewrote " + r.table().String() + " (TRUNCATE, VACUUM FULL, CLUSTER); the copy begins again"})
+	return r.patiently(ctx, "restart", func(ctx context.Context) error {
+		return r.tx(ctx, session{}, func(ctx context.Context, t *tx) error {
+			if err := t.all(ctx, append(r.rows.Empty(), r.record.Plan.Steps[copyStep].SQL...)); err != nil {
+				return err
+			}
+			if err := s.Exec(ctx, t, s.Text.Forget, r.record.ID); err != nil {
+				return err
+			}
+			if err := s.Exec(ctx, t, s.Text.SetHeap, r.record.ID, 0, 0); err != nil {
+				return err
+			}
+			return s.Advance(ctx, t, r.record.ID, r.record.Step, copyStep)
+		})
+	})
+}
+
+// heal takes what changed during the copy out of the bare shadow (invariant I5). The log stays, for the drain.
+func (r *run) heal(ctx context.Context, s plan.Step) error {
+	var pending, blocks int64
+	if err := r.engine.db.QueryRowContext(ctx, r.rows.Pending()).Scan(&pending); err != nil {
+		return err
+	}
+	r.pending.Store(pending)
+	if pending == 0 {
+		r.engine.config.Events(event.StepStarted{Step: string(s.Kind), Name: s.Name})
+	} else {
+		if err := r.engine.db.QueryRowContext(ctx, r.rows.ShadowBlocks()).Scan(&blocks); err != nil {
+			return err
+		}
+		if err := r.healWalk(ctx, s, blocks); err != nil {
+			return r.explain(ctx, s, err)
+		}
+	}
+	return r.next(ctx)
+}
+
+func (r *run) healWalk(ctx context.Context, s plan.Step, blocks int64) error {
+	return r.walk(ctx, s, "heal", copier.Blocks(blocks), r.sizer(4096, 1024, max(portion(blocks), 4096)), func(ctx context.Context, c copier.Chunk) (rows int64, err error) {
+		began := time.Now()
+		err = r.patiently(ctx, "chunk", func(ctx context.Context) error {
+			return r.tx(ctx, session{Session: postgres.Session{Async: true, Path: r.rows.Pair.Path}, Role: r.rows.Pair.Owner}, func(ctx context.Context, t *tx) error {
+				done, err := t.ExecContext(ctx, r.rows.Heal(c.Range))
+				if err != nil {
+					return err
+				}
+				if rows, err = done.RowsAffected(); err != nil {
+					return err
+				}
+				return r.note(ctx, t, "heal", c, rows, time.Since(began))
+			})
+		})
+		if noted(err) {
+			return 0, nil
+		}
+		return rows, err
+	})
+}
+
+// portion is the largest chunk of a whole, so that no worker is left with a large last one while the other has nothing.
+func portion(total int64) int64 { return max(total/16, 64) }
+
+func (r *run) sizer(initial, least, most int64) *throttle.Sizer {
+	target := r.engine.config.ChunkTime
+	if r.engine.config.Fast {
+		target = max(target, time.Second)
+	}
+	return &throttle.Sizer{Target: target, Initial: initial, Min: least, Max: most}
+}
+
+// walk goes through what a walk has not done yet.
+func (r *run) walk(ctx context.Context, s plan.Step, name string, cut copier.Cut, sizer copier.Sizer, work copier.Work) error {
+	done, rows, err := r.engine.store.Chunks(ctx, r.record.ID, name)
+	if err != nil {
+		return err
+	}
+	return r.walker(s, cut, sizer, rows, r.record.Plan.Rows).Walk(ctx, done, work)
+}
+
+// walker is a walk with two workers, as far as the gate lets them, that tells how far it is in rows.
+func (r *run) walker(s plan.Step, cut copier.Cut, sizer copier.Sizer, done, total int64) *copier.Walker {
+	r.rowsDone.Store(done)
+	sink := r.engine.config.Events
+	sink(event.StepStarted{Step: string(s.Kind), Name: s.Name, Total: total, Unit: "rows"})
+	var told time.Time
+	return &copier.Walker{Cut: cut, Sizer: sizer, Gate: r.gate, Workers: 2, Done: func(_ copier.Chunk, rows int64, took time.Duration) {
+		sum := r.rowsDone.Add(rows)
+		if time.Since(told) >= 100*time.Millisecond {
+			told = time.Now()
+			sink(event.Progress{Step: string(s.Kind), Done: sum, Total: max(total, sum), Chunk: rows, Took: took, Pending: r.pending.Load()})
+		}
+	}}
+}

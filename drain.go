@@ -1,0 +1,56 @@
+package changeling
+
+import (
+	"context"
+	"database/sql"
+	"time"
+
+	"github.com/changeling-db/changeling/copier"
+	"github.com/changeling-db/changeling/event"
+	"github.com/changeling-db/changeling/internal/postgres"
+	"github.com/changeling-db/changeling/throttle"
+)
+
+// few is how many keys are left when a drain is done: as many as a cutover applies in a few milliseconds.
+const few = 100
+
+func (r *run) drainStep(ctx context.Context) error {
+	if err := r.drain(ctx, false); err != nil {
+		return r.explain(ctx, r.record.Plan.Steps[r.record.Step], err)
+	}
+	return r.next(ctx)
+}
+
+// drain applies the key log in rounds. Before a verification began, nothing needs to be compared again.
+func (r *run) drain(ctx context.Context, note bool) error {
+	d := &copier.Drain{Gate: r.gate, Sizer: &throttle.Sizer{Target: r.engine.config.ChunkTime, Initial: 1000, Min: 10, Max: 20000}, Sink: r.engine.config.Events,
+		Apply: func(ctx context.Context, limit int64) (done copier.Drained, err error) {
+			err = r.patiently(ctx, "drain", func(ctx context.Context) error {
+				return r.tx(ctx, session{Session: postgres.Session{Async: true, ByKey: true, Path: r.rows.Pair.Path}, Isolation: sql.LevelRepeatableRead, Role: r.rows.Pair.Owner},
+					func(ctx context.Context, t *tx) error {
+						done, err = r.apply(ctx, t, limit, note)
+						return err
+					})
+			})
+			return done, err
+		},
+		Done: func(d copier.Drained, took time.Duration) {
+			r.pending.Store(d.Keys)
+			r.engine.config.Events(event.Progress{Step: "drain", Done: r.rowsDone.Add(d.Keys), Chunk: d.Keys, Took: took, Pending: d.Keys})
+		}}
+	err := d.Run(ctx, few)
+	if err == nil || !unconvertible(err) {
+		return err
+	}
+	return r.accuse(ctx, err, r.rows.LoggedPlaces())
+}
+
+// apply is one drain in the transaction at hand.
+func (r *run) apply(ctx context.Context, t *tx, limit int64, note bool) (d copier.Drained, err error) {
+	var resets int64
+	err = t.QueryRowContext(ctx, r.rows.Drain(limit, note)).Scan(&d.Keys, &resets, &d.Deleted, &d.Inserted)
+	if err == nil && resets > 0 {
+		err = copier.ErrReset
+	}
+	return d, err
+}
