@@ -97,13 +97,21 @@ type Engine struct {
 func Apply(ctx context.Context, db *sql.DB, ddl string, c Config) error {
 	e, err := Open(ctx, db, c)
 	if err != nil {
-		return err
+		return begun(ctx, err)
 	}
 	change, err := e.Start(ctx, ddl)
 	if err != nil || change == nil {
-		return err
+		return begun(ctx, err)
 	}
 	return change.Run(ctx)
+}
+
+// begun gives the end of a context before a run its name.
+func begun(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return &fault.Problem{Kind: fault.Stopped, Err: err, Text: "stopped before anything was done that the same command, run again, would not find"}
+	}
+	return err
 }
 
 // Open looks at the server and returns an engine for it. It changes nothing. The pool stays the caller's.

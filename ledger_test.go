@@ -3,7 +3,9 @@ package changeling_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"strconv"
 	"sync"
@@ -103,9 +105,29 @@ func progressed(kind string) func(event.Event) bool {
 	return func(e event.Event) bool { s, ok := e.(event.Progress); return ok && s.Step == kind }
 }
 
+func holding(e event.Event) bool {
+	w, ok := e.(event.Waiting)
+	return ok && w.Step == "hold" && w.Reason != ""
+}
+
 func differed(e event.Event) bool  { _, ok := e.(event.Differed); return ok }
 func restarted(e event.Event) bool { _, ok := e.(event.Restarted); return ok }
 func retried(e event.Event) bool   { _, ok := e.(event.Retried); return ok }
+
+// on lets somebody act at the first event that matches. The engine waits for its sink, and so for him.
+func (s *stage) on(match func(event.Event) bool, act func()) {
+	s.config.Events = upon(s.config.Events, match, act)
+}
+
+func upon(tell event.Sink, match func(event.Event) bool, act func()) event.Sink {
+	var once sync.Once
+	return func(e event.Event) {
+		tell(e)
+		if match(e) {
+			once.Do(act)
+		}
+	}
+}
 
 // newStage makes the table.
 func newStage(t *testing.T, dsn string, o ledger.Options) *stage {
@@ -113,7 +135,7 @@ func newStage(t *testing.T, dsn string, o ledger.Options) *stage {
 	s := &stage{T: t, dsn: dsn, db: pgtest.Open(t, dsn)}
 	s.db.SetMaxIdleConns(10)
 	s.ledger = ledger.New(pgtest.Open(t, dsn), o)
-	s.config = changeling.Config{ChunkTime: 20 * time.Millisecond, Events: s.story.tell}
+	s.config = changeling.Config{ChunkTime: 5 * time.Millisecond, Events: s.story.tell}
 	if err := s.ledger.Prepare(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +200,7 @@ func (s *stage) figures() string {
 	defer s.story.mu.Unlock()
 	var chunks, drained, tries, retries, restarts int
 	var held time.Duration
-	var busy []string
+	var busy, long []string
 	for _, e := range s.story.events {
 		switch e := e.(type) {
 		case event.Progress:
@@ -186,6 +208,10 @@ func (s *stage) figures() string {
 				chunks++
 			} else if e.Step == "drain" {
 				drained += int(e.Chunk)
+			}
+		case event.StepEnded:
+			if e.Took > 500*time.Millisecond {
+				long = append(long, fmt.Sprintf("%s %s", e.Name, e.Took.Round(100*time.Millisecond)))
 			}
 		case event.Retried:
 			retries++
@@ -200,7 +226,7 @@ func (s *stage) figures() string {
 			}
 		}
 	}
-	text := fmt.Sprintf("lock held %s in attempt %d, %d chunks told, %d keys drained, %d retries, %d restarts", held.Round(100*time.Microsecond), tries, chunks, drained, retries, restarts)
+	text := fmt.Sprintf("lock held %s in attempt %d, %d chunks told, %d keys drained, %d retries, %d restarts, %v", held.Round(100*time.Microsecond), tries, chunks, drained, retries, restarts, long)
 	if len(busy) > 0 {
 		text += fmt.Sprintf(" (attempts failed: %.200s)", fmt.Sprint(busy))
 	}
@@ -239,6 +265,122 @@ func TestLedger(t *testing.T) {
 			stop()
 			s.changed()
 			t.Logf("%s, %s; users meanwhile: %s", took.Round(100*time.Millisecond), s.figures(), during)
+		})
+	}
+}
+
+// TestLedgerResumed stops the run again and again, and goes on.
+func TestLedgerResumed(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(seed(t), 3))
+	rounds := 1
+	if full() {
+		rounds = 10
+	}
+	for range rounds {
+		s := newStage(t, pgtest.Database(t), ledger.Options{Seed: random.Uint64(), Rows: 100_000, Replica: true, Rate: 600})
+		stop := s.write()
+		stops := 0
+		for {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(100+random.IntN(900))*time.Millisecond)
+			if stops > 15 {
+				ctx = t.Context()
+			}
+			err := changeling.Apply(ctx, s.db, widen, s.config)
+			cancel()
+			if err == nil {
+				break
+			}
+			if ctx.Err() == nil || !errors.Is(err, changeling.ErrStopped) {
+				t.Fatalf("after %d stops: %v", stops, err)
+			}
+			stops++
+		}
+		s.pause(200 * time.Millisecond)
+		stop()
+		s.changed()
+		t.Logf("stopped %d times; %s; users: %s", stops, s.figures(), s.ledger.Stats())
+	}
+}
+
+// TestLedgerRewritten has somebody truncate the table and rewrite its file in each phase of a change.
+func TestLedgerRewritten(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, pgtest.Database(t), ledger.Options{Seed: seed(t), Rows: 20_000, Rate: 300})
+	s.config.Hold = true
+	other := pgtest.Open(t, s.dsn)
+	rewrite := func() { pgtest.Exec(t, other, `VACUUM FULL accounts`) }
+	truncate := func() { s.ledger.Truncate(t.Context()) }
+	s.on(progressed("copy"), rewrite)
+	s.on(began("drain"), truncate)
+	s.on(began("verify"), truncate)
+	s.on(holding, truncate)
+	stop := s.write()
+	e, err := changeling.Open(t.Context(), s.db, s.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	change, err := e.Start(t.Context(), widen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- change.Run(t.Context()) }()
+	if err := s.story.await(t.Context(), holding); err != nil {
+		t.Fatal(err)
+	}
+	rewrite() // the copy is over: this one does no harm
+	truncate()
+	if err := change.Cutover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	s.pause(200 * time.Millisecond)
+	stop()
+	s.changed()
+	if n := s.story.count(restarted); n < 4 {
+		t.Errorf("the copy began again %d times, want 4: for VACUUM FULL during the copy, and TRUNCATE in the drain, the verification and the hold", n)
+	}
+	t.Logf("%s; users: %s", s.figures(), s.ledger.Stats())
+}
+
+// TestMutantsUnderLoad says how many rounds of random load the ledger needs to see each mutant of TestRaces, with a
+// verification that sees nothing. Those that it does not see for sure are why the schedules of TestRaces are.
+func TestMutantsUnderLoad(t *testing.T) {
+	if !full() {
+		t.Skip("CHANGELING_FULL is not set; TestRaces shows every mutant by a schedule")
+	}
+	t.Parallel()
+	random := rand.New(rand.NewPCG(seed(t), 4))
+	const rounds = 8
+	for _, r := range races() {
+		if r.mutate == nil || r.alarm {
+			continue
+		}
+		t.Run(r.name, func(t *testing.T) {
+			for round := 1; round <= rounds; round++ {
+				s := newStage(t, pgtest.Database(t), ledger.Options{Seed: random.Uint64(), Rows: 20_000, Rate: 1000, Replica: true})
+				m := &scene{T: t, dsn: s.dsn, db: s.db, blind: true}
+				m.mutate = r.mutate(m)
+				s.db = pgtest.Mutant(t, s.dsn, m.rewrite)
+				if r.name == "rewrite between kill and resume" {
+					s.on(progressed("copy"), func() { pgtest.Exec(t, m.db, `VACUUM FULL accounts`) })
+				} else {
+					s.on(began("drain"), func() { s.ledger.Truncate(t.Context()) })
+				}
+				stop := s.write()
+				s.pause(200 * time.Millisecond)
+				err := s.apply()
+				stop()
+				report := s.proves()
+				if err != nil || report.Wrong() > 0 {
+					t.Logf("caught in round %d: error %v; %s", round, err, report)
+					return
+				}
+			}
+			t.Logf("not caught in %d rounds", rounds)
 		})
 	}
 }

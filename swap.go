@@ -96,7 +96,7 @@ func (a *attempt) prepare(ctx context.Context) error {
 	if _, err := a.t.ExecContext(ctx, postgres.Theirs(a.rows.Pair)); err != nil {
 		return err
 	}
-	return a.t.all(ctx, a.rows.Warm())
+	return a.t.as(ctx, a.rows.Pair.Owner, func() error { return a.t.all(ctx, a.rows.Warm()) })
 }
 
 // Lock takes all locks in one statement and in a fixed order. The bound holds for the statement as a whole: each lock that
@@ -131,10 +131,15 @@ func (a *attempt) Drain(ctx context.Context) (int64, error) {
 	if a.pending == 0 {
 		return 0, nil
 	}
-	if _, err := a.apply(ctx, a.t, 0, true); err != nil {
-		return a.pending, err
-	}
-	_, rows, keys, err := a.relogged(ctx, a.t, a.rows.RelogChecked())
+	var rows int64
+	var keys []string
+	err := a.t.as(ctx, a.rows.Pair.Owner, func() (err error) {
+		if _, err := a.apply(ctx, a.t, 0, true); err != nil {
+			return err
+		}
+		_, rows, keys, err = a.relogged(ctx, a.t, a.rows.RelogChecked())
+		return err
+	})
 	if err == nil && rows > 0 {
 		err = &fault.Problem{Kind: fault.Mismatch, Text: fmt.Sprintf(
 			"rows that were copied last differ (%s): nothing was swapped. Look at them in both tables; `changeling abort %s` takes the shadow away", strings.Join(keys, "; "), a.id)}

@@ -77,6 +77,18 @@ func (t *tx) become(ctx context.Context) error {
 	return err
 }
 
+// as does something as a role, in a transaction that is otherwise our own.
+func (t *tx) as(ctx context.Context, role string, fn func() error) error {
+	t.role = role
+	if err := t.become(ctx); err != nil {
+		return err
+	}
+	if err := fn(); err != nil {
+		return err
+	}
+	return t.ourselves(ctx)
+}
+
 // ourselves goes back to the run's own role, which may write the engine's tables.
 func (t *tx) ourselves(ctx context.Context) error {
 	if t.role == "" {

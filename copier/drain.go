@@ -28,7 +28,7 @@ type Drain struct {
 	Done func(Drained, time.Duration)
 }
 
-// Run drains in rounds until one takes fewer than few keys. The error is a duplicate (fault.Duplicate) only if the rows
+// Run drains in rounds until one finds fewer than few keys. The error is a duplicate (fault.Duplicate) only if the rows
 // of all keys of one snapshot break a unique index: then the data do, and not the order in which they were copied.
 func (d *Drain) Run(ctx context.Context, few int64) error {
 	for {
@@ -55,7 +55,7 @@ func (d *Drain) Run(ctx context.Context, few int64) error {
 		if d.Done != nil {
 			d.Done(done, took)
 		}
-		if done.Keys < few {
+		if done.Keys < few && (limit == 0 || done.Keys < limit) {
 			return nil
 		}
 	}

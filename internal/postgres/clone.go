@@ -190,7 +190,7 @@ func columnSettings(table string, c Column) []string {
 
 // createIndex is the index's own definition, made on another table.
 func createIndex(x Index, table string) string {
-	def := strings.TrimPrefix(x.Def, x.Head)
+	def := x.Def[outside(x.Def, " USING "):] // behind CREATE INDEX … ON …, which every definition has
 	unique := ""
 	if x.Unique {
 		unique = "UNIQUE "
@@ -207,15 +207,32 @@ func createIndex(x Index, table string) string {
 	return sql
 }
 
-// cutWhere splits an index definition at its predicate. The predicate is the part behind the first WHERE that stands
-// outside parentheses and quotes.
+// cutWhere splits an index definition at its predicate.
 func cutWhere(def string, partial bool) (head, where string, found bool) {
-	if !partial {
-		return def, "", false
+	const word = " WHERE "
+	if at := outside(def, word); partial && at < len(def) {
+		return def[:at], def[at+len(word):], true
 	}
-	depth, quote := 0, byte(0)
-	for i := 0; i < len(def); i++ {
-		switch c := def[i]; {
+	return def, "", false
+}
+
+// outside is where a word first stands in a text of the server's outside parentheses and quotes, or the end of the text.
+// The server doubles quotes in quotes, and backslashes in E”.
+func outside(text, word string) int { return find(text, word, false) }
+
+// lastOutside is outside for the last one.
+func lastOutside(text, word string) int { return find(text, word, true) }
+
+func find(text, word string, last bool) int {
+	depth, quote, at := 0, byte(0), len(text)
+	for i := 0; i < len(text); i++ {
+		// The word is looked for first: it may begin with what changes the depth.
+		if depth == 0 && quote == 0 && strings.HasPrefix(text[i:], word) {
+			if at = i; !last {
+				return at
+			}
+		}
+		switch c := text[i]; {
 		case quote != 0:
 			if c == quote {
 				quote = 0
@@ -226,11 +243,9 @@ func cutWhere(def string, partial bool) (head, where string, found bool) {
 			depth++
 		case c == ')':
 			depth--
-		case depth == 0 && strings.HasPrefix(def[i:], " WHERE "):
-			return def[:i], def[i+len(" WHERE "):], true
 		}
 	}
-	return def, "", false
+	return at
 }
 
 // inline says that a constraint cannot be made from an index that is there already.
@@ -282,8 +297,10 @@ func replicaIdentity(table, kind string) string {
 
 func statistics(s Statistics, in, table string) []string {
 	name := ident.Qualified(in, s.Name)
-	def := strings.TrimSuffix(strings.TrimPrefix(s.Def, s.Head), s.Tail)
-	out := []string{"CREATE STATISTICS " + name + def + "FROM " + table}
+	const create = "CREATE STATISTICS "
+	def := s.Def[len(create):]
+	def = def[outside(def, " "):lastOutside(def, " FROM ")] // behind the name, before the table
+	out := []string{create + name + def + " FROM " + table}
 	if s.Target != nil {
 		out = append(out, fmt.Sprintf("ALTER STATISTICS %s SET STATISTICS %d", name, *s.Target))
 	}
@@ -351,19 +368,12 @@ func foreignKeyTwins(r *Relation, in string) (twins, []string) {
 // pointTo is a foreign key's definition with another table behind REFERENCES.
 func pointTo(def, table string) string {
 	const word = " REFERENCES "
-	quoted, start := false, -1
-	for i := 0; i < len(def); i++ {
-		switch {
-		case def[i] == '"':
-			quoted = !quoted
-		case quoted:
-		case start < 0 && strings.HasPrefix(def[i:], word):
-			start = i + len(word)
-		case start >= 0 && i >= start && def[i] == '(':
-			return def[:start] + table + def[i:]
-		}
+	start := outside(def, word)
+	if start == len(def) {
+		return def
 	}
-	return def
+	start += len(word)
+	return def[:start] + table + def[start+outside(def[start:], "("):]
 }
 
 func comment(on string, text *string) []string {

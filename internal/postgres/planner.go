@@ -305,17 +305,17 @@ func (w *planner) newRights(ctx context.Context, r *rehearsal) error {
 		return nil
 	}
 	var text string
-	if err := w.tx.QueryRowContext(ctx, `SELECT coalesce(`+grantsOf(`d.defaclacl`)+`, '[]')::text FROM (SELECT
-  (SELECT defaclacl FROM pg_default_acl WHERE defaclrole = $1::text::regrole AND defaclnamespace = $2::text::regnamespace AND defaclobjtype = 'S')) d (defaclacl)`,
+	if err := w.tx.QueryRowContext(ctx, `SELECT coalesce((SELECT to_json(defaclacl::text[])::text FROM pg_default_acl
+  WHERE defaclrole = $1::text::regrole AND defaclnamespace = $2::text::regnamespace AND defaclobjtype = 'S'), '[]')`,
 		ident.Quote(r.source.Owner), ident.Quote(r.source.Schema)).Scan(&text); err != nil {
 		return err
 	}
-	var list []Grant
+	var list []string
 	if err := json.Unmarshal([]byte(text), &list); err != nil {
 		return err
 	}
 	for _, q := range made {
-		for _, g := range list {
+		for _, g := range parseACL(list) {
 			r.rights = append(r.rights, g.sql("SEQUENCE", ident.Qualified(q.Schema, q.Name), ""))
 		}
 	}

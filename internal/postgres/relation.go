@@ -136,9 +136,7 @@ type Statistics struct {
 	OID     uint32  `json:"oid"`
 	Schema  string  `json:"schema"`
 	Name    string  `json:"name"`
-	Head    string  `json:"head"` // how Def begins: CREATE STATISTICS name
 	Def     string  `json:"def"`
-	Tail    string  `json:"tail"` // how Def ends: FROM table
 	Target  *int    `json:"target"`
 	Owner   string  `json:"owner"`
 	Comment *string `json:"comment"`

@@ -440,7 +440,7 @@ func (r *rehearsal) offenders(p schema.Pair) []string {
 func (r *rehearsal) orphans(p schema.Pair, keys []foreignKey) []plan.Step {
 	var out []plan.Step
 	for _, k := range keys {
-		if !k.Fresh || !k.Validated || k.Table != p.Source || k.from == nil {
+		if !k.Fresh || !k.Validated || k.Period || k.Table != p.Source || k.from == nil {
 			continue
 		}
 		var key, on, given []string

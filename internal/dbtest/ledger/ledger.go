@@ -106,6 +106,13 @@ func (l *Ledger) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
+// Truncate empties the table and fills it again with its first keys, in one transaction, once.
+func (l *Ledger) Truncate(ctx context.Context) {
+	w := &writer{ledger: l, rng: rand.New(rand.NewPCG(l.options.Seed, 1<<33))}
+	defer w.hangUp()
+	w.once(ctx, truncate, time.Now())
+}
+
 // writer is one client. It keeps a connection for as long as that lives.
 type writer struct {
 	ledger *Ledger

@@ -51,7 +51,7 @@ func scripts() []script {
 		}},
 		{name: "savepoint", weight: 5, run: savepoint},
 		{name: "withdrawn", weight: 4, run: func(ctx context.Context, a *act) error { a.withdraw = true; return several(ctx, a) }},
-		{name: "slow", weight: 3, slow: true, run: slowly},
+		{name: "slow", weight: 2, slow: true, run: slowly},
 		{name: "replica", weight: 6, run: replica},
 	}
 }
@@ -286,7 +286,7 @@ func slowly(ctx context.Context, a *act) error {
 	if err := several(ctx, a); err != nil {
 		return err
 	}
-	sleep(ctx, time.Duration(a.rng.IntN(150))*time.Millisecond)
+	sleep(ctx, time.Duration(a.rng.IntN(120))*time.Millisecond)
 	return a.touch(ctx, a.key())
 }
 

@@ -187,3 +187,34 @@ CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, a int DEFAULT 5
 INSERT INTO t (a) SELECT i FROM generate_series(1, 100) i;
 -- alter
 ALTER TABLE t ALTER COLUMN id DROP IDENTITY, ALTER COLUMN a DROP DEFAULT, ALTER COLUMN a TYPE bigint;
+
+-- shape: a generated column becomes a plain one
+CREATE TABLE t (id int PRIMARY KEY, a int, s int GENERATED ALWAYS AS (a + 1) STORED);
+INSERT INTO t SELECT i, i FROM generate_series(1, 100) i;
+-- alter
+ALTER TABLE t ALTER COLUMN s DROP EXPRESSION, ALTER COLUMN a TYPE bigint;
+
+-- shape: another collation
+CREATE TABLE t (id int PRIMARY KEY, a text, v int);
+CREATE INDEX t_a ON t (a);
+INSERT INTO t SELECT i, chr(65 + i % 60), i FROM generate_series(1, 100) i;
+-- alter
+ALTER TABLE t ALTER COLUMN a TYPE text COLLATE "POSIX", ALTER COLUMN v TYPE bigint;
+
+-- shape: arrays of another type, time of another precision, text of fixed length
+CREATE TABLE t (id int PRIMARY KEY, a int[], b timestamptz, c text, d numeric, e date, f "char");
+INSERT INTO t SELECT i, ARRAY[i, NULL], timestamptz '2020-01-01 12:00:00.123456+00' + i * interval '1.7 hours', 'x' || i || '  ', i + 0.555, date '2020-01-01' + i, 'a' FROM generate_series(1, 100) i;
+-- alter
+ALTER TABLE t ALTER COLUMN a TYPE text[], ALTER COLUMN b TYPE timestamptz(2), ALTER COLUMN c TYPE char(10), ALTER COLUMN d TYPE numeric(10,2), ALTER COLUMN e TYPE timestamp, ALTER COLUMN f TYPE text;
+
+-- shape: a column loses its NOT NULL and its default while another one changes
+CREATE TABLE t (id int PRIMARY KEY, a int NOT NULL DEFAULT 5, v int);
+INSERT INTO t SELECT i, i, i FROM generate_series(1, 100) i;
+-- alter
+ALTER TABLE t ALTER COLUMN a DROP NOT NULL, ALTER COLUMN a DROP DEFAULT, ALTER COLUMN v TYPE bigint, ALTER COLUMN v SET DEFAULT 7, ALTER COLUMN v SET NOT NULL;
+
+-- shape: IF NOT EXISTS and IF EXISTS that have nothing to do
+CREATE TABLE t (id int PRIMARY KEY, a int, v int);
+INSERT INTO t SELECT i, i, i FROM generate_series(1, 100) i;
+-- alter
+ALTER TABLE t ADD COLUMN IF NOT EXISTS a text, DROP COLUMN IF EXISTS nope, DROP CONSTRAINT IF EXISTS nope, ALTER COLUMN v TYPE bigint;

@@ -213,3 +213,84 @@ INSERT INTO t SELECT i, i FROM generate_series(1, 10) i;
 -- usage: relation "mine" already exists
 -- alter
 ALTER TABLE t ADD CONSTRAINT mine UNIQUE (a), ALTER COLUMN a TYPE bigint;
+
+-- shape: a new foreign key MATCH FULL that half a NULL breaks names the row
+CREATE TABLE parents (a int, b int, PRIMARY KEY (a, b));
+INSERT INTO parents VALUES (1, 1);
+CREATE TABLE t (id int PRIMARY KEY, a int, b int, v int);
+INSERT INTO t VALUES (1, 1, 1, 1), (2, NULL, NULL, 2), (3, NULL, 1, 3);
+-- data: id 3
+-- alter
+ALTER TABLE t ADD FOREIGN KEY (a, b) REFERENCES parents MATCH FULL, ALTER COLUMN v TYPE bigint;
+
+-- shape: a conversion that leaves rows without their parent names them
+CREATE TABLE parents (id int PRIMARY KEY);
+INSERT INTO parents SELECT generate_series(1, 10);
+CREATE TABLE t (id int PRIMARY KEY, p int REFERENCES parents);
+INSERT INTO t SELECT i, i FROM generate_series(1, 10) i;
+-- data: id 10
+-- alter
+ALTER TABLE t ALTER COLUMN p TYPE bigint USING p + 1;
+
+-- shape: a conversion of a key that leaves rows of others without it names them
+CREATE TABLE t (id int PRIMARY KEY, code int UNIQUE);
+INSERT INTO t SELECT i, i FROM generate_series(1, 10) i;
+CREATE TABLE items (id int PRIMARY KEY, code int REFERENCES t (code));
+INSERT INTO items SELECT i, i FROM generate_series(1, 10) i;
+-- data: public.items with code 1
+-- alter
+ALTER TABLE t ALTER COLUMN code TYPE bigint USING code + 1;
+
+-- shape: a conversion that keeps all foreign keys
+CREATE TABLE t (id int PRIMARY KEY, code numeric(10,2) UNIQUE, p numeric(10,2) REFERENCES t (code));
+INSERT INTO t SELECT i, i, nullif(i - 1, 0) FROM generate_series(1, 10) i;
+CREATE TABLE items (id int PRIMARY KEY, code bigint REFERENCES t (code));
+INSERT INTO items SELECT i, i FROM generate_series(1, 10) i;
+-- alter
+ALTER TABLE t ALTER COLUMN code TYPE int, ALTER COLUMN p TYPE int;
+
+-- shape: constraints that were not valid are validated together with a rewrite
+CREATE TABLE parents (id int PRIMARY KEY);
+INSERT INTO parents SELECT generate_series(1, 10);
+CREATE TABLE t (id int PRIMARY KEY, p int, v int);
+INSERT INTO t SELECT i, i, i FROM generate_series(1, 10) i;
+ALTER TABLE t ADD CONSTRAINT positive CHECK (v > 0) NOT VALID, ADD CONSTRAINT child FOREIGN KEY (p) REFERENCES parents NOT VALID;
+-- alter
+ALTER TABLE t VALIDATE CONSTRAINT positive, VALIDATE CONSTRAINT child, ALTER COLUMN v TYPE bigint;
+
+-- shape: a foreign key that cannot be validated names the row
+CREATE TABLE parents (id int PRIMARY KEY);
+CREATE TABLE t (id int PRIMARY KEY, p int, v int);
+INSERT INTO t SELECT i, nullif(i, 7) - 7 FROM generate_series(7, 8) i;
+ALTER TABLE t ADD CONSTRAINT child FOREIGN KEY (p) REFERENCES parents NOT VALID;
+-- data: id 8
+-- alter
+ALTER TABLE t VALIDATE CONSTRAINT child, ALTER COLUMN v TYPE bigint;
+
+-- shape: a foreign key becomes deferrable together with a rewrite
+CREATE TABLE parents (id int PRIMARY KEY);
+INSERT INTO parents SELECT generate_series(1, 10);
+CREATE TABLE t (id int PRIMARY KEY, p int CONSTRAINT child REFERENCES parents, v int);
+INSERT INTO t SELECT i, i, i FROM generate_series(1, 10) i;
+-- alter
+ALTER TABLE t ALTER CONSTRAINT child DEFERRABLE INITIALLY DEFERRED, ALTER COLUMN v TYPE bigint;
+
+-- shape: a constraint takes an index over
+CREATE TABLE t (id int PRIMARY KEY, a int, b int NOT NULL, v int);
+CREATE UNIQUE INDEX t_a_idx ON t (a) WITH (fillfactor = 55);
+CREATE UNIQUE INDEX t_b_idx ON t (b);
+COMMENT ON INDEX t_a_idx IS 'a';
+INSERT INTO t SELECT i, i, i, i FROM generate_series(1, 10) i;
+-- alter
+ALTER TABLE t ADD CONSTRAINT once UNIQUE USING INDEX t_a_idx DEFERRABLE, DROP CONSTRAINT t_pkey, ADD PRIMARY KEY USING INDEX t_b_idx, ALTER COLUMN v TYPE bigint;
+
+-- shape: a parent with children that inherit from it
+CREATE TABLE parents (id int PRIMARY KEY);
+CREATE TABLE heirs () INHERITS (parents);
+INSERT INTO parents SELECT generate_series(1, 10);
+INSERT INTO heirs VALUES (11);
+CREATE TABLE t (id int PRIMARY KEY, p int);
+INSERT INTO t SELECT i, i FROM generate_series(1, 11) i;
+-- data: id 11
+-- alter
+ALTER TABLE t ADD FOREIGN KEY (p) REFERENCES parents, ALTER COLUMN p TYPE bigint;

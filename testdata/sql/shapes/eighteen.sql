@@ -67,3 +67,18 @@ INSERT INTO c VALUES (1, 77);
 -- since: 18
 -- alter
 ALTER TABLE t ALTER COLUMN v TYPE bigint, ADD CONSTRAINT off CHECK (v > 5) NOT ENFORCED;
+
+-- shape: a key WITHOUT OVERLAPS with storage parameters in a tablespace
+CREATE TABLE t (id int PRIMARY KEY, r int4range, p daterange, v int, CONSTRAINT once UNIQUE (r, p WITHOUT OVERLAPS) WITH (fillfactor = 61) USING INDEX TABLESPACE spare);
+INSERT INTO t SELECT i, int4range(i, i + 1), daterange(date '2020-01-01' + i, date '2020-02-01' + i), i FROM generate_series(1, 20) i;
+-- since: 18
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: a NOT NULL that need not be validated is done at once
+CREATE TABLE t (id int PRIMARY KEY, a int);
+INSERT INTO t SELECT i, nullif(i, 5) FROM generate_series(1, 20) i;
+-- since: 18
+-- direct: yes
+-- alter
+ALTER TABLE t ADD CONSTRAINT later NOT NULL a NOT VALID;

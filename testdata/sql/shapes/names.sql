@@ -104,3 +104,10 @@ INSERT INTO t SELECT i, i FROM generate_series(1, 20) i;
 -- alter
 /* a comment */ alter table if exists only public . "t" /* , */ alter v type -- ; no
   bigint, /* DROP TABLE t; */ alter v set default 5;
+
+-- shape: expressions that name the table with its schema
+CREATE SCHEMA app;
+CREATE TABLE app."T" (id int PRIMARY KEY, a int, v int);
+INSERT INTO app."T" SELECT i, i, i FROM generate_series(1, 20) i;
+-- alter
+ALTER TABLE app."T" ALTER COLUMN v TYPE bigint USING APP."T".v + app . "T" . a, ADD CHECK (app."T".a > 0);

@@ -119,3 +119,29 @@ INSERT INTO app.t SELECT i, i, i FROM generate_series(1, 5) i;
 INSERT INTO app.children SELECT i, i FROM generate_series(1, 5) i;
 -- alter
 ALTER TABLE app.t ALTER COLUMN v TYPE bigint;
+
+-- shape: the owner has a name that needs quotes
+CREATE SCHEMA app AUTHORIZATION "Odd ""Role"" 100%";
+CREATE TABLE app.t (id serial PRIMARY KEY, i int GENERATED ALWAYS AS IDENTITY, v int);
+ALTER TABLE app.t OWNER TO "Odd ""Role"" 100%";
+GRANT SELECT ON app.t TO bob WITH GRANT OPTION;
+SET ROLE bob;
+RESET ROLE;
+INSERT INTO app.t (v) SELECT i FROM generate_series(1, 20) i;
+CREATE STATISTICS app.s ON id, v FROM app.t;
+-- alter
+ALTER TABLE app.t ALTER COLUMN i TYPE bigint;
+
+-- shape: the name of who runs the change is a schema in the search path
+CREATE SCHEMA migrator;
+GRANT USAGE ON SCHEMA migrator TO migrator, alice;
+CREATE TYPE migrator.kind AS ENUM ('a', 'b');
+CREATE SCHEMA alice AUTHORIZATION alice;
+CREATE TYPE alice.kind AS ENUM ('a');
+CREATE SCHEMA app AUTHORIZATION alice;
+CREATE TABLE app.t (id int PRIMARY KEY, v text);
+ALTER TABLE app.t OWNER TO alice;
+INSERT INTO app.t VALUES (1, 'a'), (2, 'b');
+-- as: migrator
+-- alter
+ALTER TABLE app.t ALTER COLUMN v TYPE kind USING v::kind;
