@@ -84,6 +84,11 @@ func (r *run) beginCopy(ctx context.Context) error {
 			if _, err := t.ExecContext(ctx, r.rows.Guard()); err != nil {
 				return err
 			}
+			if live := r.rows.Live(); live != "" {
+				if _, err := t.ExecContext(ctx, live); err != nil {
+					return err
+				}
+			}
 			var heap, blocks int64
 			if err := t.QueryRowContext(ctx, r.rows.Heap()).Scan(&heap); err != nil {
 				return err
@@ -143,7 +148,10 @@ func (r *run) heal(ctx context.Context, s plan.Step) error {
 }
 
 func (r *run) healWalk(ctx context.Context, s plan.Step, blocks int64) error {
-	return r.walk(ctx, s, "heal", copier.Blocks(blocks), r.sizer(4096, 1024, max(portion(blocks), 4096)), func(ctx context.Context, c copier.Chunk) (rows int64, err error) {
+	// Each chunk reads the whole log, which may have grown for as long as the copy took: so there are not many, however long
+	// one takes.
+	least := max(blocks/64, 1024)
+	return r.walk(ctx, s, "heal", copier.Blocks(blocks), r.sizer(max(least, 4096), least, max(portion(blocks), 4096)), func(ctx context.Context, c copier.Chunk) (rows int64, err error) {
 		began := time.Now()
 		err = r.patiently(ctx, "chunk", func(ctx context.Context) error {
 			return r.tx(ctx, session{Session: postgres.Session{Async: true, Path: r.rows.Pair.Path}, Role: r.rows.Pair.Owner}, func(ctx context.Context, t *tx) error {

@@ -163,17 +163,23 @@ type crash struct {
 	moment dying.Moment
 }
 
-// crashes are all deaths of a change, or a seeded tenth.
-func crashes(t *testing.T, ddl string) []crash {
+// crashes are all deaths of what somebody does to the victim, or a seeded tenth.
+func crashes(t *testing.T, act func(ctx context.Context, db *sql.DB) error) []crash {
 	t.Helper()
 	random := rand.New(rand.NewPCG(seed(t), 0))
 	dsn := pgtest.Database(t)
 	pgtest.Exec(t, pgtest.Open(t, dsn), victim...)
+	return deaths(t, dsn, random, act)
+}
+
+// deaths is crashes on a database that is made.
+func deaths(t *testing.T, dsn string, random *rand.Rand, act func(ctx context.Context, db *sql.DB) error) []crash {
+	t.Helper()
 	alive, counter := pgtest.Dying(t, dsn, dying.Death{})
-	if err := changeling.Apply(t.Context(), alive, ddl, quick); err != nil {
+	if err := act(t.Context(), alive); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("the change is %d statements", counter.Count())
+	t.Logf("%d statements", counter.Count())
 	var all []crash
 	for n := 1; n <= counter.Count(); n++ {
 		all = append(all, crash{n, dying.Before}, crash{n, dying.After})
@@ -185,13 +191,17 @@ func crashes(t *testing.T, ddl string) []crash {
 	return all
 }
 
+func applying(ddl string) func(context.Context, *sql.DB) error {
+	return func(ctx context.Context, db *sql.DB) error { return changeling.Apply(ctx, db, ddl, quick) }
+}
+
 // TestDiesAtEveryStatement kills a run before and after each statement that it sends, lets users write, and runs the
 // same change again: it must go on at once, and leave what a native ALTER leaves.
 func TestDiesAtEveryStatement(t *testing.T) {
 	t.Parallel()
 	const shards = 3
 	want := natively(t)
-	all := crashes(t, grow)
+	all := crashes(t, applying(grow))
 	var longest struct {
 		sync.Mutex
 		took time.Duration
@@ -206,7 +216,7 @@ func TestDiesAtEveryStatement(t *testing.T) {
 				for i := shard; i < len(all); i += shards {
 					raze(t, db)
 					pgtest.Exec(t, db, victim...)
-					at := dieAt(t, dsn, grow, all[i])
+					at := dieAt(t, dsn, applying(grow), all[i])
 					pgtest.Exec(t, db, between...)
 					began := time.Now()
 					if err := changeling.Apply(t.Context(), db, grow, quick); err != nil {
@@ -237,10 +247,10 @@ func TestDiesInADirectChange(t *testing.T) {
 	const rename = `ALTER TABLE orders RENAME TO bills`
 	dsn := pgtest.Database(t)
 	db := pgtest.Open(t, dsn)
-	for _, c := range crashes(t, rename) {
+	for _, c := range crashes(t, applying(rename)) {
 		raze(t, db)
 		pgtest.Exec(t, db, victim...)
-		at := dieAt(t, dsn, rename, c)
+		at := dieAt(t, dsn, applying(rename), c)
 		if err := changeling.Apply(t.Context(), db, rename, quick); err != nil {
 			t.Errorf("%s: the second run: %v", at, err)
 		}
@@ -251,11 +261,92 @@ func TestDiesInADirectChange(t *testing.T) {
 	}
 }
 
-// dieAt runs a change that dies, and says where that was.
-func dieAt(t *testing.T, dsn, ddl string, c crash) string {
+// TestDiesInAnAbort: whenever an abort dies, the next one leaves the table as if nothing had been.
+func TestDiesInAnAbort(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(seed(t), 5))
+	dsn := pgtest.Database(t)
+	db := pgtest.Open(t, dsn)
+	pgtest.Exec(t, db, victim...)
+	want := portrait(t, db)
+	// begin leaves a change that stopped before its cutover.
+	begin := func() {
+		raze(t, db)
+		pgtest.Exec(t, db, victim...)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		config := quick
+		config.Events = upon(event.Discard, began("cutover"), cancel)
+		if err := changeling.Apply(ctx, db, grow, config); !errors.Is(err, changeling.ErrStopped) {
+			t.Fatalf("a run whose context ended returned %v, want ErrStopped", err)
+		}
+	}
+	abort := func(ctx context.Context, db *sql.DB) error {
+		e, err := changeling.Open(ctx, db, quick)
+		if err != nil {
+			return err
+		}
+		list, err := e.List(ctx)
+		if err != nil {
+			return err
+		}
+		c, err := e.Find(ctx, list[0].ID)
+		if err != nil {
+			return err
+		}
+		return c.Abort(ctx)
+	}
+	begin()
+	for _, c := range deaths(t, dsn, random, abort) {
+		begin()
+		at := dieAt(t, dsn, abort, c)
+		if err := abort(t.Context(), db); err != nil {
+			t.Errorf("%s: the second abort: %v", at, err)
+		}
+		sameAs(t, portrait(t, db), want, at)
+	}
+}
+
+// TestDiesAgainAndAgain lets each run die somewhere, until one is through.
+func TestDiesAgainAndAgain(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(seed(t), 6))
+	want := natively(t)
+	dsn := pgtest.Database(t)
+	db := pgtest.Open(t, dsn)
+	rounds := 2
+	if full() {
+		rounds = 20
+	}
+	for range rounds {
+		raze(t, db)
+		pgtest.Exec(t, db, victim...)
+		var died []string
+		for {
+			var completed bool
+			c := crash{20 + random.IntN(200), []dying.Moment{dying.Before, dying.After}[random.IntN(2)]}
+			died = append(died, dieAt(t, dsn, func(ctx context.Context, db *sql.DB) error {
+				err := changeling.Apply(ctx, db, grow, quick)
+				completed = err == nil
+				return err
+			}, c))
+			if len(died) == 1 {
+				pgtest.Exec(t, db, between...)
+			}
+			if completed {
+				break
+			}
+		}
+		sameAs(t, portrait(t, db), want, strings.Join(died, ", then "))
+		t.Logf("died %d times", len(died)-1)
+	}
+}
+
+// dieAt does something that dies, and says where that was.
+func dieAt(t *testing.T, dsn string, act func(context.Context, *sql.DB) error, c crash) string {
 	t.Helper()
 	mortal, death := pgtest.Dying(t, dsn, dying.Death{At: c.n, Moment: c.moment})
-	err := changeling.Apply(t.Context(), mortal, ddl, quick)
+	err := act(t.Context(), mortal)
 	text, died := death.Died()
 	at := fmt.Sprintf("death %s statement %d: %.80s", c.moment, c.n, strings.Join(strings.Fields(text), " "))
 	// The last statements give the lease back and ask for figures: what they would have told is not missed.
@@ -526,5 +617,65 @@ func TestServerCrashes(t *testing.T) {
 	t.Logf("%d crashes of the server; %s; users: %s", crashes, s.figures(), s.ledger.Stats())
 	if crashes < 5 {
 		t.Errorf("the server was killed %d times, want at least 5: %d phases were not met", crashes, len(phases))
+	}
+}
+
+// TestUnloggedShadow: a server that crashes empties unlogged tables. A shadow that was emptied is no copy any more, though
+// the change remembers that it was copied and compared.
+func TestUnloggedShadow(t *testing.T) {
+	t.Parallel()
+	for _, phase := range []string{"copy", "hold"} {
+		t.Run(phase, func(t *testing.T) {
+			t.Parallel()
+			server := pgtest.Own(t, dbtest.Options{})
+			db := pgtest.Open(t, server.DSN("postgres"))
+			pgtest.Exec(t, db, `CREATE TABLE orders (id int PRIMARY KEY, note text)`, `INSERT INTO orders SELECT i, 'n' FROM generate_series(1, 50000) i`, `CHECKPOINT`)
+			crash := func() {
+				if err := server.Kill(); err != nil {
+					t.Error(err)
+				}
+				if err := server.Restart(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}
+			var s story
+			config := changeling.Config{Hold: phase == "hold", Events: s.tell, ChunkTime: time.Millisecond}
+			if phase == "copy" {
+				config.Events = upon(config.Events, progressed("copy"), crash)
+			}
+			e, err := changeling.Open(t.Context(), db, config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			change, err := e.Start(t.Context(), `ALTER TABLE orders SET UNLOGGED`)
+			if err != nil {
+				t.Fatal(err)
+			}
+			done := make(chan error, 1)
+			go func() { done <- change.Run(t.Context()) }()
+			if phase == "hold" {
+				if err := s.await(t.Context(), holding); err != nil {
+					t.Fatal(err)
+				}
+				crash()
+				time.Sleep(300 * time.Millisecond)
+				for change.Cutover(t.Context()) != nil { // the pool has dead connections
+				}
+			}
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+			var rows int
+			var kind string
+			if err := db.QueryRowContext(t.Context(), `SELECT (SELECT count(*) FROM orders), (SELECT relpersistence FROM pg_class WHERE oid = 'orders'::regclass)`).Scan(&rows, &kind); err != nil {
+				t.Fatal(err)
+			}
+			if rows != 50000 || kind != "u" {
+				t.Errorf("%d rows in a table of persistence %s, want 50000 and u", rows, kind)
+			}
+			if s.count(differed) > 0 {
+				t.Error("rows were lost and found again by the verification alone")
+			}
+		})
 	}
 }

@@ -3,6 +3,7 @@ package changeling
 import (
 	"context"
 	"database/sql"
+	"sync/atomic"
 	"time"
 
 	"github.com/changeling-db/changeling/copier"
@@ -23,6 +24,10 @@ func (r *run) drainStep(ctx context.Context) error {
 
 // drain applies the key log in rounds. Before a verification began, nothing needs to be compared again.
 func (r *run) drain(ctx context.Context, note bool) error {
+	sum := &r.rowsDone
+	if note { // it is part of another step, whose rows it does not count
+		sum = new(atomic.Int64)
+	}
 	d := &copier.Drain{Gate: r.gate, Sizer: &throttle.Sizer{Target: r.engine.config.ChunkTime, Initial: 1000, Min: 10, Max: 20000}, Sink: r.engine.config.Events,
 		Apply: func(ctx context.Context, limit int64) (done copier.Drained, err error) {
 			err = r.patiently(ctx, "drain", func(ctx context.Context) error {
@@ -36,7 +41,7 @@ func (r *run) drain(ctx context.Context, note bool) error {
 		},
 		Done: func(d copier.Drained, took time.Duration) {
 			r.pending.Store(d.Keys)
-			r.engine.config.Events(event.Progress{Step: "drain", Done: r.rowsDone.Add(d.Keys), Chunk: d.Keys, Took: took, Pending: d.Keys})
+			r.engine.config.Events(event.Progress{Step: "drain", Done: sum.Add(d.Keys), Chunk: d.Keys, Took: took, Pending: d.Keys})
 		}}
 	err := d.Run(ctx, few)
 	if err == nil || !unconvertible(err) {

@@ -643,6 +643,20 @@ func TestFrozenRunner(t *testing.T) {
 	}
 }
 
+// TestChunksTakenBack: chunks are committed without waiting for the log on disk, so a crash of the server may take the last
+// ones back. A run that rests meanwhile gets new connections and no error. It must find out before it calls the copy complete.
+func TestChunksTakenBack(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.on(progressed("copy"), func() {
+		pgtest.Exec(t, s.db, `DO $$ BEGIN EXECUTE format('DELETE FROM changeling_%s.accounts', (SELECT id FROM changeling.change)); END $$; DELETE FROM changeling.chunk`)
+	})
+	s.start()
+	if v := s.finish(); v.caught() {
+		t.Error(v)
+	}
+}
+
 // TestOwnerUnderLock: an expression of the table's owner runs with his rights in every phase, under the lock of the cutover
 // as well, though the run itself is a superuser's.
 func TestOwnerUnderLock(t *testing.T) {

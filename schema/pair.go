@@ -11,10 +11,11 @@ type Pair struct {
 	Old     Name     `json:"old"` // where the source goes at the cutover
 	Log     Name     `json:"log"` // the key log
 	Checks  Name     `json:"checks"`
-	Capture Name     `json:"capture"` // the function or the prefix of the triggers that write the log
-	Table   uint32   `json:"table"`   // the source's identity, where the server has one
-	Owner   string   `json:"owner"`   // role that owns both, under which rows are copied
-	Columns []Mapped `json:"columns"` // what a copied row gets from the source
+	Alive   Name     `json:"alive,omitzero"` // holds a row as long as the server has not crashed; empty where a crash empties neither table
+	Capture Name     `json:"capture"`        // the function or the prefix of the triggers that write the log
+	Table   uint32   `json:"table"`          // the source's identity, where the server has one
+	Owner   string   `json:"owner"`          // role that owns both, under which rows are copied
+	Columns []Mapped `json:"columns"`        // what a copied row gets from the source
 	Kept    []Kept   `json:"kept,omitempty"`
 	Key     []Key    `json:"key"`
 	// Ordered says that both tables sort their keys alike, so that a range of one is a range of the other.

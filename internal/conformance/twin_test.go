@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/changeling-db/changeling"
 	"github.com/changeling-db/changeling/event"
@@ -84,7 +85,10 @@ func (s shape) run(t *testing.T, major int) {
 		events = append(events, e)
 		t.Logf("%T %+v", e, e)
 	}}
-	err := changeling.Apply(t.Context(), engine.runner, s.Alter, config)
+	// The rest of the package goes on where one shape hangs.
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	err := changeling.Apply(ctx, engine.runner, s.Alter, config)
 	expectError := func(kind error, text string) {
 		t.Helper()
 		if !errors.Is(err, kind) || !strings.Contains(fmt.Sprint(err), text) {

@@ -41,6 +41,7 @@ func installCapture(p schema.Pair) []string {
 			insert + strings.Join(news, ", ") + ");\n    END IF;\n  END IF;\n  RETURN NULL;\nEND $changeling$",
 		"REVOKE ALL ON FUNCTION " + qualified(p.Capture) + "() FROM PUBLIC",
 	}
+	create = append(create, createAlive(p)...)
 	return append(append(create, tryCapture(p)...),
 		"CREATE TRIGGER "+trigger+" AFTER INSERT OR UPDATE OR DELETE ON "+qualified(p.Source)+" FOR EACH ROW EXECUTE FUNCTION "+qualified(p.Capture)+"()",
 		"CREATE TRIGGER "+truncate+" AFTER TRUNCATE ON "+qualified(p.Source)+" FOR EACH STATEMENT EXECUTE FUNCTION "+qualified(p.Capture)+"()",

@@ -26,10 +26,10 @@ func catalogueSQL(version int, oid uint32) string {
 	}
 	return strings.ReplaceAll(`
 WITH k AS MATERIALIZED (
-  SELECT oid, conname, contype, condeferrable, condeferred, convalidated, conrelid, conindid, confrelid, conparentid, coninhcount, conkey, confkey, `+period+` AS period
+  SELECT oid, conname, contype, condeferrable, condeferred, convalidated, conrelid, conindid, confrelid, conparentid, coninhcount, conkey, confkey, conpfeqop, `+period+` AS period
     FROM pg_constraint WHERE conrelid = $oid
   UNION ALL
-  SELECT oid, conname, contype, condeferrable, condeferred, convalidated, conrelid, conindid, confrelid, conparentid, coninhcount, conkey, confkey, `+period+`
+  SELECT oid, conname, contype, condeferrable, condeferred, convalidated, conrelid, conindid, confrelid, conparentid, coninhcount, conkey, confkey, conpfeqop, `+period+`
     FROM pg_constraint WHERE contype = 'f' AND confrelid = $oid AND conrelid <> $oid AND oid = ANY (ARRAY(
       SELECT objid FROM pg_depend WHERE refclassid = 'pg_class'::regclass AND refobjid = $oid AND classid = 'pg_constraint'::regclass))
 ), i AS MATERIALIZED (
@@ -79,7 +79,7 @@ SELECT json_build_object(
     FROM pg_attribute a WHERE a.attrelid = ANY (ARRAY(SELECT indexrelid FROM i)) AND a.attstattarget >= 0),
   'constraints', (SELECT json_agg(json_build_object('oid', k.oid::bigint, 'name', k.conname, 'type', k.contype, 'def', CASE WHEN k.contype = 't' THEN '' ELSE pg_get_constraintdef(k.oid) END,
       'validated', k.convalidated, 'deferrable', k.condeferrable, 'deferred', k.condeferred, 'index', k.conindid::bigint, 'inherited', k.coninhcount > 0 OR k.conparentid <> 0, 'period', k.period,
-      'table', k.conrelid::bigint, 'to', k.confrelid::bigint, 'from_nums', k.conkey, 'to_nums', k.confkey, 'comment', obj_description(k.oid, 'pg_constraint'))) FROM k),
+      'table', k.conrelid::bigint, 'to', k.confrelid::bigint, 'from_nums', k.conkey, 'to_nums', k.confkey, 'equals', k.conpfeqop::regoper[]::text[], 'comment', obj_description(k.oid, 'pg_constraint'))) FROM k),
   'statistics', (SELECT json_agg(json_build_object('oid', s.oid::bigint, 'schema', n.nspname, 'name', s.stxname, 'def', pg_get_statisticsobjdef(s.oid),
       'target', s.stxstattarget, 'owner', pg_get_userbyid(s.stxowner), 'comment', obj_description(s.oid, 'pg_statistic_ext')))
     FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace WHERE s.stxrelid = $oid),
@@ -367,7 +367,8 @@ func set(target *int) *int {
 func (c *catalogue) index(x indexRow) Index {
 	out := x.Index
 	if own := c.class(x.OID); own != nil {
-		out.Name, out.Method, out.Tablespace, out.Bytes, out.FileNode, out.Comment = own.Name, own.Access, own.Tablespace, own.Bytes, own.FileNode, own.Comment
+		out.Name, out.Method, out.Tablespace, out.Parameters = own.Name, own.Access, own.Tablespace, own.Options
+		out.Bytes, out.FileNode, out.Comment = own.Bytes, own.FileNode, own.Comment
 	}
 	for i := range x.Count {
 		k := IndexKey{Num: x.Nums[i], Desc: x.Options[i]&1 == 1}
@@ -421,6 +422,9 @@ func (c *catalogue) constraint(k constraint) Constraint {
 	}
 	out.From, out.Types = ends(k.On, k.FromNums)
 	out.Refers, out.ToTypes = ends(k.To, k.ToNums)
+	for i := range out.Equals {
+		out.Equals[i] = operator(out.Equals[i])
+	}
 	return out
 }
 
@@ -434,66 +438,4 @@ func (c *catalogue) sequence(q sequenceRow, r *Relation) Sequence {
 		out.Column = column.Name
 	}
 	return out
-}
-
-// withheld are the privileges on the table that its owner has by default and does not have.
-func withheld(r *Relation) []string {
-	if r.Grants == nil {
-		return nil
-	}
-	all := []string{"INSERT", "SELECT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"}
-	if r.Version >= 170000 {
-		all = append(all, "MAINTAIN")
-	}
-	return slices.DeleteFunc(all, func(privilege string) bool {
-		return slices.ContainsFunc(r.Grants, func(g Grant) bool { return g.Grantee == r.Owner && g.Privilege == privilege })
-	})
-}
-
-// privileges are the letters of an access list (manual, Privileges).
-var privileges = map[byte]string{
-	'a': "INSERT", 'r': "SELECT", 'w': "UPDATE", 'd': "DELETE", 'D': "TRUNCATE", 'x': "REFERENCES", 't': "TRIGGER", 'm': "MAINTAIN",
-	'U': "USAGE", 'X': "EXECUTE", 'C': "CREATE", 'c': "CONNECT", 'T': "TEMPORARY", 's': "SET", 'A': "ALTER SYSTEM",
-}
-
-// parseACL reads an access list: grantee=letters/grantor, a * behind a letter for the right to grant it on, and nobody's name
-// for PUBLIC. A list that is NULL means the defaults and stays nil; an empty one is not nil.
-func parseACL(items []string) []Grant {
-	if items == nil {
-		return nil
-	}
-	out := []Grant{}
-	for _, item := range items {
-		grantee, rest := role(item)
-		rest = strings.TrimPrefix(rest, "=")
-		letters, rest, _ := strings.Cut(rest, "/")
-		grantor, _ := role(rest)
-		for i := range len(letters) {
-			if letters[i] != '*' {
-				out = append(out, Grant{Grantor: grantor, Grantee: grantee, Privilege: privileges[letters[i]], Option: strings.HasPrefix(letters[i+1:], "*")})
-			}
-		}
-	}
-	return out
-}
-
-// role reads a role's name, which the server quotes if it has other characters than letters, digits and underscores.
-func role(s string) (name, rest string) {
-	if !strings.HasPrefix(s, `"`) {
-		if end := strings.IndexAny(s, "=/"); end >= 0 {
-			return s[:end], s[end:]
-		}
-		return s, ""
-	}
-	var b strings.Builder
-	for i := 1; i < len(s); i++ {
-		if s[i] == '"' {
-			if !strings.HasPrefix(s[i+1:], `"`) {
-				return b.String(), s[i+1:]
-			}
-			i++
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String(), ""
 }

@@ -268,7 +268,28 @@ func addConstraint(r *Relation, k Constraint, table string) string {
 		}
 		return add
 	}
+	if k.Index != 0 && inline(k) {
+		return add + inlineDef(k, *r.index(k.Index))
+	}
 	return add + k.Def
+}
+
+// inlineDef is the definition of a constraint that makes its own index. The catalogue's text leaves out where the index is,
+// and of a key its storage parameters too.
+func inlineDef(k Constraint, x Index) string {
+	var more string
+	if k.Type != "x" && len(x.Parameters) > 0 {
+		var list []string
+		for _, o := range x.Parameters {
+			list = append(list, option(o, ""))
+		}
+		more = " WITH (" + strings.Join(list, ", ") + ")"
+	}
+	if x.Tablespace != "" {
+		more += " USING INDEX TABLESPACE " + ident.Quote(x.Tablespace)
+	}
+	at := min(outside(k.Def, " WHERE "), outside(k.Def, " DEFERRABLE"))
+	return k.Def[:at] + more + k.Def[at:]
 }
 
 func indexSettings(x Index, in, table, identity string) []string {
@@ -415,119 +436,4 @@ func persistence(sequence string, unlogged bool) string {
 		return "ALTER SEQUENCE " + sequence + " SET UNLOGGED"
 	}
 	return "ALTER SEQUENCE " + sequence + " SET LOGGED"
-}
-
-// revokeDefaults takes away what ALTER DEFAULT PRIVILEGES gave to something made a moment ago, so that only what is granted
-// afterwards is there.
-func revokeDefaults(kind, name string) string {
-	body := fmt.Sprintf(`DECLARE g record; BEGIN
-  FOR g IN SELECT DISTINCT CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END AS who
-    FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) a WHERE c.oid = %s::pg_catalog.regclass AND a.grantee <> c.relowner LOOP
-    EXECUTE %s || g.who;
-  END LOOP; END`, ident.Literal(name), ident.Literal("REVOKE ALL ON "+kind+" "+name+" FROM "))
-	tag := "$changeling$"
-	for strings.Contains(body, tag) {
-		tag = "$" + strings.Trim(tag, "$") + "_$"
-	}
-	return "DO " + tag + " " + body + " " + tag
-}
-
-// grantors lets everybody who granted rights on the table find its clone: they do it again, each in his own name.
-func grantors(r *Relation, in string) []string {
-	var names []string
-	note := func(list []Grant) {
-		for _, g := range list {
-			if g.Grantor != r.Owner && !slices.Contains(names, g.Grantor) {
-				names = append(names, g.Grantor)
-			}
-		}
-	}
-	note(r.Grants)
-	for _, c := range r.Columns {
-		note(c.Grants)
-	}
-	for _, q := range r.Sequences {
-		if q.Internal {
-			note(q.Grants)
-		}
-	}
-	var out []string
-	for _, name := range names {
-		out = append(out, "GRANT USAGE ON SCHEMA "+ident.Quote(in)+" TO "+ident.Quote(name))
-	}
-	return out
-}
-
-// tableGrants is the table's access list, but for what the owner took from himself: until the cutover it is he who moves rows.
-func tableGrants(r *Relation, table string) []string {
-	if len(r.Withheld) == 0 {
-		return grants("TABLE", table, "", r.Grants, r.Owner)
-	}
-	list := slices.Clone(r.Grants)
-	at := slices.IndexFunc(list, func(g Grant) bool { return g.Grantee == r.Owner && g.Grantor == r.Owner })
-	for _, privilege := range r.Withheld {
-		g := Grant{Grantor: r.Owner, Grantee: r.Owner, Privilege: privilege}
-		list = slices.Insert(list, max(at, 0), g)
-	}
-	return grants("TABLE", table, "", list, r.Owner)
-}
-
-// withhold is what tableGrants left out.
-func withhold(r *Relation, table string) []string {
-	if len(r.Withheld) == 0 {
-		return nil
-	}
-	return []string{"REVOKE " + strings.Join(r.Withheld, ", ") + " ON TABLE " + table + " FROM " + ident.Quote(r.Owner)}
-}
-
-// grants repeats an access list. A list that is null means the owner's defaults, which a new table has anyway.
-// Privileges that somebody else than the owner granted are granted in that role's name, after he got them himself.
-func grants(kind, name, column string, list []Grant, owner string) []string {
-	if list == nil {
-		return nil
-	}
-	var out []string
-	if column == "" {
-		out = append(out, fmt.Sprintf("REVOKE ALL ON %s %s FROM %s", kind, name, ident.Quote(owner)))
-	}
-	for _, g := range inOrder(list, owner) {
-		sql := g.sql(kind, name, column)
-		if g.Grantor != owner {
-			out = append(out, "SET LOCAL ROLE "+ident.Quote(g.Grantor), sql, "SET LOCAL ROLE "+ident.Quote(owner))
-			continue
-		}
-		out = append(out, sql)
-	}
-	return out
-}
-
-func (g Grant) sql(kind, name, column string) string {
-	what, to, option := g.Privilege, "PUBLIC", ""
-	if column != "" {
-		what += " (" + ident.Quote(column) + ")"
-	}
-	if g.Grantee != "" {
-		to = ident.Quote(g.Grantee)
-	}
-	if g.Option {
-		option = " WITH GRANT OPTION"
-	}
-	return fmt.Sprintf("GRANT %s ON %s %s TO %s%s", what, kind, name, to, option)
-}
-
-// inOrder puts grants behind those that their grantors need. Most lists are in that order already.
-func inOrder(list []Grant, owner string) []Grant {
-	rest := slices.Clone(list)
-	var out []Grant
-	ready := func(g Grant) bool {
-		return g.Grantor == owner || slices.ContainsFunc(out, func(h Grant) bool {
-			return h.Grantee == g.Grantor && h.Privilege == g.Privilege && h.Option
-		})
-	}
-	for len(rest) > 0 {
-		i := max(slices.IndexFunc(rest, ready), 0) // a table's privilege covers its columns: then any order will do
-		out = append(out, rest[i])
-		rest = slices.Delete(rest, i, i+1)
-	}
-	return out
 }

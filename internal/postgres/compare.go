@@ -101,12 +101,6 @@ func (w Rows) pending() string {
 		ident.Quote(w.Pair.Key[0].Source) + " IS NOT NULL)"
 }
 
-// reset answers whether a TRUNCATE is in the log of the statement's own snapshot. Nothing can be said of the tables then
-// until the copy has begun again: the rows that it took away are in no log.
-func (w Rows) reset() string {
-	return "EXISTS (SELECT FROM " + qualified(w.Pair.Log) + " WHERE " + ident.Quote(w.Pair.Key[0].Source) + " IS NULL)"
-}
-
 func (w Rows) notPending(alias string) string {
 	return "NOT EXISTS (SELECT FROM pending p WHERE " + w.sameSource("p", alias) + ")"
 }

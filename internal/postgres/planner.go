@@ -61,11 +61,14 @@ type planner struct {
 	options   Options
 	plan      *plan.Plan
 	path      string
+	short     bool              // the table's name without a schema finds it
 	user      map[string]string // settings that his conversions depend on
 }
 
 func (w *planner) run(ctx context.Context) (*plan.Plan, error) {
-	if err := w.tx.QueryRowContext(ctx, `SELECT pg_catalog.current_setting('search_path')`).Scan(&w.path); err != nil {
+	// "$user" would mean another schema as soon as the table's owner runs the statement.
+	if err := w.tx.QueryRowContext(ctx, `SELECT coalesce(pg_catalog.string_agg(pg_catalog.quote_ident(s), ', ' ORDER BY n), '""')
+FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY u(s, n) WHERE s NOT LIKE 'pg\_temp%'`).Scan(&w.path); err != nil {
 		return nil, err
 	}
 	if err := w.remember(ctx); err != nil {
@@ -84,6 +87,11 @@ func (w *planner) run(ctx context.Context) (*plan.Plan, error) {
 		return nil, err
 	}
 	w.plan.Table = name
+	if _, found, err := Resolve(ctx, w.tx, schema.Name{Table: name.Table}); err == nil {
+		w.short = found == oid
+	} else if !errors.As(err, &none) {
+		return nil, err
+	}
 	if _, err := w.tx.ExecContext(ctx, w.settings()); err != nil {
 		return nil, err
 	}
@@ -93,6 +101,9 @@ func (w *planner) run(ctx context.Context) (*plan.Plan, error) {
 	}
 	w.plan.Rows, w.plan.Bytes, w.plan.Fingerprint = source.Rows, source.Bytes, source.Fingerprint()
 	w.plan.Pair = schema.Pair{Source: name, Table: oid, Owner: source.Owner, Settings: w.user}
+	if missing := missing(source, w.statement); missing != "" {
+		return nil, &fault.Problem{Kind: fault.Usage, Text: missing + ". Nothing was changed"}
+	}
 	if w.catalogueOnly() {
 		return w.direct("every clause only changes the catalogue: the server does it at once under a short lock"), nil
 	}
@@ -144,6 +155,30 @@ var instant = []plan.Action{plan.DropColumn, plan.SetDefault, plan.DropDefault, 
 
 func (w *planner) catalogueOnly() bool {
 	return len(w.statement.Clauses) > 0 && !slices.ContainsFunc(w.statement.Clauses, func(c plan.Clause) bool { return !slices.Contains(instant, c.Action) })
+}
+
+// missing is what a statement names and the table does not have, in the server's words. A statement that is rehearsed would
+// hear it from the server.
+func missing(r *Relation, s plan.Statement) string {
+	for i, c := range s.Clauses {
+		if c.IfExists {
+			continue
+		}
+		switch c.Action {
+		case plan.DropColumn, plan.SetDefault, plan.DropDefault, plan.DropNotNull, plan.RenameColumn, plan.SetStatistics, plan.SetStorage, plan.SetCompression:
+			added := slices.ContainsFunc(s.Clauses[:i], func(b plan.Clause) bool { return b.Action == plan.AddColumn && b.Column == c.Column })
+			if r.columnNamed(c.Column) == nil && !added {
+				return fmt.Sprintf("column %q of relation %q does not exist", c.Column, r.Name)
+			}
+		case plan.DropConstraint, plan.RenameConstraint:
+			has := func(k Constraint) bool { return k.Name == c.Name }
+			named := func(n Column) bool { return n.NotNullName == c.Name }
+			if !slices.ContainsFunc(r.Constraints, has) && !slices.ContainsFunc(r.Columns, named) {
+				return fmt.Sprintf("constraint %q of relation %q does not exist", c.Name, r.Name)
+			}
+		}
+	}
+	return ""
 }
 
 // direct is the plan for what the server does at once.
@@ -221,7 +256,7 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (*plan.Plan, e
 	r := &rehearsal{source: source, change: w.options.ID, path: w.path, settings: w.user, using: map[string]string{}, constants: map[string]string{}}
 	for _, c := range w.statement.Clauses {
 		if c.Action == plan.AlterType && c.Using != "" {
-			r.using[c.Column] = c.Using
+			r.using[c.Column] = forClone(c.Using, source, r.in(), false)
 		}
 	}
 	var clone []string
@@ -236,139 +271,17 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (*plan.Plan, e
 	if r.clone, err = w.inspect(ctx, r.in(), source.Name); err != nil {
 		return nil, err
 	}
-	r.statement = w.statement.Retarget(ident.Qualified(r.in(), source.Name))
+	r.statement = forClone(w.statement.Retarget(ident.Qualified(r.in(), source.Name)), source, r.in(), w.short)
 	if err := w.alter(ctx, r); err != nil {
 		return nil, err
 	}
-	if why, yes := atOnce(r.clone, r.shadow); yes {
+	if why, yes := atOnce(r.clone, r.shadow, w.statement); yes {
 		return w.direct(why), nil
 	}
 	if err := w.constants(ctx, r); err != nil {
 		return nil, err
 	}
 	return w.shadowTable(r)
-}
-
-// alter runs the statement on the clone and looks at what became of it.
-//
-// The server chooses names for what the statement leaves nameless, and takes those that are free in the schema. The clone's
-// schema has none of the source's neighbours. So where a name comes out that a neighbour has, it is taken by something
-// empty and the statement runs again: the server then does what it would do on the source, which is another name or an error.
-func (w *planner) alter(ctx context.Context, r *rehearsal) error {
-	for {
-		for _, sql := range []string{"SAVEPOINT changeling", theirs(w.path, w.user)} {
-			if _, err := w.tx.ExecContext(ctx, sql); err != nil {
-				return err
-			}
-		}
-		if _, err := w.tx.ExecContext(ctx, r.statement); err != nil {
-			return w.statementError(err)
-		}
-		if _, err := w.tx.ExecContext(ctx, Ours()); err != nil {
-			return err
-		}
-		var err error
-		if r.shadow, err = w.inspect(ctx, r.in(), r.source.Name); err != nil {
-			return err
-		}
-		names, err := w.taken(ctx, r)
-		if err != nil {
-			return err
-		}
-		names = slices.DeleteFunc(names, func(n taken) bool { return slices.Contains(r.taken, n) })
-		if len(names) == 0 {
-			return w.newRights(ctx, r)
-		}
-		again := []string{"ROLLBACK TO changeling"}
-		for _, n := range names {
-			again = append(again, n.take(r.in(), len(r.taken)))
-			r.taken = append(r.taken, n)
-		}
-		for _, sql := range again {
-			if _, err := w.tx.ExecContext(ctx, sql); err != nil {
-				return w.explain(err, "making an empty twin of "+w.plan.Table.String())
-			}
-		}
-	}
-}
-
-// newRights grants what ALTER DEFAULT PRIVILEGES IN SCHEMA gives to the sequences that the statement makes: they are made in
-// another schema.
-func (w *planner) newRights(ctx context.Context, r *rehearsal) error {
-	var made []Sequence
-	for _, q := range r.shadow.Sequences {
-		if q.Schema == r.in() && !slices.ContainsFunc(r.clone.Sequences, func(c Sequence) bool { return c.OID == q.OID }) {
-			made = append(made, q)
-		}
-	}
-	if len(made) == 0 {
-		return nil
-	}
-	var text string
-	if err := w.tx.QueryRowContext(ctx, `SELECT coalesce((SELECT to_json(defaclacl::text[])::text FROM pg_default_acl
-  WHERE defaclrole = $1::text::regrole AND defaclnamespace = $2::text::regnamespace AND defaclobjtype = 'S'), '[]')`,
-		ident.Quote(r.source.Owner), ident.Quote(r.source.Schema)).Scan(&text); err != nil {
-		return err
-	}
-	var list []string
-	if err := json.Unmarshal([]byte(text), &list); err != nil {
-		return err
-	}
-	for _, q := range made {
-		for _, g := range parseACL(list) {
-			r.rights = append(r.rights, g.sql("SEQUENCE", ident.Qualified(q.Schema, q.Name), ""))
-		}
-	}
-	return nil
-}
-
-// taken is a name that something else has in the source's schema.
-type taken struct {
-	name       string
-	constraint bool
-}
-
-// take makes something empty of that name.
-func (t taken) take(in string, n int) string {
-	if t.constraint {
-		return fmt.Sprintf("CREATE TABLE %s (CONSTRAINT %s CHECK (true))", ident.Qualified(in, fmt.Sprintf("taken_%d", n)), ident.Quote(t.name))
-	}
-	return "CREATE SEQUENCE " + ident.Qualified(in, t.name)
-}
-
-func (t taken) leave(in string, n int) string {
-	if t.constraint {
-		return "DROP TABLE " + ident.Qualified(in, fmt.Sprintf("taken_%d", n))
-	}
-	return "DROP SEQUENCE " + ident.Qualified(in, t.name)
-}
-
-// taken are the names that came out of the statement and that something else has in the source's schema.
-func (w *planner) taken(ctx context.Context, r *rehearsal) ([]taken, error) {
-	rows, err := w.tx.QueryContext(ctx, `
-SELECT false, c.relname FROM pg_class s JOIN pg_class c ON c.relname = s.relname
-WHERE s.relnamespace = $1::text::regnamespace AND c.relnamespace = $2::text::regnamespace AND c.oid <> $3::bigint::oid
-  AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indexrelid = c.oid AND i.indrelid = $3::bigint::oid)
-  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.refclassid = 'pg_class'::regclass
-    AND d.refobjid = $3::bigint::oid AND d.deptype = 'i' AND c.relkind = 'S')
-UNION ALL
-SELECT true, k.conname FROM pg_constraint s JOIN pg_constraint k ON k.conname = s.conname
-WHERE s.conrelid = $4::bigint::oid AND k.connamespace = $2::text::regnamespace AND k.conrelid <> $3::bigint::oid
-  AND NOT EXISTS (SELECT FROM pg_constraint own WHERE own.conrelid = $3::bigint::oid AND own.conname = k.conname)
-ORDER BY 1, 2`, ident.Quote(r.in()), ident.Quote(r.source.Schema), int64(r.source.OID), int64(r.shadow.OID))
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var out []taken
-	for rows.Next() {
-		var t taken
-		if err := rows.Scan(&t.constraint, &t.name); err != nil {
-			return nil, err
-		}
-		out = append(out, t)
-	}
-	return out, rows.Err()
 }
 
 func makeSchemas(r *rehearsal) []string {
@@ -386,16 +299,6 @@ func (w *planner) inspect(ctx context.Context, in, name string) (*Relation, erro
 		return nil, err
 	}
 	return Inspect(ctx, w.tx, oid)
-}
-
-// statementError is an error of the statement on the twin: the source would have it too.
-func (w *planner) statementError(err error) error {
-	err = w.explain(err, "the statement on an empty twin of "+w.plan.Table.String())
-	var p *fault.Problem
-	if errors.As(err, &p) && p.Kind == fault.Refused {
-		p.Kind = fault.Usage
-	}
-	return err
 }
 
 // explain sorts an error of the rehearsal.
@@ -422,60 +325,39 @@ func (w *planner) explain(err error, doing string) error {
 
 // atOnce compares the twin before and after the statement. What kept its files, brought no index and no constraint to be
 // checked, and set no NOT NULL, is done in the catalogue alone.
-func atOnce(before, after *Relation) (why string, yes bool) {
+func atOnce(before, after *Relation, s plan.Statement) (why string, yes bool) {
 	if before.FileNode != after.FileNode {
 		return "", false
 	}
+	// An index that is made again over the old one's file is a new one in the catalogue alone: of a varchar that grows, say.
+	kept := func(index uint32) bool {
+		x := after.index(index)
+		return x != nil && slices.ContainsFunc(before.Indexes, func(was Index) bool { return was.FileNode == x.FileNode })
+	}
 	for _, x := range after.Indexes {
-		was := before.index(x.OID)
-		if was == nil || was.FileNode != x.FileNode {
+		if !kept(x.OID) {
 			return "", false
 		}
 	}
+	// VALIDATE alone keeps nobody from reading and writing. Beside it there may be what locks the table.
+	validates := !slices.ContainsFunc(s.Clauses, func(c plan.Clause) bool { return c.Action != plan.ValidateConstraint })
 	had := map[uint32]Constraint{}
 	for _, k := range append(append([]Constraint{}, before.Constraints...), before.References...) {
 		had[k.OID] = k
 	}
 	for _, k := range append(append([]Constraint{}, after.Constraints...), after.References...) {
+		was, ok := had[k.OID]
 		// A key made from an index that was there already checks nothing.
-		if _, ok := had[k.OID]; !ok && k.Validated && before.index(k.Index) == nil {
+		if !ok && k.Validated && (k.Type == "f" || !kept(k.Index)) || ok && k.Validated && !was.Validated && !validates {
 			return "", false
 		}
 	}
 	for _, c := range after.Columns {
-		if was := before.column(c.Num); was != nil && c.NotNull && !was.NotNull {
+		if was := before.column(c.Num); was != nil && !c.mayBeNull() && was.mayBeNull() && !validates {
 			return "", false
 		}
 	}
 	return "rehearsed on an empty twin: the server keeps the table's files, builds no index and checks no rows", true
-}
-
-// constants finds the defaults of new columns that the server evaluates once: it does so itself, on a table of its own.
-// A default without such a value is volatile, and is assigned once a row.
-func (w *planner) constants(ctx context.Context, r *rehearsal) error {
-	for i, c := range r.shadow.Columns {
-		if r.origin(c) != nil || c.Default == nil || c.Generated != "" || c.Identity != "" {
-			continue
-		}
-		probe := ident.Qualified(r.in(), fmt.Sprintf("probe_%d", i))
-		var value sql.NullString
-		for _, sql := range []string{
-			"CREATE TABLE " + probe + " (one integer)",
-			"ALTER TABLE " + probe + " ADD COLUMN c " + c.Type + " DEFAULT " + *c.Default,
-		} {
-			if _, err := w.tx.ExecContext(ctx, sql); err != nil {
-				return w.explain(err, "the default of column "+c.Name)
-			}
-		}
-		if err := w.tx.QueryRowContext(ctx, `SELECT (attmissingval::text::text[])[1] FROM pg_attribute WHERE attrelid = $1::text::regclass AND attname = 'c' AND atthasmissing`,
-			probe).Scan(&value); err != nil && err != sql.ErrNoRows {
-			return err
-		}
-		if value.Valid {
-			r.constants[c.Name] = ident.Literal(value.String)
-		}
-	}
-	return nil
 }
 
 // shadowTable is the program of a change by a second table.
@@ -562,7 +444,7 @@ func (w *planner) keyExpression(r *rehearsal, p schema.Pair, k schema.Key) error
 
 func releaseSQL(p schema.Pair) []string {
 	return []string{
-		"DROP TABLE IF EXISTS " + qualified(p.Log) + ", " + qualified(p.Checks),
+		"DROP TABLE IF EXISTS " + qualified(p.Log) + ", " + qualified(p.Checks) + dropAlive(p),
 		"DROP FUNCTION IF EXISTS " + qualified(p.Capture) + "()",
 		"DROP SCHEMA IF EXISTS " + ident.Quote(p.Shadow.Schema),
 	}

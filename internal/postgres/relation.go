@@ -78,6 +78,7 @@ type Index struct {
 	Head       string      `json:"head"`   // how Def begins: CREATE [UNIQUE] INDEX name ON table
 	Def        string      `json:"def"`
 	Tablespace string      `json:"tablespace"`
+	Parameters []string    `json:"parameters"` // storage parameters
 	Unique     bool        `json:"unique"`
 	Primary    bool        `json:"primary"`
 	Valid      bool        `json:"valid"`
@@ -123,6 +124,7 @@ type Constraint struct {
 	Types     []string `json:"types"`     // of these, with their collation
 	Refers    []string `json:"refers"`    // and those that they refer to
 	ToTypes   []string `json:"to_types"`  // of these, with their collation
+	Equals    []string `json:"equals"`    // operators between what is referred to and what refers
 	ToSchema  string   `json:"to_schema"` // the table that a foreign key points to
 	ToTable   string   `json:"to_table"`
 	ToOID     uint32   `json:"to_oid"`

@@ -106,7 +106,11 @@ func (w Rows) Guard() string {
 // Heap identifies the source's file. Asked after Guard. Another answer than at the start of the copy says that somebody
 // rewrote the table (VACUUM FULL, CLUSTER, TRUNCATE), so that block numbers mean other rows.
 func (w Rows) Heap() string {
-	return "SELECT coalesce(pg_catalog.pg_relation_filenode(" + ident.Literal(qualified(w.Pair.Source)) + "), 0)::bigint"
+	file := "coalesce(pg_catalog.pg_relation_filenode(" + ident.Literal(qualified(w.Pair.Source)) + "), 0)::bigint"
+	if w.crashed() != "" {
+		return "SELECT CASE WHEN " + w.crashed() + " THEN 0 ELSE " + file + " END"
+	}
+	return "SELECT " + file
 }
 
 // Blocks is the number of blocks to copy: those that the source has when the copy starts. What is placed behind them
@@ -184,7 +188,7 @@ func (w Rows) logged() string {
 
 // Pending counts the keys in the log, up to a bound that is quick to count.
 func (w Rows) Pending() string {
-	return "SELECT count(*) FROM (SELECT FROM " + qualified(w.Pair.Log) + " LIMIT 100000) l"
+	return "SELECT count(*)" + w.crashes() + " FROM (SELECT FROM " + qualified(w.Pair.Log) + " LIMIT 100000) l"
 }
 
 // Empty empties the shadow for another copy and takes the marks of a TRUNCATE out of the log that it answers.
@@ -246,7 +250,7 @@ func (w Rows) Drain(limit int64, note bool) string {
 		b.WriteString(",\nnoted AS (INSERT INTO " + qualified(p.Checks) + " (" + w.sourceKey("") + ") SELECT " + w.sourceKey("") + " FROM live)")
 	}
 	b.WriteString("\nSELECT (SELECT count(*) FROM taken), (SELECT count(*) FROM taken WHERE " + ident.Quote(p.Key[0].Source) +
-		" IS NULL), (SELECT count(*) FROM gone), (SELECT count(*) FROM put)")
+		" IS NULL)" + w.crashes() + ", (SELECT count(*) FROM gone), (SELECT count(*) FROM put)")
 	return b.String()
 }
 

@@ -60,6 +60,9 @@ func (r *rehearsal) pair() (schema.Pair, string, error) {
 		Log:    schema.Name{Schema: r.in(), Table: "keys_" + r.change}, Checks: schema.Name{Schema: r.in(), Table: "checks_" + r.change},
 		Capture: schema.Name{Schema: r.in(), Table: "changeling_" + r.change},
 	}
+	if r.source.Persistence == "u" || r.shadow.Persistence == "u" {
+		p.Alive = schema.Name{Schema: r.in(), Table: "alive_" + r.change}
+	}
 	for _, c := range r.shadow.Columns {
 		m := schema.Mapped{Shadow: c.Name, Type: c.Type, Digest: digest(c.Base, c.Num)}
 		from := r.origin(c)
@@ -304,7 +307,7 @@ func (r *rehearsal) builds(p schema.Pair, helper string) []plan.Step {
 		k := r.shadow.backing(x.OID)
 		it := item{name: x.Name, done: exists(x.Name), weight: weight(x.Name)}
 		if k != nil && inline(*k) {
-			it.sql = "ALTER TABLE " + r.table() + " ADD CONSTRAINT " + ident.Quote(k.Name) + " " + k.Def
+			it.sql = "ALTER TABLE " + r.table() + " ADD CONSTRAINT " + ident.Quote(k.Name) + " " + inlineDef(*k, x)
 		} else {
 			it.sql = createIndex(x, r.table())
 		}
@@ -408,57 +411,4 @@ func (r *rehearsal) bareAgain(helper string) []string {
 		out = append(out, alter+"ALTER COLUMN "+ident.Quote(c.Name)+" DROP NOT NULL")
 	}
 	return append(out, alter+"SET (autovacuum_enabled = false)")
-}
-
-// offenders are queries for the keys of rows that break a check or a NOT NULL of the finished shadow, in the source's form.
-func (r *rehearsal) offenders(p schema.Pair) []string {
-	rows := Rows{Pair: p}
-	var out []string
-	ask := func(condition string) {
-		var key []string
-		for _, k := range p.Key {
-			key = append(key, ident.Quote(p.Shadow.Table)+"."+ident.Quote(k.Shadow)+"::pg_catalog.text")
-		}
-		out = append(out, "SELECT pg_catalog.json_build_array("+strings.Join(key, ", ")+")::pg_catalog.text FROM "+qualified(rows.Pair.Shadow)+" WHERE "+condition+" LIMIT 3")
-	}
-	for _, c := range r.newNotNulls() {
-		if c.notNullPending() {
-			continue
-		}
-		ask(ident.Quote(c.Name) + " IS NULL")
-	}
-	for _, k := range r.shadow.Constraints {
-		if end := strings.LastIndex(k.Def, ")"); k.Type == "c" && k.Validated && end > 0 && strings.HasPrefix(k.Def, "CHECK (") {
-			ask("NOT (" + k.Def[len("CHECK ("):end] + ")")
-		}
-	}
-	return out
-}
-
-// orphans are checks for the rows that break a foreign key which the statement adds: the server would only find them when
-// it validates the key, after the swap.
-func (r *rehearsal) orphans(p schema.Pair, keys []foreignKey) []plan.Step {
-	var out []plan.Step
-	for _, k := range keys {
-		if !k.Fresh || !k.Validated || k.Period || k.Table != p.Source || k.from == nil {
-			continue
-		}
-		var key, on, given []string
-		for _, c := range p.Key {
-			key = append(key, "d."+ident.Quote(c.Shadow)+"::pg_catalog.text")
-		}
-		for i := range k.from {
-			on = append(on, "p."+ident.Quote(k.to[i])+" = d."+ident.Quote(k.from[i]))
-			given = append(given, "d."+ident.Quote(k.from[i])+" IS NOT NULL")
-		}
-		to := qualified(k.To)
-		if k.To == p.Source {
-			to = qualified(p.Shadow)
-		}
-		out = append(out, plan.Step{Kind: plan.Ask, Name: "check foreign key " + k.Name, SQL: []string{
-			"SELECT pg_catalog.json_build_array(" + strings.Join(key, ", ") + ")::pg_catalog.text FROM " + qualified(p.Shadow) + " d WHERE " + strings.Join(given, " AND ") +
-				" AND NOT EXISTS (SELECT FROM " + to + " p WHERE " + strings.Join(on, " AND ") + ") LIMIT 3",
-		}, Why: "rows without a parent are found before the swap"})
-	}
-	return out
 }

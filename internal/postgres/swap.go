@@ -18,8 +18,7 @@ type foreignKey struct {
 	Fresh     bool // the statement adds it: existing rows were never checked against it
 	To        schema.Name
 	Comment   *string
-	Period    bool     // over a period of time, which no plain equality finds
-	from, to  []string // columns at both ends
+	key       Constraint // as the shadow has it
 }
 
 func (k foreignKey) add() string {
@@ -63,7 +62,7 @@ func (r *rehearsal) foreignKeys() []foreignKey {
 		}
 		to := resolve(k.ToSchema, k.ToTable)
 		out = append(out, foreignKey{
-			Table: resolve(k.Schema, k.Table), Name: k.Name, Def: pointTo(k.Def, qualified(to)), To: to, Comment: k.Comment, Period: k.Period, from: k.From, to: k.Refers,
+			Table: resolve(k.Schema, k.Table), Name: k.Name, Def: pointTo(k.Def, qualified(to)), To: to, Comment: k.Comment, key: k,
 			// A NOT VALID key is one that the user left so; the twins are empty, so a validated one is validated there too.
 			Validated: k.Validated, Fresh: !had[k.Schema+"."+k.Table+"."+k.Name+" "+k.Def],
 		})

@@ -7,11 +7,14 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/changeling-db/changeling/copier"
 	"github.com/changeling-db/changeling/event"
@@ -24,7 +27,8 @@ type Sum struct {
 	Digest string
 }
 
-// Tables is a pair under comparison. Each call is one transaction.
+// Tables is a pair under comparison. Each call is one transaction. Compare and Relog are called by several goroutines, also
+// while one of the others runs.
 type Tables interface {
 	// Compare digests a range of both tables in one snapshot, without pending keys.
 	Compare(ctx context.Context, c copier.Chunk) (source, shadow Sum, err error)
@@ -43,7 +47,9 @@ type Verifier struct {
 	Tables Tables
 	// Counted says that the ranges cannot find rows that only the shadow has, so that the tables are counted as well.
 	Counted bool
-	Sink    event.Sink
+	// Every is how often the log is drained while the tables are walked. Zero means 1s.
+	Every time.Duration
+	Sink  event.Sink
 
 	repaired atomic.Int64
 }
@@ -54,14 +60,21 @@ const rounds = 3
 
 // Run walks the pair with a walker that cuts key ranges. note records a chunk as compared.
 func (v *Verifier) Run(ctx context.Context, w *copier.Walker, done []copier.Chunk, note func(ctx context.Context, c copier.Chunk, rows int64, took time.Duration) error) error {
-	err := w.Walk(ctx, done, func(ctx context.Context, c copier.Chunk) (int64, error) {
-		began := time.Now()
-		rows, err := v.chunk(ctx, c)
-		if err != nil {
-			return 0, err
-		}
-		return rows, note(ctx, c, rows, time.Since(began))
+	group, groupCtx := errgroup.WithContext(ctx)
+	over := make(chan struct{})
+	group.Go(func() error {
+		defer close(over)
+		return w.Walk(groupCtx, done, func(ctx context.Context, c copier.Chunk) (int64, error) {
+			began := time.Now()
+			rows, err := v.chunk(ctx, c)
+			if err != nil {
+				return 0, err
+			}
+			return rows, note(ctx, c, rows, time.Since(began))
+		})
 	})
+	group.Go(func() error { return v.keepUp(groupCtx, over) })
+	err := group.Wait()
 	if err != nil {
 		return err
 	}
@@ -76,6 +89,25 @@ func (v *Verifier) Run(ctx context.Context, w *copier.Walker, done []copier.Chun
 		err = mismatch(fmt.Sprintf("the shadow has %d rows where the source has %d", shadow, source))
 	}
 	return err
+}
+
+// keepUp settles now and then until the walk is over. Each comparison reads the whole log, so a log that grew for as long
+// as a walk over a large table takes would make each one slower than the one before.
+func (v *Verifier) keepUp(ctx context.Context, over <-chan struct{}) error {
+	tick := time.NewTicker(cmp.Or(v.Every, time.Second))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-over:
+			return nil
+		case <-tick.C:
+		}
+		if err := v.Settle(ctx); err != nil {
+			return err
+		}
+	}
 }
 
 // Repaired is how many rows differed at first and were copied again.
@@ -104,7 +136,7 @@ func (v *Verifier) chunk(ctx context.Context, c copier.Chunk) (int64, error) {
 	return 0, mismatch(fmt.Sprintf("rows after key %s differ in count or digest, but no single row does", c.After))
 }
 
-// Settle drains, and compares what was drained, until nothing differs. It is called again for as long as the change waits
+// Settle drains, and compares what was drained, until nothing differs. It runs once at a time, and is called again for as long as the change waits
 // for its cutover, so that what is left to compare under the lock stays small.
 func (v *Verifier) Settle(ctx context.Context) error {
 	var keys []string

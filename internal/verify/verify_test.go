@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -93,5 +94,38 @@ func TestRun(t *testing.T) {
 				t.Errorf("Repaired() = %d, want %d", v.Repaired(), c.repaired)
 			}
 		})
+	}
+}
+
+// slow is a pair whose comparison is not over before the log was drained.
+type slow struct {
+	*tables
+	drained chan struct{}
+	once    sync.Once
+}
+
+func (s *slow) Compare(ctx context.Context, c copier.Chunk) (a, b verify.Sum, err error) {
+	select {
+	case <-s.drained:
+	case <-ctx.Done():
+		return a, b, ctx.Err()
+	}
+	return s.tables.Compare(ctx, c)
+}
+
+func (s *slow) Drain(ctx context.Context) error {
+	s.once.Do(func() { close(s.drained) })
+	return s.tables.Drain(ctx)
+}
+
+// TestRunDrainsMeanwhile: a walk over a large table takes hours, and the log must not grow for as long.
+func TestRunDrainsMeanwhile(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	v := verify.Verifier{Tables: &slow{tables: &tables{}, drained: make(chan struct{})}, Sink: event.Discard, Every: time.Millisecond}
+	w := &copier.Walker{Cut: copier.Blocks(30), Sizer: open{}, Gate: open{}, Workers: 1}
+	if err := v.Run(ctx, w, nil, func(context.Context, copier.Chunk, int64, time.Duration) error { return nil }); err != nil {
+		t.Fatalf("Run = %v: was the log drained while the tables were walked?", err)
 	}
 }

@@ -294,3 +294,11 @@ INSERT INTO t SELECT i, i FROM generate_series(1, 11) i;
 -- data: id 11
 -- alter
 ALTER TABLE t ADD FOREIGN KEY (p) REFERENCES parents, ALTER COLUMN p TYPE bigint;
+
+-- shape: a new foreign key to the table itself on a key that becomes text
+CREATE SCHEMA app;
+CREATE TABLE app.t (id int PRIMARY KEY, p int, q int);
+INSERT INTO app.t SELECT i, nullif(i / 2, 0), i FROM generate_series(1, 50) i;
+DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = app', current_database()); END $$;
+-- alter
+ALTER TABLE t ALTER COLUMN id TYPE text, ALTER COLUMN p TYPE text, ALTER COLUMN q TYPE text, ADD FOREIGN KEY (p) REFERENCES t, ADD FOREIGN KEY (q) REFERENCES app.t (id) DEFERRABLE, ADD COLUMN r text REFERENCES t;
