@@ -112,7 +112,7 @@ func (r *run) keyRanges() copier.Cut {
 
 // verifyWalk walks both tables by key ranges.
 func (r *run) verifyWalk(ctx context.Context, s plan.Step) error {
-	done, rows, err := r.engine.store.Chunks(ctx, r.record.ID, "verify")
+	done, rows, err := r.engine.store.Chunks(ctx, r.engine.db, r.record.ID, "verify")
 	if err != nil {
 		return err
 	}

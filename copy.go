@@ -43,10 +43,7 @@ func (r *run) copy(ctx context.Context, s plan.Step) error {
 		}
 		return rows, r.blame(ctx, c, err)
 	})
-	if err != nil {
-		return r.explain(ctx, s, err)
-	}
-	return r.next(ctx)
+	return r.explain(ctx, s, err)
 }
 
 // noted says that a chunk was noted as done by a try whose answer was lost.
@@ -110,7 +107,7 @@ func (r *run) beginCopy(ctx context.Context) error {
 func (r *run) restart(ctx context.Context) error {
 	copyStep := r.record.Plan.Find(plan.Copy)
 	s := r.engine.store
-	r.engine.config.Events(event.Restarted{Reason: "somebody truncated or rewrote " + r.table().String() + " (TRUNCATE, VACUUM FULL, CLUSTER); the copy begins again"})
+	r.engine.config.Events(event.Restarted{Reason: "somebody truncated or rewrote " + r.table().String() + " (TRUNCATE, VACUUM FULL, CLUSTER), or a crash emptied an unlogged table; the copy begins again"})
 	return r.patiently(ctx, "restart", func(ctx context.Context) error {
 		return r.tx(ctx, session{}, func(ctx context.Context, t *tx) error {
 			if err := t.all(ctx, append(r.rows.Empty(), r.record.Plan.Steps[copyStep].SQL...)); err != nil {
@@ -136,15 +133,12 @@ func (r *run) heal(ctx context.Context, s plan.Step) error {
 	r.pending.Store(pending)
 	if pending == 0 {
 		r.engine.config.Events(event.StepStarted{Step: string(s.Kind), Name: s.Name})
-	} else {
-		if err := r.engine.db.QueryRowContext(ctx, r.rows.ShadowBlocks()).Scan(&blocks); err != nil {
-			return err
-		}
-		if err := r.healWalk(ctx, s, blocks); err != nil {
-			return r.explain(ctx, s, err)
-		}
+		return r.next(ctx)
 	}
-	return r.next(ctx)
+	if err := r.engine.db.QueryRowContext(ctx, r.rows.ShadowBlocks()).Scan(&blocks); err != nil {
+		return err
+	}
+	return r.explain(ctx, s, r.healWalk(ctx, s, blocks))
 }
 
 func (r *run) healWalk(ctx context.Context, s plan.Step, blocks int64) error {
@@ -183,13 +177,35 @@ func (r *run) sizer(initial, least, most int64) *throttle.Sizer {
 	return &throttle.Sizer{Target: target, Initial: initial, Min: least, Max: most}
 }
 
-// walk goes through what a walk has not done yet.
+// walk goes through what a walk has not done yet, and moves the counter.
 func (r *run) walk(ctx context.Context, s plan.Step, name string, cut copier.Cut, sizer copier.Sizer, work copier.Work) error {
-	done, rows, err := r.engine.store.Chunks(ctx, r.record.ID, name)
-	if err != nil {
-		return err
+	for {
+		done, rows, err := r.engine.store.Chunks(ctx, r.engine.db, r.record.ID, name)
+		if err != nil {
+			return err
+		}
+		if err := r.walker(s, cut, sizer, rows, r.record.Plan.Rows).Walk(ctx, done, work); err != nil {
+			return err
+		}
+		if ok, err := r.walked(ctx, name); ok || err != nil {
+			return err
+		}
 	}
-	return r.walker(s, cut, sizer, rows, r.record.Plan.Rows).Walk(ctx, done, work)
+}
+
+// walked moves the counter behind a walk, or answers false. The chunks were committed without waiting for the log on disk,
+// so a crash of the server may have taken the last ones back, and a run that rested meanwhile got new connections and no
+// error. The commit of this transaction makes those safe that it sees.
+func (r *run) walked(ctx context.Context, name string) (ok bool, err error) {
+	err = r.tx(ctx, session{}, func(ctx context.Context, t *tx) error {
+		done, _, err := r.engine.store.Chunks(ctx, t, r.record.ID, name)
+		if err != nil || !copier.Complete(done) {
+			return err
+		}
+		ok = true
+		return r.advance(ctx, t, 1)
+	})
+	return ok, err
 }
 
 // walker is a walk with two workers, as far as the gate lets them, that tells how far it is in rows.

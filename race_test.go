@@ -502,8 +502,11 @@ mark AS (UPDATE public.drained SET upto = greatest(upto, (SELECT max(changeling_
 func rewriteBetween(s *scene) {
 	s.both(`INSERT INTO accounts SELECT i, 'e' || i, i, repeat('x', 200) FROM generate_series(10001, 30000) i`,
 		`DELETE FROM accounts WHERE id <= 1000`) // so that the others move down
-	s.on(progressed("copy"), func() { s.cancel() })
+	third := s.at(copying, 3) // some of it is copied, and most is not
 	s.start()
+	s.until(third)
+	s.cancel()
+	third.open()
 	if err := <-s.done; !errors.Is(err, changeling.ErrStopped) {
 		s.Fatalf("a run whose context ended returned %v, want ErrStopped", err)
 	}

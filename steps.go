@@ -191,7 +191,7 @@ func (r *run) compare(ctx context.Context, s plan.Step) error {
 	if err != nil {
 		return r.explain(ctx, s, err)
 	}
-	chunks, rows, err := r.engine.store.Chunks(ctx, r.record.ID, "verify")
+	chunks, rows, err := r.engine.store.Chunks(ctx, r.engine.db, r.record.ID, "verify")
 	if err != nil {
 		return err
 	}

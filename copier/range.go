@@ -42,6 +42,12 @@ type Chunk struct {
 	Last bool // nothing follows
 }
 
+// Complete says that a walk has nothing left to do.
+func Complete(done []Chunk) bool {
+	gaps, last := remaining(done)
+	return len(gaps) == 0 && last.Last
+}
+
 // remaining is what is left of a walk whose done chunks are known: the gaps between them, and the last chunk, behind
 // which the walk goes on. Several chunks that are missing side by side come back as one.
 func remaining(done []Chunk) (gaps []Chunk, last Chunk) {

@@ -273,8 +273,8 @@ func (s *Store) Note(ctx context.Context, db DB, id, walk string, c copier.Chunk
 }
 
 // Chunks are the done chunks of a walk, and how many rows they had.
-func (s *Store) Chunks(ctx context.Context, id, walk string) (chunks []copier.Chunk, rows int64, err error) {
-	found, err := s.DB.QueryContext(ctx, s.Text.Chunks, id, walk)
+func (s *Store) Chunks(ctx context.Context, db DB, id, walk string) (chunks []copier.Chunk, rows int64, err error) {
+	found, err := db.QueryContext(ctx, s.Text.Chunks, id, walk)
 	if err != nil {
 		return nil, 0, err
 	}
