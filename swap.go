@@ -100,10 +100,11 @@ func (a *attempt) prepare(ctx context.Context) error {
 }
 
 // Lock takes all locks in one statement and in a fixed order. The bound holds for the statement as a whole: each lock that
-// was granted keeps others waiting while the next one is waited for.
+// was granted keeps others waiting while the next one is waited for. Afterwards nobody waits for long for a run that stands
+// still or whose host is gone.
 func (a *attempt) Lock(ctx context.Context) error {
 	wait := a.step.LockWait
-	_, err := a.t.ExecContext(ctx, fmt.Sprintf("SET LOCAL statement_timeout = %d; %s; SET LOCAL statement_timeout = '3s'", (wait+wait/2).Milliseconds(), a.step.SQL[0]))
+	_, err := a.t.ExecContext(ctx, fmt.Sprintf("SET LOCAL statement_timeout = %d; %s; SET LOCAL statement_timeout = '3s'; SET LOCAL idle_in_transaction_session_timeout = '2s'", (wait+wait/2).Milliseconds(), a.step.SQL[0]))
 	return err
 }
 

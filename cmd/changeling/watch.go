@@ -88,9 +88,14 @@ func unsaid(sink event.Sink) event.Sink {
 // goOn runs a change here, unless somebody works on it already, who then does what was asked for.
 func (w *working) goOn(ctx context.Context, a *app, c *changeling.Change, s changeling.Status, goes string) error {
 	err := c.Run(ctx)
+	who := cmp.Or(s.Owner, "somebody else")
+	if !w.began && err == nil {
+		a.printf("change %s %s: %s has just finished it\n", s.ID, goes, who)
+		return nil
+	}
 	if w.began || !errors.Is(err, changeling.ErrOwned) {
 		return err
 	}
-	a.printf("change %s %s: %s works on it; `changeling status %s --watch` follows it\n", s.ID, goes, cmp.Or(s.Owner, "somebody else"), s.ID)
+	a.printf("change %s %s: %s works on it; `changeling status %s --watch` follows it\n", s.ID, goes, who, s.ID)
 	return nil
 }

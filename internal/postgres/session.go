@@ -32,11 +32,15 @@ func (s Session) SQL() string {
 	if path == "" {
 		path = pinned
 	}
+	idle := "'60s'"
+	if s.Strong { // others wait behind it
+		idle = "'5s'"
+	}
 	set := []string{
 		"application_name = " + ident.Literal(s.Application),
 		fmt.Sprintf("lock_timeout = %d", s.LockWait.Milliseconds()),
 		fmt.Sprintf("statement_timeout = %d", s.Statement.Milliseconds()),
-		"idle_in_transaction_session_timeout = '60s'",
+		"idle_in_transaction_session_timeout = " + idle,
 		"row_security = off",
 		// The engine's own workers are the only ones: a parallel plan takes cores that nobody throttles, and starting its
 		// processes cost 15 ms under the cutover's lock.
