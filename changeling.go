@@ -34,7 +34,7 @@ type Config struct {
 	// LockWait is the longest wait for a lock on a table of yours, and so the longest queue of others behind it.
 	// Zero means 200ms. It should stay below the server's deadlock_timeout, so that it is us who give way.
 	LockWait time.Duration
-	// ChunkTime is what a chunk of the copy should take. Zero means 200ms.
+	// ChunkTime is what a chunk of the copy should take. Zero means 20ms.
 	ChunkTime time.Duration
 	// CutoverAttempts bounds the attempts to swap. Zero means 60, over about five minutes.
 	CutoverAttempts int
@@ -60,7 +60,7 @@ func (c Config) validate() (Config, error) {
 		c.LockWait = 200 * time.Millisecond
 	}
 	if c.ChunkTime == 0 {
-		c.ChunkTime = 200 * time.Millisecond
+		c.ChunkTime = 20 * time.Millisecond
 	}
 	if c.DropAfter == 0 {
 		c.DropAfter = 24 * time.Hour

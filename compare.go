@@ -117,7 +117,7 @@ func (r *run) verifyWalk(ctx context.Context, s plan.Step) error {
 		return err
 	}
 	total := max(r.record.RowsDone, r.record.Plan.Rows)
-	w := r.walker(s, r.keyRanges(), r.sizer(5000, 100, max(portion(total), 5000)), rows, total)
+	w := r.walker(s, r.keyRanges(), r.readSizer(5000, 100, max(portion(total), 5000)), rows, total)
 	note := func(ctx context.Context, c copier.Chunk, rows int64, took time.Duration) error {
 		err := r.tx(ctx, session{Session: postgres.Session{Async: true}}, func(ctx context.Context, t *tx) error { return r.note(ctx, t, "verify", c, rows, took) })
 		if noted(err) || fault.Duplicate(err) {
@@ -143,7 +143,7 @@ func (c *Change) Verify(ctx context.Context) (rows int64, err error) {
 	}
 	r := newRun(c, nil)
 	var differing []string
-	w := r.walker(p.Steps[p.Find(plan.Verify)], r.keyRanges(), r.sizer(5000, 100, 500_000), 0, max(c.record.RowsDone, p.Rows))
+	w := r.walker(p.Steps[p.Find(plan.Verify)], r.keyRanges(), r.readSizer(5000, 100, 500_000), 0, max(c.record.RowsDone, p.Rows))
 	w.Workers = 1
 	err = w.Walk(ctx, nil, func(ctx context.Context, chunk copier.Chunk) (int64, error) {
 		source, shadow, err := tables{r}.Compare(ctx, chunk)

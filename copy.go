@@ -169,12 +169,20 @@ func (r *run) healWalk(ctx context.Context, s plan.Step, blocks int64) error {
 // portion is the largest chunk of a whole, so that no worker is left with a large last one while the other has nothing.
 func portion(total int64) int64 { return max(total/16, 64) }
 
+// sizer makes chunks that take as long as a chunk of the copy should. Those who want it fast save on transactions instead.
 func (r *run) sizer(initial, least, most int64) *throttle.Sizer {
 	target := r.engine.config.ChunkTime
 	if r.engine.config.Fast {
 		target = max(target, time.Second)
 	}
 	return &throttle.Sizer{Target: target, Initial: initial, Min: least, Max: most}
+}
+
+// readSizer makes chunks that only read: no commit waits for them, so they may be longer.
+func (r *run) readSizer(initial, least, most int64) *throttle.Sizer {
+	s := r.sizer(initial, least, most)
+	s.Target = max(s.Target, 100*time.Millisecond)
+	return s
 }
 
 // walk goes through what a walk has not done yet, and moves the counter.

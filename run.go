@@ -153,7 +153,7 @@ func (r *run) heard(b state.Beat, cancel context.CancelCauseFunc) {
 
 // controller throttles by the latency of a tiny commit, as the users feel it.
 func (r *run) controller(ctx context.Context) *throttle.Controller {
-	c := &throttle.Controller{Gate: r.gate, Workers: 2, Fast: r.engine.config.Fast}
+	c := &throttle.Controller{Gate: r.gate, Workers: 2, Rest: 1, Fast: r.engine.config.Fast}
 	if c.Fast {
 		return c
 	}

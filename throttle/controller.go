@@ -26,6 +26,9 @@ type Controller struct {
 	// try ended at the limit, the next one waits twice as long, up to 16 times, so that a server that bears one worker and
 	// not two is not tried every two seconds.
 	Calm int
+	// Rest is how long a worker rests after a chunk on a calm server, as a share of the time that the chunk took. Log that a
+	// copy writes without a pause is in the way of every commit behind it, before any signal can tell. Zero means no rest.
+	Rest float64
 	// Fast is for those who own the night: all workers at once, no rests, soft signals are not even read.
 	Fast bool
 }
@@ -93,6 +96,7 @@ func read(ctx context.Context, s Signal, interval time.Duration, note func(Readi
 type board struct {
 	interval time.Duration
 	fast     bool
+	rest     float64
 	dials    []dial
 	pace     pace
 
@@ -113,6 +117,7 @@ func (c *Controller) board() *board {
 	b := &board{
 		interval: c.Interval,
 		fast:     c.Fast,
+		rest:     c.Rest,
 		pace:     pace{allowed: 1, workers: max(c.Workers, 1), after: c.Calm},
 	}
 	if b.interval <= 0 {
@@ -159,10 +164,11 @@ func (b *board) level(now time.Time) level {
 	if cause != "" {
 		b.cause, b.reason, b.linger = cause, reason, b.pace.after
 	}
+	rest := b.rest
 	if b.fast {
-		load = 0 // hard signals stop, and do nothing else
+		load, rest = 0, 0 // hard signals stop, and do nothing else
 	}
-	return level{workers: b.pace.allowed, load: load, stop: stop, cause: b.cause, reason: b.reason}
+	return level{workers: b.pace.allowed, load: load, rest: rest, stop: stop, cause: b.cause, reason: b.reason}
 }
 
 // look puts the dials together: the worst load, whether a hard signal is at its limit, and what is to blame if any is,

@@ -132,16 +132,20 @@ func TestRests(t *testing.T) {
 	tests := []struct {
 		load   float64
 		chunks int // of 100 ms, in 100 s
+		rest   float64
+		fast   bool
 	}{
-		{0, 1000}, {0.7, 1000}, {0.85, 794}, {0.999, 658}, {1, 658}, {1.5, 419}, {2, 307}, {3, 200}, {30, 200}, {math.Inf(1), 200},
+		{load: 0, chunks: 1000}, {load: 0.7, chunks: 1000}, {load: 0.85, chunks: 794}, {load: 0.999, chunks: 658}, {load: 1, chunks: 658},
+		{load: 1.5, chunks: 419}, {load: 2, chunks: 307}, {load: 3, chunks: 200}, {load: 30, chunks: 200}, {load: math.Inf(1), chunks: 200},
+		{load: 0, rest: 1, chunks: 500}, {load: 1, rest: 1, chunks: 500}, {load: 2, rest: 1, chunks: 307}, {load: 0, rest: 1, fast: true, chunks: 1000},
 	}
 	for _, tt := range tests {
-		t.Run(fmt.Sprintf("load %v", tt.load), func(t *testing.T) {
+		t.Run(fmt.Sprintf("load %v rest %v fast %v", tt.load, tt.rest, tt.fast), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				var g throttle.Gate
 				var c crew
-				run(t, &throttle.Controller{Gate: &g, Watches: soft(&dial{load: tt.load})})
+				run(t, &throttle.Controller{Gate: &g, Rest: tt.rest, Fast: tt.fast, Watches: soft(&dial{load: tt.load})})
 				pass(interval)
 				c.work(t, &g, 1, 100*time.Millisecond)
 				pass(100*time.Second - 1)
@@ -153,9 +157,20 @@ func TestRests(t *testing.T) {
 	}
 }
 
-// Two workers at the limit share the place of one: they do not evade the rest by taking turns.
+// Two workers that share the place of one do not evade the rest by taking turns, on a calm server neither.
 func TestTurnsDoNotEvadeTheRest(t *testing.T) {
 	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var g throttle.Gate
+		var c crew
+		run(t, &throttle.Controller{Gate: &g, Workers: 2, Rest: 1, Calm: math.MaxInt, Watches: soft(&dial{})})
+		pass(interval)
+		c.work(t, &g, 2, 100*time.Millisecond)
+		pass(100*time.Second - 1)
+		if got, want := c.chunks(), 500; got != want {
+			t.Errorf("%d chunks on a calm server, want %d", got, want)
+		}
+	})
 	synctest.Test(t, func(t *testing.T) {
 		var g throttle.Gate
 		var c crew

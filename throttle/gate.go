@@ -47,6 +47,7 @@ type Gate struct {
 type level struct {
 	workers int     // how many may be inside; zero: all
 	load    float64 // the worst of the signals that count
+	rest    float64 // the rest after a chunk on a calm server, in its own lengths
 	stop    bool    // nobody may enter
 	cause   string  // what is over its limit, empty if nothing is: the same for as long as it is one wait to a person
 	reason  string  // the same in its own words, with figures
@@ -152,10 +153,10 @@ func (g *Gate) admit(worker int) (time.Duration, <-chan struct{}) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var pause time.Duration = math.MaxInt64 // for as long as nothing moves
-	if g.inside < g.limit() {
+	if limit := g.limit(); g.inside < limit {
 		pause = g.level.pause(g.rests[worker])
-		if g.level.load >= 1 {
-			// One worker is left, but not always the same: without this they would take turns and none would rest.
+		if limit == 1 {
+			// One works at a time, but not always the same: without this they would take turns and none would rest.
 			pause = max(pause, g.level.pause(g.last))
 		}
 	}
@@ -219,8 +220,8 @@ const (
 	worst = 3   // the load from which on rests are the longest, and that of a signal that cannot be read
 )
 
-// duty is how many times its own length a chunk is rested after: nothing on a calm server, half as long as the chunk
-// at the limit, four times at worst. A slope rather than a switch, because stop and go makes waves on a busy server.
+// duty is how many times its own length a chunk is rested after, unless more is wanted always: nothing on a calm server,
+// half as long as the chunk at the limit, four times at worst. A slope rather than a switch, because stop and go makes waves on a busy server.
 func duty(load float64) float64 {
 	return 4 * min(max((load-calm)/(worst-calm), 0), 1)
 }
@@ -232,6 +233,6 @@ func (l level) pause(r rest) time.Duration {
 	if r.left.IsZero() {
 		return 0
 	}
-	length := min(time.Duration(float64(r.took)*duty(l.load)), longest)
+	length := min(time.Duration(float64(r.took)*max(duty(l.load), l.rest)), longest)
 	return length - time.Since(r.left)
 }

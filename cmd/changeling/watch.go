@@ -27,7 +27,7 @@ type working struct {
 func (w *working) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.BoolVar(&w.fast, "fast", false, "take the machine for the change: two workers, no throttle; for quiet hours")
-	f.DurationVar(&w.chunkTime, "chunk-time", 0, "what one chunk of the copy should take, a `duration` (default 200ms)")
+	f.DurationVar(&w.chunkTime, "chunk-time", 0, "what one chunk of the copy should take, a `duration` (default 20ms)")
 	f.IntVar(&w.attempts, "cutover-attempts", 0, "`number` of attempts to swap (default 60, about five minutes)")
 	f.StringVar(&w.output, "output", "text", "`format`: text, or json with one event a line")
 	f.BoolVarP(&w.quiet, "quiet", "q", false, "tell only how it ended")

@@ -45,13 +45,14 @@ func (s Session) SQL() string {
 		// The engine's own workers are the only ones: a parallel plan takes cores that nobody throttles, and starting its
 		// processes cost 15 ms under the cutover's lock.
 		"max_parallel_workers_per_gather = 0",
+		"jit = off", // compiling takes longer than a chunk
 	}
 	set = append(set, assignments(s.Settings)...)
 	if s.Async {
 		set = append(set, "synchronous_commit = off")
 	}
 	if s.ByKey {
-		set = append(set, "enable_hashjoin = off", "enable_mergejoin = off", "enable_seqscan = off", "enable_bitmapscan = off", "jit = off")
+		set = append(set, "enable_hashjoin = off", "enable_mergejoin = off", "enable_seqscan = off", "enable_bitmapscan = off")
 	}
 	if s.Memory != "" {
 		set = append(set, "maintenance_work_mem = "+ident.Literal(s.Memory))
