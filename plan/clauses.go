@@ -248,6 +248,26 @@ const (
 	NotOf              Action = "not of"
 	AttachPartition    Action = "attach partition"
 	DetachPartition    Action = "detach partition"
+
+	AddColumns           Action = "add columns"   // several in brackets; their names are not taken out
+	ChangeColumn         Action = "change column" // name and definition
+	AddIndex             Action = "add index"
+	DropIndex            Action = "drop index"
+	RenameIndex          Action = "rename index"
+	SetVisible           Action = "set visible" // of a column
+	SetIndexVisible      Action = "set index visible"
+	DropPrimaryKey       Action = "drop primary key"
+	ConvertTo            Action = "convert to character set"
+	OrderBy              Action = "order by"
+	PartitionBy          Action = "partition by"
+	RemovePartitioning   Action = "remove partitioning"
+	MaintainPartition    Action = "maintain partition" // everything that is done to partitions by name
+	Tablespace           Action = "tablespace"         // DISCARD and IMPORT
+	Force                Action = "force"
+	Algorithm            Action = "algorithm"
+	Lock                 Action = "lock"
+	AddSystemVersioning  Action = "add system versioning" // or a period
+	DropSystemVersioning Action = "drop system versioning"
 )
 
 // Constraint is the kind of constraint that AddConstraint adds.
@@ -344,7 +364,11 @@ func postgresForms() []form {
 
 // postgresClause finds the form that a clause has.
 func postgresClause(r *reader, c *Clause) {
-	for _, f := range postgresForms() {
+	classify(postgresForms(), r, c)
+}
+
+func classify(forms []form, r *reader, c *Clause) {
+	for _, f := range forms {
 		try := *c
 		try.Action, try.Constraint = f.action, f.constraint
 		r.pos = 0
@@ -463,6 +487,8 @@ func (r *reader) read(what string, c *Clause) (ok bool) {
 		}
 	case "<definition>":
 		r.definition(c)
+	case "<described>":
+		r.described(c)
 	}
 	return r.pos > from
 }

@@ -239,19 +239,6 @@ func TestParseFlags(t *testing.T) {
 	}
 }
 
-func TestParseMySQLClausesAreNotGuessed(t *testing.T) {
-	t.Parallel()
-	s, err := plan.Parse("ALTER TABLE t ADD INDEX (a), DROP PRIMARY KEY, DROP INDEX b", plan.MySQLSyntax())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range s.Clauses {
-		if c.Action != plan.Unknown {
-			t.Errorf("%q is %q, want it to be unknown", c.Text, c.Action)
-		}
-	}
-}
-
 func TestParseErrors(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{

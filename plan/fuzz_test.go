@@ -22,7 +22,9 @@ func seed(f *testing.F) {
 		`ALTER TABLE IF EXISTS U&"d!0061" UESCAPE '!' ADD CONSTRAINT n CHECK (a[1] > 0) NOT VALID`,
 		"CREATE UNIQUE INDEX CONCURRENTLY i ON t (a)", "ALTER TABLE`a``b`ADD c ENUM('a\\'',\"b\") /*!80000 x */, # y\nDROP d",
 		"a $x$ ; $x$ /* /* */ */ -- b\n'c''' E'\\'' \n 'd' $1 0x1F .5e-7", "ALTER TABLE t ADD c int DEFAULT CASE WHEN a THEN NULL END NOT NULL",
-		"ALTER TABLE t ADD c int REFERENCES p ON DELETE SET NULL (c), RENAME a TO b, , SET (a=1)", "((]", "--#0", "ALTER TABLE t\"c\"", "'", "\"", "/*", "$a$", "`", "\xff\x00",
+		"ALTER TABLE t ADD c int REFERENCES p ON DELETE SET NULL (c), RENAME a TO b, , SET (a=1)", "((]", "--#0", "ALTER TABLE t\"c\"",
+		"ALTER TABLE `a`.b CHANGE c `d e` int UNSIGNED NOT NULL DEFAULT 5 COMMENT 'x, y' AFTER f, DROP FOREIGN KEY k, RENAME INDEX i TO j, COMMENT='a', ALGORITHM = INPLACE",
+		"ALTER TABLE t ADD (a int, b int), ADD CONSTRAINT UNIQUE (a(3) DESC), ADD c datetime(6) DEFAULT NOW(6) ON UPDATE NOW(6), ORDER BY a, b PARTITION BY HASH(a)", "'", "\"", "/*", "$a$", "`", "\xff\x00",
 	} {
 		f.Add(text)
 	}

@@ -39,10 +39,13 @@ func PostgresSyntax() Syntax {
 	}
 }
 
-// MySQLSyntax is that of MySQL and MariaDB with their default sql_mode (Language Structure in the manuals).
-// Clauses are found, not yet understood: each one is Unknown.
+// MySQLSyntax is that of MySQL and MariaDB with their default sql_mode (Language Structure in the manuals). ANSI_QUOTES
+// clears QuotedStrings, NO_BACKSLASH_ESCAPES clears Backslashes.
 func MySQLSyntax() Syntax {
-	return Syntax{Backticks: true, QuotedStrings: true, Backslashes: true, HashComments: true, SpacedDashes: true, ExecutedComments: true, DigitNames: true}
+	return Syntax{
+		Backticks: true, QuotedStrings: true, Backslashes: true, HashComments: true, SpacedDashes: true, ExecutedComments: true, DigitNames: true,
+		classify: mysqlClause,
+	}
 }
 
 // TokenKind says what a token is.
