@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-all build demo check test test-all bench crash ledger fuzz clean
+.PHONY: help setup setup-mysql setup-all build demo check test test-all bench crash ledger fuzz clean
 
 GO          ?= go
 DB          ?= postgres
@@ -11,12 +11,15 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOTEST := $(GO) test -p 2 $(GOTESTFLAGS)
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install PostgreSQL 15 if it is missing
 	@scripts/setup.sh
 
-setup-all: ## and fetch PostgreSQL 14, 16, 17 and 18
+setup-mysql: ## fetch MySQL 9.7 and MariaDB 10.11
+	@scripts/setup.sh mysql
+
+setup-all: ## all of these, PostgreSQL 14, 16, 17 and 18, and MariaDB 11.8
 	@scripts/setup.sh all
 
 build: ## build bin/changeling
@@ -32,13 +35,14 @@ check: ## gofmt, go vet, staticcheck, go.mod
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) mod tidy -diff
 
-test: setup ## all tests on PostgreSQL 15
+test: setup setup-mysql ## all tests on PostgreSQL 15, MySQL 9.7 and MariaDB 10.11
 	$(GO) vet ./...
-	CHANGELING_TEST_PG=15 $(GOTEST) -timeout 20m ./...
+	CHANGELING_TEST_PG=15 CHANGELING_TEST_MYSQL=mysql9.7,mariadb10.11 $(GOTEST) -timeout 20m ./...
 
-test-all: setup-all ## all tests on PostgreSQL 14 to 18
+test-all: setup-all ## all tests on PostgreSQL 14 to 18, MySQL 9.7, MariaDB 10.11 and 11.8
 	$(GO) vet ./...
-	CHANGELING_TEST_PG=14,15,16,17,18 $(GOTEST) -timeout 60m ./...
+	CHANGELING_TEST_PG=14,15,16,17,18 CHANGELING_TEST_MYSQL=mysql9.7,mariadb10.11,mariadb11.8 \
+		$(GOTEST) -timeout 60m ./...
 
 crash: setup ## the program killed at every statement, the server at every step
 	CHANGELING_FULL=1 $(GOTEST) -count=1 -timeout 120m -run 'Dies|Crash|Killed|Frozen|TakenBack' ./...

@@ -12,7 +12,7 @@ import (
 	"syscall"
 )
 
-// account is the user as whom a server runs when we are root, which PostgreSQL refuses to be. Nil is ourselves.
+// account is the user as whom a server runs when we are root, which they refuse to be. Nil is ourselves.
 type account struct {
 	name     string
 	uid, gid int
@@ -38,7 +38,7 @@ func unprivileged() (*account, error) {
 		}
 		return &account{name: name, uid: uid, gid: gid}, nil
 	}
-	return nil, fmt.Errorf("PostgreSQL does not run as root, and there is neither a user postgres nor a user nobody to run it as")
+	return nil, fmt.Errorf("database servers do not run as root, and there is neither a user postgres nor a user nobody to run it as")
 }
 
 // own gives a directory to the account.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/changeling-db/changeling/internal/dbtest"
+	"github.com/changeling-db/changeling/internal/dbtest/mytest"
 	"github.com/changeling-db/changeling/internal/dbtest/pgtest"
 )
 
@@ -21,7 +22,7 @@ func TestMain(m *testing.M) {
 	if role := os.Getenv("DBTEST_ROLE"); role != "" {
 		play(role)
 	}
-	pgtest.Main(m)
+	pgtest.Main(mytest.Around(m))
 }
 
 func TestStart(t *testing.T) {
@@ -168,38 +169,47 @@ func TestGuard(t *testing.T) {
 		for _, role := range []string{"killed", "killed-after-kill", "exits", "panics", "returns"} {
 			t.Run(fmt.Sprintf("%s/%d", role, major), func(t *testing.T) {
 				t.Parallel()
-				tmp := roomFor(t, t.TempDir())
-				cmd := owner(t, tmp, role, major)
-				out, err := cmd.StdoutPipe()
-				if err != nil {
-					t.Fatal(err)
-				}
-				if err := cmd.Start(); err != nil {
-					t.Fatal(err)
-				}
-				var pid, port int
-				if _, err := fmt.Fscan(out, &pid, &port); err != nil {
-					t.Fatalf("the owner of the server did not tell its process id: %v", err)
-				}
-				if len(entries(t, tmp)) != 1 {
-					t.Errorf("%s holds %v, want the server's directory", tmp, entries(t, tmp))
-				}
-				if strings.HasPrefix(role, "killed") {
-					if err := cmd.Process.Kill(); err != nil {
-						t.Fatal(err)
-					}
-				}
-				_ = cmd.Wait() // its status is that of a violent death
-				eventually(t, 30*time.Second, "server and directory are gone", func() bool {
-					return !alive(pid) && len(entries(t, tmp)) == 0
-				})
-				if c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
-					c.Close()
-					t.Errorf("somebody still listens on port %d", port)
-				}
+				endsWithOwner(t, role, strconv.Itoa(major))
 			})
 		}
 	}
+}
+
+func endsWithOwner(t *testing.T, role, server string) {
+	t.Helper()
+	tmp := room(t)
+	cmd := owner(t, tmp, role, server)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var pid, port int
+	if _, err := fmt.Fscan(out, &pid, &port); err != nil {
+		t.Fatalf("the owner of the server did not tell its process id: %v", err)
+	}
+	if len(entries(t, tmp)) != 1 {
+		t.Errorf("%s holds %v, want the server's directory", tmp, entries(t, tmp))
+	}
+	if strings.HasPrefix(role, "killed") {
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = cmd.Wait() // its status is that of a violent death
+	eventually(t, 30*time.Second, "server and directory are gone", func() bool {
+		return !alive(pid) && len(entries(t, tmp)) == 0
+	})
+	// The kernel may need a moment more for the threads of a killed server.
+	eventually(t, 10*time.Second, fmt.Sprintf("nobody listens on port %d", port), func() bool {
+		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			c.Close()
+		}
+		return err != nil
+	})
 }
 
 // TestGuardDuringStart kills the owner while the server comes up: during initdb, before and after the postmaster.
@@ -208,33 +218,37 @@ func TestGuardDuringStart(t *testing.T) {
 	for i := range 8 {
 		t.Run(strconv.Itoa(i), func(t *testing.T) {
 			t.Parallel()
-			tmp := roomFor(t, t.TempDir())
-			cmd := owner(t, tmp, "killed", pgtest.Majors(t)[0])
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			var cluster []string
-			eventually(t, 10*time.Second, "the directory appears", func() bool {
-				cluster = entries(t, tmp)
-				return len(cluster) == 1
-			})
-			after := time.NewTimer(time.Duration(i) * 170 * time.Millisecond)
-			<-after.C
-			if err := cmd.Process.Kill(); err != nil {
-				t.Fatal(err)
-			}
-			_ = cmd.Wait() // killed
-			t.Cleanup(func() {
-				if t.Failed() {
-					tree, _ := exec.Command("find", tmp, "-maxdepth", "4").Output()
-					t.Logf("left behind: %q\n%s", naming(cluster[0]), tree)
-				}
-			})
-			eventually(t, 30*time.Second, "processes and directory are gone", func() bool {
-				return len(entries(t, tmp)) == 0 && len(naming(cluster[0])) == 0
-			})
+			diesDuringStart(t, strconv.Itoa(pgtest.Majors(t)[0]), time.Duration(i)*170*time.Millisecond)
 		})
 	}
+}
+
+func diesDuringStart(t *testing.T, server string, after time.Duration) {
+	t.Helper()
+	tmp := room(t)
+	cmd := owner(t, tmp, "killed", server)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var dir []string
+	eventually(t, 10*time.Second, "the directory appears", func() bool {
+		dir = entries(t, tmp)
+		return len(dir) == 1
+	})
+	<-time.NewTimer(after).C
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // killed
+	t.Cleanup(func() {
+		if t.Failed() {
+			tree, _ := exec.Command("find", tmp, "-maxdepth", "4").Output()
+			t.Logf("left behind: %q\n%s", naming(dir[0]), tree)
+		}
+	})
+	eventually(t, 30*time.Second, "processes and directory are gone", func() bool {
+		return len(entries(t, tmp)) == 0 && len(naming(dir[0])) == 0
+	})
 }
 
 func TestMissing(t *testing.T) {
@@ -307,10 +321,29 @@ func TestCoreIsForCommandsToo(t *testing.T) {
 	}
 }
 
+// throwaway is what servers of all kinds can do.
+type throwaway interface {
+	Pid() int
+	Kill() error
+}
+
 // play is the process that owns a server and ends in the way that the role says.
 func play(role string) {
-	major, _ := strconv.Atoi(os.Getenv("DBTEST_MAJOR"))
-	s, err := dbtest.Start(context.Background(), dbtest.Options{Major: major})
+	var s throwaway
+	var port int
+	major, err := strconv.Atoi(os.Getenv("DBTEST_SERVER"))
+	if err == nil {
+		var pg *dbtest.Server
+		if pg, err = dbtest.Start(context.Background(), dbtest.Options{Major: major}); err == nil {
+			s, port = pg, pg.Port
+		}
+	} else {
+		var my *dbtest.MySQL
+		my, err = dbtest.StartMySQL(context.Background(), dbtest.MySQLOptions{Version: os.Getenv("DBTEST_SERVER")})
+		if err == nil {
+			s, port = my, my.Port
+		}
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
@@ -322,7 +355,7 @@ func play(role string) {
 			os.Exit(2)
 		}
 	}
-	fmt.Println(pid, s.Port)
+	fmt.Println(pid, port)
 	switch role {
 	case "exits":
 		os.Exit(3)
@@ -335,21 +368,32 @@ func play(role string) {
 	}
 }
 
-func owner(t *testing.T, tmp, role string, major int) *exec.Cmd {
+// owner starts this program again, which then starts a server: a major version of PostgreSQL, or a version of mytest.
+func owner(t *testing.T, tmp, role, server string) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), self)
-	cmd.Env = append(os.Environ(), "TMPDIR="+tmp, "DBTEST_ROLE="+role, "DBTEST_MAJOR="+strconv.Itoa(major))
+	cmd.Env = append(os.Environ(), "TMPDIR="+tmp, "DBTEST_ROLE="+role, "DBTEST_SERVER="+server)
 	return cmd
 }
 
-// roomFor makes a directory of t.TempDir one that any user can enter, as a server started by root needs it.
-func roomFor(t *testing.T, dir string) string {
+// room makes a temporary directory that any user can enter, as a server started by root needs it, and whose path is short
+// enough for a server to take it, other than those of t.TempDir.
+func room(t *testing.T) string {
 	t.Helper()
-	if err := os.Chmod(strings.TrimSuffix(dir, "/001"), 0o755); err != nil {
+	dir, err := os.MkdirTemp("", "room")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	return dir

@@ -48,7 +48,7 @@ func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
 		driver.Conn
 	})
 	if !ok {
-		return nil, errors.Join(errors.New("mutant: the driver lacks an interface that pgx has"), inner.Close())
+		return nil, errors.Join(errors.New("mutant: the driver lacks an interface of database/sql/driver"), inner.Close())
 	}
 	return &conn{Conn: inner, connection: full, rewrite: c.rewrite}, nil
 }
@@ -56,14 +56,13 @@ func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
 // Driver implements driver.Connector.
 func (c *Connector) Driver() driver.Driver { return c.inner.Driver() }
 
-// connection is what a connection of pgx can do besides.
+// connection is what a connection of pgx and of go-mysql can do besides.
 type connection interface {
 	driver.ConnBeginTx
 	driver.ConnPrepareContext
 	driver.ExecerContext
 	driver.QueryerContext
 	driver.Pinger
-	driver.SessionResetter
 	driver.NamedValueChecker
 }
 
@@ -108,7 +107,10 @@ func (c *conn) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, erro
 
 func (c *conn) ResetSession(ctx context.Context) error {
 	c.open, c.before = false, nil
-	return c.connection.ResetSession(ctx)
+	if inner, ok := c.Conn.(driver.SessionResetter); ok {
+		return inner.ResetSession(ctx)
+	}
+	return nil
 }
 
 func (c *conn) IsValid() bool {

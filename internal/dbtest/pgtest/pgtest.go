@@ -40,8 +40,8 @@ type lazy struct {
 }
 
 // Main is for TestMain: it runs the tests, stops the shared servers and exits. A package without it works as well;
-// its servers then end with the process, some seconds later.
-func Main(m *testing.M) {
+// its servers then end with the process, some seconds later. It takes a *testing.M, or what runs one.
+func Main(m interface{ Run() int }) {
 	code := m.Run()
 	shared.mu.Lock()
 	defer shared.mu.Unlock()
