@@ -165,14 +165,12 @@ func toText(src, kind string, from, to Column) (string, bool) {
 		text = "CONVERT(" + src + " USING utf8mb4)"
 	case "bytes":
 		text = "CONVERT(" + src + " USING " + to.Charset + ")" // bytes are taken as they are
-	case "float": // assigned with all its digits, printed with six
-		return "CAST(" + src + " * 1e0 AS CHAR)", true
-	case "int", "decimal": // ZEROFILL is printed and not assigned
-		if from.zerofill() {
-			src += " + 0"
-		}
-		return "CAST(" + src + " AS CHAR)", true
-	case "double", "year", "date", "datetime", "timestamp", "time", "uuid":
+	case "float":
+		return "", false // an ALTER prints six digits, and an assignment all of them (tried)
+	case "int", "decimal", "double":
+		// An ALTER prints the zeros of ZEROFILL and the decimals of DOUBLE(10,2), and an assignment does not (tried).
+		return "CAST(" + src + " AS CHAR)", !from.zerofill() && !(kind == "double" && strings.Contains(from.Type, ","))
+	case "year", "date", "datetime", "timestamp", "time", "uuid":
 		return "CAST(" + src + " AS CHAR)", true
 	default:
 		return "", false

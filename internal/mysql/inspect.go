@@ -151,7 +151,7 @@ func (r *Relation) columns(ctx context.Context, q DB, where string) error {
 		extra = strings.ToUpper(extra)
 		c.AutoIncrement = strings.Contains(extra, "AUTO_INCREMENT")
 		c.Generated = generated.String != "" || strings.Contains(extra, "VIRTUAL GENERATED") || strings.Contains(extra, "STORED GENERATED")
-		if value.Valid && value.String != "NULL" {
+		if value.Valid && !(r.Maria && value.String == "NULL") {
 			c.Default = &value.String
 		}
 		r.Columns = append(r.Columns, c)
