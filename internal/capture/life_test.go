@@ -1,0 +1,525 @@
+package capture_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/changeling-db/changeling/internal/capture"
+	"github.com/changeling-db/changeling/internal/dbtest"
+	"github.com/changeling-db/changeling/internal/dbtest/mytest"
+)
+
+const small = "CREATE TABLE t (id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY, note VARCHAR(200))"
+
+// own is a scene on a server of its own.
+func own(t *testing.T, version string, settings map[string]string) *scene {
+	server := mytest.Own(t, dbtest.MySQLOptions{Version: version, Settings: settings})
+	mytest.Exec(t, mytest.Open(t, server.DSN("mysql")), "CREATE DATABASE app")
+	return sceneAt(t, server, server.DSN("app"))
+}
+
+// saved is a position that was written down and read again.
+func saved(t *testing.T, p capture.Position) capture.Position {
+	t.Helper()
+	text, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out capture.Position
+	if err := json.Unmarshal(text, &out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// TestDefinition: what happens to the table as a whole ends a batch, with the keys before it and none after it.
+func TestDefinition(t *testing.T) {
+	t.Parallel()
+	mytest.Each(t, func(t *testing.T, version string) {
+		for _, c := range []struct {
+			statement string
+			truncated bool
+			altered   string // a part of it
+		}{
+			{"TRUNCATE TABLE t", true, ""},
+			{"ALTER TABLE t ADD COLUMN more INT", false, "ADD COLUMN more"},
+			{"ALTER TABLE t MODIFY id BIGINT UNSIGNED NOT NULL", false, "MODIFY id"},
+			{"CREATE INDEX i ON t (note)", false, "CREATE INDEX i"},
+			{"RENAME TABLE t TO old_t, x TO t", false, "old_t"},
+			{"DROP TABLE t", false, "DROP TABLE"},
+			{"ALTER TABLE parted EXCHANGE PARTITION p WITH TABLE t", false, "EXCHANGE PARTITION"},
+		} {
+			t.Run(c.statement, func(t *testing.T) {
+				t.Parallel()
+				s := newScene(t, version)
+				r := s.watch(small, "CREATE TABLE x LIKE t",
+					"CREATE TABLE parted (id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY, note VARCHAR(200)) PARTITION BY RANGE (id) (PARTITION p VALUES LESS THAN (1000))")
+				s.exec("TRUNCATE TABLE x", "ALTER TABLE x COMMENT 't'", "INSERT INTO t VALUES (1, 'a')", c.statement)
+				if !strings.HasPrefix(c.statement, "DROP") {
+					s.exec("INSERT INTO t (id) VALUES (2)")
+				}
+				b := s.upto(r)
+				if show(b.Keys) != "1" || b.Truncated != c.truncated || (c.altered == "") != (len(b.Altered) == 0) || c.altered != "" && !strings.Contains(b.Altered[0], c.altered) {
+					t.Errorf("batch %+v", b)
+				}
+				if !strings.HasPrefix(c.statement, "DROP") {
+					b = s.upto(r)
+					if differs := strings.Contains(c.statement, "ADD COLUMN"); differs != (len(b.Altered) == 1) || !differs && show(b.Keys) != "2" {
+						t.Errorf("batch after it %+v", b)
+					}
+				}
+			})
+		}
+	})
+}
+
+// TestStatement: a write that the log has as text is an error; one of another table is not.
+func TestStatement(t *testing.T) {
+	t.Parallel()
+	mytest.Each(t, func(t *testing.T, version string) {
+		s := newScene(t, version)
+		r := s.watch(small, "CREATE TABLE other (a INT PRIMARY KEY)")
+		s.session("SET binlog_format = STATEMENT", "INSERT INTO other VALUES (1)")
+		if b := s.upto(r); len(b.Keys) != 0 {
+			t.Errorf("batch %+v of another table's statement", b)
+		}
+		s.session("SET binlog_format = STATEMENT", "INSERT INTO t (note) VALUES ('x')")
+		if err := s.failure(r); !errors.Is(err, capture.ErrStatement) {
+			t.Errorf("Next returns %v, want %v", err, capture.ErrStatement)
+		} else {
+			t.Log(err)
+		}
+		if err := s.failure(r); !errors.Is(err, capture.ErrStatement) {
+			t.Errorf("Next then returns %v, want %v again", err, capture.ErrStatement)
+		}
+	})
+}
+
+// TestXA: the keys of a prepared transaction come when it is committed, also to a reader that was begun anew meanwhile.
+func TestXA(t *testing.T) {
+	t.Parallel()
+	mytest.Each(t, func(t *testing.T, version string) {
+		s := own(t, version, nil) // XA RECOVER is about the whole server
+		r := s.watch(small, "CREATE TABLE other (a INT PRIMARY KEY)")
+		prepare := func(id, statement string) {
+			s.session("XA START "+id, statement, "XA END "+id, "XA PREPARE "+id)
+		}
+		prepare("'a','b',7", "INSERT INTO t VALUES (1, 'xa')")
+		prepare("'other'", "INSERT INTO other VALUES (1)")
+		s.exec("INSERT INTO t VALUES (2, 'plain')")
+		b := s.upto(r)
+		if show(b.Keys) != "2" {
+			t.Fatalf("keys %s while a transaction is prepared, want 2", show(b.Keys))
+		}
+		held := saved(t, b.Position)
+		s.exec("FLUSH BINARY LOGS", "XA COMMIT 'a','b',7")
+		if got := show(s.upto(r).Keys); got != "1" {
+			t.Errorf("keys %s after XA COMMIT, want 1", got)
+		}
+		cfg := s.config()
+		cfg.From = held
+		again := s.open(cfg)
+		if got := show(s.upto(again).Keys); got != "2 1" {
+			t.Errorf("keys %s after a restart, want 2 1", got)
+		}
+
+		prepare("'back'", "INSERT INTO t VALUES (3, 'xa')")
+		s.exec("XA ROLLBACK 'back'")
+		s.session("XA START 'one'", "INSERT INTO t VALUES (4, 'xa')", "XA END 'one'", "XA COMMIT 'one' ONE PHASE")
+		b = s.upto(r)
+		if got := show(b.Keys); got != "4" {
+			t.Errorf("keys %s after rollback and one phase, want 4", got)
+		}
+		// The other table's transaction is still prepared, and does not hold the position.
+		if b.Position.File == held.File || len(b.Position.Prepared) != 1 {
+			t.Errorf("position %+v, want one behind %+v with one XA transaction", b.Position, held)
+		}
+		cfg.From = saved(t, b.Position)
+		late := s.open(cfg)
+		cfg.From.Prepared = nil
+		blind := s.open(cfg)
+		s.exec("XA COMMIT 'other'", "INSERT INTO t VALUES (5, 'plain')")
+		for _, r := range []*capture.Reader{r, late} {
+			if got := show(s.upto(r).Keys); got != "5" {
+				t.Errorf("keys %s after another table's XA COMMIT, want 5", got)
+			}
+		}
+		if err := s.failure(blind); !errors.Is(err, capture.ErrXA) {
+			t.Errorf("Next returns %v after the commit of an unknown transaction, want %v", err, capture.ErrXA)
+		}
+	})
+}
+
+// TestPartial: a transaction that does not fit into memory comes in parts, and the position stays before it.
+func TestPartial(t *testing.T) {
+	t.Parallel()
+	const rows = 30000
+	mytest.Each(t, func(t *testing.T, version string) {
+		s := newScene(t, version)
+		s.exec(small, "CREATE TABLE digit (d INT PRIMARY KEY)", "INSERT INTO digit VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)")
+		cfg := s.config()
+		cfg.MaxBytes = 100_000
+		r := s.open(cfg)
+		if b, err := r.Next(t.Context()); err != nil || len(b.Keys) != 0 {
+			t.Fatal(b, err)
+		}
+		s.exec("INSERT INTO t SELECT a.d + 10 * b.d + 100 * c.d + 1000 * d.d + 10000 * e.d, REPEAT('x', 100) FROM digit a, digit b, digit c, digit d, digit e WHERE e.d BETWEEN 1 AND 3")
+		seen := map[string]bool{}
+		batches, before := 0, capture.Position{}
+		for len(seen) < rows {
+			b, err := r.Next(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, k := range b.Keys {
+				seen[show([]capture.Key{k})] = true
+			}
+			if len(b.Keys) > 4000 {
+				t.Errorf("%d keys in a batch of %d bytes at most", len(b.Keys), cfg.MaxBytes)
+			}
+			if batches++; b.Partial {
+				before = b.Position
+			}
+		}
+		if batches < rows/4000 || before.File == "" {
+			t.Errorf("%d batches, the last part at %v", batches, before)
+		}
+		cfg.From = saved(t, before)
+		if got := len(s.upto(s.open(cfg)).Keys); got != rows {
+			t.Errorf("%d keys after a restart in the middle of it, want all %d", got, rows)
+		}
+	})
+}
+
+// TestResume: wherever a reader stopped, one that begins at its position misses nothing; neither a rotated log, nor a
+// killed connection, nor a server that was restarted is in the way. GTIDs or not.
+func TestResume(t *testing.T) {
+	t.Parallel()
+	for _, gtids := range []string{"ON", "OFF"} {
+		t.Run("gtid_mode "+gtids, func(t *testing.T) {
+			t.Parallel()
+			mytest.Each(t, func(t *testing.T, version string) {
+				s := own(t, version, map[string]string{"loose_gtid_mode": gtids, "loose_enforce_gtid_consistency": gtids, "binlog_row_metadata": "FULL"})
+				r := s.watch(small)
+				cfg := s.config()
+				if want := gtids == "ON" || s.server.MariaDB(); (cfg.From.GTID != "") != want {
+					t.Errorf("position %+v, want GTIDs: %v", cfg.From, want)
+				}
+				var positions []capture.Position
+				for i := 1; i <= 12; i++ {
+					s.exec(fmt.Sprintf("INSERT INTO t VALUES (%d, 'x')", i))
+					switch i % 4 {
+					case 1:
+						s.exec("FLUSH BINARY LOGS")
+					case 2:
+						if n := s.killReaders(); n != 1 {
+							t.Errorf("%d readers were killed, want 1", n)
+						}
+					case 3:
+						s.exec("FLUSH BINARY LOGS", "CREATE TABLE IF NOT EXISTS noise (a INT)", "INSERT INTO noise VALUES (1)")
+					}
+					b := s.upto(r)
+					if got := show(b.Keys); got != strconv.Itoa(i) {
+						t.Errorf("keys %s, want %d", got, i)
+					}
+					positions = append(positions, saved(t, b.Position))
+				}
+				if err := s.server.Kill(); err != nil {
+					t.Fatal(err)
+				}
+				if err := s.server.Restart(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				s.db = mytest.Open(t, s.server.DSN("app")) // the connections of the other one are broken
+				s.exec("INSERT INTO t VALUES (13, 'x')")
+				if got := show(s.upto(r).Keys); got != "13" {
+					t.Errorf("keys %s after a crash, want 13", got)
+				}
+				for i, p := range positions {
+					cfg.From = p
+					b := s.upto(s.open(cfg))
+					if len(b.Keys) < 12-i || show(b.Keys[len(b.Keys)-1:]) != "13" || b.Altered != nil {
+						t.Errorf("keys %s from position %d, %+v", show(b.Keys), i+1, p)
+					}
+				}
+			})
+		})
+	}
+}
+
+func (s *scene) killReaders() int {
+	s.Helper()
+	rows, err := s.db.QueryContext(s.Context(), "SELECT id FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'")
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer rows.Close()
+	n := 0
+	for rows.Next() {
+		var id int
+		if err := rows.Scan(&id); err != nil {
+			s.Fatal(err)
+		}
+		s.exec("KILL " + strconv.Itoa(id))
+		n++
+	}
+	return n
+}
+
+func (s *scene) logs() int {
+	s.Helper()
+	rows, err := s.db.QueryContext(s.Context(), "SHOW BINARY LOGS")
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer rows.Close()
+	n := 0
+	for rows.Next() {
+		n++
+	}
+	return n
+}
+
+// TestPurged: a position whose log is gone is an error that says so, and so is one of another server.
+func TestPurged(t *testing.T) {
+	t.Parallel()
+	for _, gtids := range []string{"ON", "OFF"} {
+		t.Run("gtid_mode "+gtids, func(t *testing.T) {
+			t.Parallel()
+			mytest.Each(t, func(t *testing.T, version string) {
+				s := own(t, version, map[string]string{"loose_gtid_mode": gtids, "loose_enforce_gtid_consistency": gtids})
+				s.exec(small)
+				cfg := s.config()
+				s.exec("INSERT INTO t VALUES (1, 'x')", "FLUSH BINARY LOGS", "INSERT INTO t VALUES (2, 'x')", "FLUSH BINARY LOGS")
+				for s.exec("PURGE BINARY LOGS TO '" + s.current().File + "'"); s.logs() > 1; { // MariaDB keeps what a crash may need
+					select {
+					case <-time.After(50 * time.Millisecond):
+						s.exec("PURGE BINARY LOGS TO '" + s.current().File + "'")
+					case <-t.Context().Done():
+						t.Fatal("the logs are still there")
+					}
+				}
+				if err := s.failure(s.open(cfg)); !errors.Is(err, capture.ErrPurged) {
+					t.Errorf("Next returns %v, want %v", err, capture.ErrPurged)
+				} else {
+					t.Log(err)
+				}
+				if s.server.MariaDB() {
+					cfg.From.GTID = ""
+				}
+				if cfg.From.GTID == "" {
+					cfg.From.Server = "another"
+					if err := s.failure(s.open(cfg)); !errors.Is(err, capture.ErrServer) {
+						t.Errorf("Next returns %v, want %v", err, capture.ErrServer)
+					}
+				}
+				cfg = s.config()
+				cfg.From.Offset += 1 << 20
+				if cfg.From.GTID == "" {
+					if err := s.failure(s.open(cfg)); !errors.Is(err, capture.ErrPurged) {
+						t.Errorf("Next returns %v for a position behind the end, want %v", err, capture.ErrPurged)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestCompressed: transactions and rows that the server compresses yield their keys.
+func TestCompressed(t *testing.T) {
+	t.Parallel()
+	mytest.Each(t, func(t *testing.T, version string) {
+		s := own(t, version, map[string]string{"loose_binlog_transaction_compression": "ON", "loose_log_bin_compress": "ON", "loose_log_bin_compress_min_len": "10"})
+		r := s.watch(small)
+		s.exec("INSERT INTO t SELECT 1, REPEAT('x', 200)", "UPDATE t SET note = REPEAT('y', 200), id = 2", "DELETE FROM t")
+		b := s.upto(r)
+		if got := show(b.Keys); got != "1 1 2 2" {
+			t.Errorf("keys %s, want 1 1 2 2", got)
+		}
+		cfg := s.config()
+		cfg.From = saved(t, b.Position)
+		s.exec("TRUNCATE TABLE t")
+		if b := s.upto(s.open(cfg)); len(b.Keys) != 0 || !b.Truncated {
+			t.Errorf("batch %+v after a compressed transaction", b)
+		}
+	})
+}
+
+// TestPartialJSON: an update that logs only a part of a document yields its key.
+func TestPartialJSON(t *testing.T) {
+	t.Parallel()
+	mytest.Each(t, func(t *testing.T, version string) {
+		s := newScene(t, version)
+		if s.server.MariaDB() {
+			t.Skip("MariaDB has no such updates")
+		}
+		r := s.watch("CREATE TABLE t (doc JSON, id INT PRIMARY KEY, more JSON)",
+			`INSERT INTO t VALUES ('{"a": "xxxxxxxxxxxxxxxx", "b": "yyyyyyyyyyyyyyyyyyy"}', 1, '[1, 2, 3]'), (NULL, 2, NULL)`)
+		for _, image := range []string{"FULL", "MINIMAL"} {
+			s.session("SET binlog_row_value_options = PARTIAL_JSON", "SET binlog_row_image = "+image,
+				`UPDATE t SET doc = JSON_SET(doc, '$.a', '`+image+`')`, `UPDATE t SET more = JSON_REMOVE(more, '$[0]')`)
+			if got := show(s.upto(r).Keys); got != "1 1" {
+				t.Errorf("keys %s with image %s, want 1 1", got, image)
+			}
+		}
+	})
+}
+
+// TestUnderLock: what was acknowledged before LOCK TABLES is in what Upto returns for the position behind it.
+func TestUnderLock(t *testing.T) {
+	t.Parallel()
+	mytest.Each(t, func(t *testing.T, version string) {
+		s := newScene(t, version)
+		r := s.watch(small, "CREATE TABLE other (a BIGINT)")
+		g, ctx := errgroup.WithContext(t.Context())
+		writing, stop := context.WithCancel(ctx)
+		defer stop()
+		acknowledged := make([]int, 4)
+		for w := range acknowledged {
+			g.Go(func() error {
+				for i := w; writing.Err() == nil; i += len(acknowledged) {
+					if _, err := s.db.ExecContext(ctx, "INSERT INTO t (id) VALUES (?)", i+1); err != nil {
+						return err
+					}
+					acknowledged[w] = i + 1
+					if _, err := s.db.ExecContext(ctx, "INSERT INTO other VALUES (1)"); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}
+		seen := map[string]bool{}
+		note := func(keys []capture.Key) {
+			for _, k := range keys {
+				seen[show([]capture.Key{k})] = true
+			}
+		}
+		conn, err := s.db.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		var took []time.Duration
+		for range 10 {
+			for from := time.Now(); time.Since(from) < 100*time.Millisecond; {
+				b, err := r.Next(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				note(b.Keys)
+			}
+			mytest.Exec(t, conn, "LOCK TABLES t WRITE")
+			p, err := capture.Current(t.Context(), conn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			from := time.Now()
+			b, err := r.Upto(t.Context(), p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			took = append(took, time.Since(from))
+			note(b.Keys)
+			rows, err := conn.QueryContext(t.Context(), "SELECT id FROM t")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for rows.Next() {
+				var id string
+				if err := rows.Scan(&id); err != nil {
+					t.Fatal(err)
+				}
+				if !seen[id] {
+					t.Errorf("row %s is in the table and not in the log up to %s", id, p)
+				}
+			}
+			rows.Close()
+			mytest.Exec(t, conn, "UNLOCK TABLES")
+		}
+		stop()
+		if err := g.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		slices.Sort(took)
+		t.Logf("%d keys, Upto took %v (median) under the lock", len(seen), took[len(took)/2])
+		note(s.upto(r).Keys)
+		for _, id := range acknowledged {
+			if !seen[strconv.Itoa(id)] {
+				t.Errorf("row %d was acknowledged and is not in the log", id)
+			}
+		}
+	})
+}
+
+// TestCancel: a call that is cancelled loses nothing, also while there is no server.
+func TestCancel(t *testing.T) {
+	t.Parallel()
+	mytest.Each(t, func(t *testing.T, version string) {
+		s := newScene(t, version)
+		r := s.watch(small)
+		for i := range 20 {
+			s.exec(fmt.Sprintf("INSERT INTO t VALUES (%d, 'x')", i+1))
+			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*time.Millisecond)
+			p := s.current()
+			p.Offset += 1000
+			p.GTID = ""
+			if b, err := r.Upto(ctx, p); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("Upto of the future = %+v, %v", b, err)
+			}
+			cancel()
+		}
+		if got := len(s.upto(r).Keys); got != 20 {
+			t.Errorf("%d keys, want 20", got)
+		}
+		cfg := s.config()
+		cfg.Addr = "127.0.0.1:1"
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		if _, err := s.open(cfg).Next(ctx); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "refused") {
+			t.Errorf("Next without a server returns %v", err)
+		}
+	})
+}
+
+// TestOpen: a key that the log cannot tell is refused at once.
+func TestOpen(t *testing.T) {
+	t.Parallel()
+	good := capture.Config{
+		Addr: "127.0.0.1:1", Flavor: capture.MySQL, Columns: 2, Key: []capture.Column{{Name: "id", Type: "int"}},
+		From: capture.Position{File: "binlog.000001", Offset: 4},
+	}
+	good.Table.Schema, good.Table.Table = "app", "t"
+	if _, err := capture.Open(good); err != nil {
+		t.Error(err)
+	}
+	for _, c := range []struct {
+		rule   string
+		change func(*capture.Config)
+		want   error
+	}{
+		{"no floats", func(c *capture.Config) { c.Key = []capture.Column{{Name: "f", Type: "float"}} }, capture.ErrKey},
+		{"no uuid", func(c *capture.Config) { c.Key = []capture.Column{{Name: "f", Type: "uuid"}} }, capture.ErrKey},
+		{"inside of the row", func(c *capture.Config) { c.Key = []capture.Column{{Name: "f", Type: "int", Ordinal: 2}} }, capture.ErrKey},
+		{"a key", func(c *capture.Config) { c.Key = nil }, capture.ErrKey},
+		{"a flavor", func(c *capture.Config) { c.Flavor = "oracle" }, nil},
+		{"a database", func(c *capture.Config) { c.Table.Schema = "" }, nil},
+		{"a position", func(c *capture.Config) { c.From = capture.Position{} }, nil},
+		{"GTIDs", func(c *capture.Config) { c.From.GTID = "x-y" }, nil},
+	} {
+		cfg := good
+		c.change(&cfg)
+		if _, err := capture.Open(cfg); err == nil || c.want != nil && !errors.Is(err, c.want) {
+			t.Errorf("%s: Open returns %v", c.rule, err)
+		}
+	}
+}
