@@ -76,7 +76,7 @@ type Batch struct {
 	Truncated bool
 	// Altered are statements that changed the table's definition or put another one in its place, in the server's words,
 	// or a sentence that says how the log differs from what the Config says. They follow the keys of this batch. Rows that
-	// do not look like the Config are not read, so keys after it may be missing.
+	// do not look like the Config are not read, so keys after it may be missing. Triggers and grants do not count.
 	Altered []string
 }
 

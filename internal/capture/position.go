@@ -172,7 +172,8 @@ func (p place) clone() place {
 	return p
 }
 
-// reached reports whether all that is before p has been read. Offsets say so on one server, GTIDs on any.
+// reached reports whether all that is before want has been read. Offsets say so on one server, GTIDs on any: those of
+// MariaDB if its domains count upwards, as they do unless several servers write in one domain without gtid_strict_mode.
 func (p place) reached(want Position, gtids mysql.GTIDSet) bool {
 	if p.file != "" && p.server == want.Server && compareFiles(p.file, want.File) >= 0 {
 		if p.file != want.File || p.offset >= want.Offset {
