@@ -22,7 +22,7 @@ func numbered(text string, seed int) string {
 
 // digestText is the text of a stored value of a type that its digest is made of, with %s for the value. It is chosen so
 // that equal values of both sides have equal texts, after the conversion that convert gives.
-func digestText(from, to Column, maria bool) (string, bool) {
+func digestText(from, to Column) (string, bool) {
 	switch k := to.kind(); k {
 	case "int", "decimal", "bit":
 		if k == "bit" || to.zerofill() {

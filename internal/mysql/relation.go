@@ -87,15 +87,6 @@ func (r *Relation) column(name string) *Column {
 	return nil
 }
 
-func (r *Relation) index(name string) *Index {
-	for i := range r.Indexes {
-		if strings.EqualFold(r.Indexes[i].Name, name) {
-			return &r.Indexes[i]
-		}
-	}
-	return nil
-}
-
 // checks says that the table has CHECK constraints.
 func (r *Relation) checks() bool {
 	return slices.ContainsFunc(r.Parts, func(p part) bool { return p.Check })
