@@ -8,7 +8,6 @@ import (
 
 	"github.com/changeling-db/changeling/copier"
 	"github.com/changeling-db/changeling/internal/fault"
-	"github.com/changeling-db/changeling/internal/postgres"
 	"github.com/changeling-db/changeling/plan"
 )
 
@@ -60,11 +59,11 @@ func (r *run) ask(ctx context.Context, query string) ([]string, error) {
 // person writes a key as a person would: id 4711.
 func (r *run) person(key string) string {
 	values, err := copier.ParseKey(key)
-	if err != nil || len(values) != len(r.rows.Pair.Key) {
+	if err != nil || len(values) != len(r.pair.Key) {
 		return key
 	}
 	var parts []string
-	for i, k := range r.rows.Pair.Key {
+	for i, k := range r.pair.Key {
 		parts = append(parts, k.Source+" "+shorten(values[i], 60))
 	}
 	return strings.Join(parts, ", ")
@@ -81,6 +80,9 @@ func shorten(s string, n int) string {
 func (r *run) blame(ctx context.Context, c copier.Chunk, err error) error {
 	if err == nil || !unconvertible(err) {
 		return err
+	}
+	if r.rows.Blocks() == "" {
+		return r.accuse(ctx, err, r.rows.Places(c.Range))
 	}
 	block, findErr := r.badBlock(ctx, c.Range)
 	if findErr != nil {
@@ -107,7 +109,7 @@ func (r *run) accuse(ctx context.Context, err error, places string) error {
 
 // fails runs a statement as a copy would, and takes it back.
 func (r *run) fails(ctx context.Context, statement string) (bool, error) {
-	t, err := r.begin(ctx, session{Session: postgres.Session{Path: r.rows.Pair.Path, Async: true}, Role: r.rows.Pair.Owner})
+	t, err := r.begin(ctx, session{Path: r.pair.Path, Async: true, Role: r.pair.Owner})
 	if err != nil {
 		return false, err
 	}

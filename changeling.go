@@ -12,9 +12,9 @@ import (
 
 	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/fault"
-	"github.com/changeling-db/changeling/internal/postgres"
 	"github.com/changeling-db/changeling/internal/state"
 	"github.com/changeling-db/changeling/plan"
+	"github.com/changeling-db/changeling/schema"
 )
 
 // Keep is a Config.DropAfter that keeps the old table for ever, and DropNow one that keeps it not at all.
@@ -34,7 +34,8 @@ type Config struct {
 	// LockWait is the longest wait for a lock on a table of yours, and so the longest queue of others behind it.
 	// Zero means 200ms. It should stay below the server's deadlock_timeout, so that it is us who give way.
 	LockWait time.Duration
-	// ChunkTime is what a chunk of the copy should take. Zero means 20ms.
+	// ChunkTime is what a chunk of the copy should take. Zero means 20ms on PostgreSQL and 100ms
+	// on MySQL, where a commit waits for two logs.
 	ChunkTime time.Duration
 	// CutoverAttempts bounds the attempts to swap. Zero means 60, over about five minutes.
 	CutoverAttempts int
@@ -59,9 +60,6 @@ func (c Config) validate() (Config, error) {
 	if c.LockWait == 0 {
 		c.LockWait = 200 * time.Millisecond
 	}
-	if c.ChunkTime == 0 {
-		c.ChunkTime = 20 * time.Millisecond
-	}
 	if c.DropAfter == 0 {
 		c.DropAfter = 24 * time.Hour
 	}
@@ -84,9 +82,11 @@ func (c Config) validate() (Config, error) {
 
 // Engine makes and runs changes in one database.
 type Engine struct {
-	db     *sql.DB
-	config Config
-	store  *state.Store
+	db      *sql.DB
+	own     bool // db is a pool of the engine's over the caller's
+	config  Config
+	dialect dialect
+	store   *state.Store
 }
 
 // Apply makes a change from beginning to end, and returns when the table is what the statement says.
@@ -99,6 +99,7 @@ func Apply(ctx context.Context, db *sql.DB, ddl string, c Config) error {
 	if err != nil {
 		return begun(ctx, err)
 	}
+	defer e.Close()
 	change, err := e.Start(ctx, ddl)
 	if err != nil || change == nil {
 		return begun(ctx, err)
@@ -123,14 +124,22 @@ func Open(ctx context.Context, db *sql.DB, c Config) (*Engine, error) {
 	if n := db.Stats().MaxOpenConnections; n > 0 && n < 5 {
 		return nil, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("the pool allows %d connections: a change needs 5 (two workers, heartbeat, probe, control); call SetMaxOpenConns", n)}
 	}
-	var version int
-	if err := db.QueryRowContext(ctx, `SELECT current_setting('server_version_num')::int`).Scan(&version); err != nil {
-		return nil, &fault.Problem{Kind: fault.Precondition, Err: err, Text: "the database cannot be asked for its version: " + fault.Message(err)}
+	d, pool, err := detect(ctx, db)
+	if err != nil {
+		return nil, err
 	}
-	if version < 140000 {
-		return nil, &fault.Problem{Kind: fault.Precondition, Text: fmt.Sprintf("PostgreSQL %d is too old: 14 or later is needed, for scans of block ranges and record digests", version/10000)}
+	if c.ChunkTime == 0 {
+		c.ChunkTime = d.ChunkTime()
 	}
-	return &Engine{db: db, config: c, store: &state.Store{DB: db, Text: postgres.StateText()}}, nil
+	return &Engine{db: pool, own: pool != db, config: c, dialect: d, store: &state.Store{DB: pool, Text: d.State()}}, nil
+}
+
+// Close lets go of connections that the engine holds of the caller's pool: on MySQL and MariaDB it keeps some while it works,
+// because their sessions have settings of its own. The pool stays the caller's. Runs must have ended.
+func (e *Engine) Close() {
+	if e.own {
+		e.db.Close() // all that it could say is that a connection was gone already
+	}
 }
 
 // Code is the exit code that an error stands for: see the table in docs/COMMAND.md. It is 0 for nil.
@@ -156,7 +165,7 @@ var (
 
 // Plan says how a statement would be carried out. It changes nothing.
 func (e *Engine) Plan(ctx context.Context, ddl string) (*plan.Plan, error) {
-	return postgres.Plan(ctx, e.db, ddl, postgres.Options{ID: newID(), LockWait: e.config.LockWait})
+	return e.dialect.Plan(ctx, e.db, ddl, newID(), e.config.LockWait)
 }
 
 // newID is short enough for a person to type and for every name that is made from it, and random enough to be nobody else's.
@@ -202,7 +211,7 @@ func (e *Engine) StartPlan(ctx context.Context, p *plan.Plan) (*Change, error) {
 	if err := e.store.Prepare(ctx); err != nil {
 		return nil, e.explainState(err)
 	}
-	err := e.store.Create(ctx, e.db, p, e.config.Hold, e.config.DropAfter)
+	err := e.create(ctx, p)
 	if fault.Duplicate(err) {
 		other, findErr := e.store.Unfinished(ctx, p.Table)
 		if findErr != nil {
@@ -217,6 +226,17 @@ func (e *Engine) StartPlan(ctx context.Context, p *plan.Plan) (*Change, error) {
 		return nil, e.explainState(err)
 	}
 	return e.Find(ctx, p.ID)
+}
+
+func (e *Engine) create(ctx context.Context, p *plan.Plan) error {
+	tx, err := e.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	if err := e.store.Create(ctx, tx, p, e.config.Hold, e.config.DropAfter); err != nil {
+		return errors.Join(err, ended(tx))
+	}
+	return tx.Commit()
 }
 
 func refusal(p *plan.Plan) string {
@@ -254,13 +274,12 @@ func (e *Engine) Known(ctx context.Context, ddl string) (found *Change, done boo
 // known is the change that a statement belongs to already. done says that it was made and still is.
 // It is asked before planning: after a change that renamed or dropped a column its own statement does not rehearse any more.
 func (e *Engine) known(ctx context.Context, ddl string) (found *Change, done bool, err error) {
-	s, err := plan.Parse(ddl, plan.PostgresSyntax())
+	s, err := plan.Parse(ddl, e.dialect.Syntax())
 	if err != nil {
 		return nil, false, nil // the plan's own error says it
 	}
-	name, oid, err := postgres.Resolve(ctx, e.db, s.Table)
-	var none postgres.ErrNoTable
-	if errors.As(err, &none) {
+	name, oid, err := e.dialect.Resolve(ctx, e.db, s.Table)
+	if missing(err) {
 		return e.moved(ctx, s)
 	}
 	if err != nil {
@@ -286,7 +305,7 @@ func (e *Engine) known(ctx context.Context, ddl string) (found *Change, done boo
 	if err != nil {
 		return nil, false, err
 	}
-	return e.still(ctx, r, oid)
+	return e.still(ctx, r, name, oid)
 }
 
 // moved is known for a statement whose table is not there: the statement may have renamed or moved it itself.
@@ -298,20 +317,19 @@ func (e *Engine) moved(ctx context.Context, s plan.Statement) (found *Change, do
 	if !r.Over() {
 		return &Change{engine: e, record: r}, false, nil
 	}
-	found, done, err = e.still(ctx, r, r.Plan.Pair.Table)
-	var none postgres.ErrNoTable
-	if errors.As(err, &none) {
+	found, done, err = e.still(ctx, r, r.Table, r.Plan.Pair.Table)
+	if missing(err) {
 		return nil, false, nil
 	}
 	return found, done, err
 }
 
 // still says whether a change is done and its table is as it left it.
-func (e *Engine) still(ctx context.Context, r *state.Record, oid uint32) (found *Change, done bool, err error) {
+func (e *Engine) still(ctx context.Context, r *state.Record, name schema.Name, oid uint32) (found *Change, done bool, err error) {
 	if r.Status != state.Done {
 		return nil, false, nil
 	}
-	now, err := e.fingerprint(ctx, oid)
+	now, err := e.fingerprint(ctx, name, oid)
 	if err != nil {
 		return nil, false, err
 	}
@@ -323,18 +341,6 @@ func (e *Engine) still(ctx context.Context, r *state.Record, oid uint32) (found 
 	return &Change{engine: e, record: r}, true, nil
 }
 
-func (e *Engine) fingerprint(ctx context.Context, oid uint32) (string, error) {
-	tx, err := e.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
-	if err != nil {
-		return "", err
-	}
-	defer tx.Rollback() // only reads
-	if _, err := tx.ExecContext(ctx, postgres.Session{Application: "changeling"}.SQL()); err != nil {
-		return "", err
-	}
-	r, err := postgres.Inspect(ctx, tx, oid)
-	if err != nil {
-		return "", err
-	}
-	return r.Fingerprint(), nil
+func (e *Engine) fingerprint(ctx context.Context, name schema.Name, oid uint32) (string, error) {
+	return e.dialect.Fingerprint(ctx, e.db, name, oid)
 }

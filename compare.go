@@ -2,6 +2,7 @@ package changeling
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -9,7 +10,6 @@ import (
 
 	"github.com/changeling-db/changeling/copier"
 	"github.com/changeling-db/changeling/internal/fault"
-	"github.com/changeling-db/changeling/internal/postgres"
 	"github.com/changeling-db/changeling/internal/verify"
 	"github.com/changeling-db/changeling/plan"
 )
@@ -19,7 +19,7 @@ type tables struct{ *run }
 
 // comparing is a session whose statements find rows by their key, as the owner.
 func (r tables) comparing() session {
-	return session{Session: postgres.Session{Path: r.rows.Pair.Path, Async: true}, Role: r.rows.Pair.Owner}
+	return session{Path: r.pair.Path, Async: true, Role: r.pair.Owner}
 }
 
 // Compare is one statement, and so one snapshot over both tables and the key log.
@@ -61,7 +61,12 @@ func (r tables) Recheck(ctx context.Context) (checked, rows int64, keys []string
 	return checked, rows, keys, err
 }
 
-func (r *run) relogged(ctx context.Context, t *tx, query string, args ...any) (checked, rows int64, keys []string, err error) {
+// querier is a transaction, or a connection that holds locks of its own.
+type querier interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+func (r *run) relogged(ctx context.Context, t querier, query string, args ...any) (checked, rows int64, keys []string, err error) {
 	var text string
 	var reset bool
 	if err := t.QueryRowContext(ctx, query, args...).Scan(&checked, &rows, &text, &reset); err != nil {
@@ -73,6 +78,7 @@ func (r *run) relogged(ctx context.Context, t *tx, query string, args ...any) (c
 	if err := json.Unmarshal([]byte(text), &keys); err != nil {
 		return 0, 0, nil, err
 	}
+	keys = keys[:min(len(keys), 10)]
 	for i, k := range keys {
 		keys[i] = r.person(k)
 	}
@@ -119,7 +125,7 @@ func (r *run) verifyWalk(ctx context.Context, s plan.Step) error {
 	total := max(r.record.RowsDone, r.record.Plan.Rows)
 	w := r.walker(s, r.keyRanges(), r.readSizer(5000, 100, max(portion(total), 5000)), rows, total)
 	note := func(ctx context.Context, c copier.Chunk, rows int64, took time.Duration) error {
-		err := r.tx(ctx, session{Session: postgres.Session{Async: true}}, func(ctx context.Context, t *tx) error { return r.note(ctx, t, "verify", c, rows, took) })
+		err := r.tx(ctx, session{Async: true}, func(ctx context.Context, t *tx) error { return r.note(ctx, t, "verify", c, rows, took) })
 		if noted(err) || fault.Duplicate(err) {
 			return nil
 		}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/changeling-db/changeling/internal/fault"
-	"github.com/changeling-db/changeling/internal/postgres"
 	"github.com/changeling-db/changeling/internal/retry"
 	"github.com/changeling-db/changeling/internal/state"
 	"github.com/changeling-db/changeling/plan"
@@ -196,9 +195,11 @@ func (c *Change) Abort(ctx context.Context) error {
 // abandon takes a change back. Each transaction may run twice.
 func (r *run) abandon(ctx context.Context) error {
 	if r.record.Plan.Route == plan.ShadowTable {
-		quiet, triggers, rest := postgres.Abandon(r.record.Plan.Pair)
-		for _, list := range [][]string{quiet, triggers, rest} {
+		for _, list := range r.engine.dialect.Abandon(r.record.Plan.Pair) {
 			if err := r.patiently(ctx, "abort", func(ctx context.Context) error {
+				if !r.engine.dialect.Transactional() {
+					return r.each(ctx, plan.Step{SQL: list, LockWait: r.engine.config.LockWait})
+				}
 				return r.tx(ctx, session{}, func(ctx context.Context, tx *tx) error { return tx.all(ctx, list) })
 			}); err != nil {
 				return err

@@ -8,7 +8,6 @@ import (
 	"github.com/changeling-db/changeling/copier"
 	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/fault"
-	"github.com/changeling-db/changeling/internal/postgres"
 	"github.com/changeling-db/changeling/plan"
 	"github.com/changeling-db/changeling/throttle"
 )
@@ -20,11 +19,15 @@ func (r *run) copy(ctx context.Context, s plan.Step) error {
 			return err
 		}
 	}
-	err := r.walk(ctx, s, "copy", copier.Blocks(r.record.Blocks), r.sizer(64, 1, portion(r.record.Blocks)), func(ctx context.Context, c copier.Chunk) (int64, error) {
+	cut, sizer := copier.Blocks(r.record.Blocks), r.sizer(64, 1, portion(r.record.Blocks))
+	if r.rows.Blocks() == "" {
+		cut, sizer = r.keyRanges(), r.sizer(1000, 1, max(portion(r.record.Plan.Rows), 1000))
+	}
+	err := r.walk(ctx, s, "copy", cut, sizer, func(ctx context.Context, c copier.Chunk) (int64, error) {
 		var rows int64
 		began := time.Now()
 		err := r.patiently(ctx, "chunk", func(ctx context.Context) error {
-			return r.tx(ctx, session{Session: postgres.Session{Async: true, Path: r.rows.Pair.Path}, Role: r.rows.Pair.Owner}, func(ctx context.Context, t *tx) error {
+			return r.tx(ctx, session{Async: true, Path: r.pair.Path, Role: r.pair.Owner}, func(ctx context.Context, t *tx) error {
 				if err := r.guard(ctx, t); err != nil {
 					return err
 				}
@@ -90,8 +93,10 @@ func (r *run) beginCopy(ctx context.Context) error {
 			if err := t.QueryRowContext(ctx, r.rows.Heap()).Scan(&heap); err != nil {
 				return err
 			}
-			if err := t.QueryRowContext(ctx, r.rows.Blocks()).Scan(&blocks); err != nil {
-				return err
+			if q := r.rows.Blocks(); q != "" {
+				if err := t.QueryRowContext(ctx, q).Scan(&blocks); err != nil {
+					return err
+				}
 			}
 			return s.Exec(ctx, t, s.Text.SetHeap, r.record.ID, heap, blocks)
 		})
@@ -106,11 +111,20 @@ func (r *run) beginCopy(ctx context.Context) error {
 // the counter goes back. Keys stay in the log.
 func (r *run) restart(ctx context.Context) error {
 	copyStep := r.record.Plan.Find(plan.Copy)
+	again := append(r.rows.Empty(), r.record.Plan.Steps[copyStep].SQL...)
 	s := r.engine.store
 	r.engine.config.Events(event.Restarted{Reason: "somebody truncated or rewrote " + r.table().String() + " (TRUNCATE, VACUUM FULL, CLUSTER), or a crash emptied an unlogged table; the copy begins again"})
 	return r.patiently(ctx, "restart", func(ctx context.Context) error {
+		if !r.engine.dialect.Transactional() {
+			// Each of them may run twice. The capture is made again as well: it may be what was lost.
+			copyStep = r.record.Plan.Find(plan.Capture)
+			if err := r.each(ctx, plan.Step{SQL: again}); err != nil {
+				return err
+			}
+			again = nil
+		}
 		return r.tx(ctx, session{}, func(ctx context.Context, t *tx) error {
-			if err := t.all(ctx, append(r.rows.Empty(), r.record.Plan.Steps[copyStep].SQL...)); err != nil {
+			if err := t.all(ctx, again); err != nil {
 				return err
 			}
 			if err := s.Exec(ctx, t, s.Text.Forget, r.record.ID); err != nil {
@@ -148,7 +162,7 @@ func (r *run) healWalk(ctx context.Context, s plan.Step, blocks int64) error {
 	return r.walk(ctx, s, "heal", copier.Blocks(blocks), r.sizer(max(least, 4096), least, max(portion(blocks), 4096)), func(ctx context.Context, c copier.Chunk) (rows int64, err error) {
 		began := time.Now()
 		err = r.patiently(ctx, "chunk", func(ctx context.Context) error {
-			return r.tx(ctx, session{Session: postgres.Session{Async: true, Path: r.rows.Pair.Path}, Role: r.rows.Pair.Owner}, func(ctx context.Context, t *tx) error {
+			return r.tx(ctx, session{Async: true, Path: r.pair.Path, Role: r.pair.Owner}, func(ctx context.Context, t *tx) error {
 				done, err := t.ExecContext(ctx, r.rows.Heal(c.Range))
 				if err != nil {
 					return err

@@ -8,7 +8,6 @@ import (
 
 	"github.com/changeling-db/changeling/copier"
 	"github.com/changeling-db/changeling/event"
-	"github.com/changeling-db/changeling/internal/postgres"
 	"github.com/changeling-db/changeling/throttle"
 )
 
@@ -28,10 +27,10 @@ func (r *run) drain(ctx context.Context, note bool) error {
 	if note { // it is part of another step, whose rows it does not count
 		sum = new(atomic.Int64)
 	}
-	d := &copier.Drain{Gate: r.gate, Sizer: &throttle.Sizer{Target: r.engine.config.ChunkTime, Initial: 1000, Min: 10, Max: 20000}, Sink: r.engine.config.Events,
+	d := &copier.Drain{Gate: r.gate, Sizer: &throttle.Sizer{Target: r.engine.config.ChunkTime, Initial: 1000, Min: 200, Max: 20000}, Sink: r.engine.config.Events,
 		Apply: func(ctx context.Context, limit int64) (done copier.Drained, err error) {
 			err = r.patiently(ctx, "drain", func(ctx context.Context) error {
-				return r.tx(ctx, session{Session: postgres.Session{Async: true, ByKey: true, Path: r.rows.Pair.Path}, Isolation: sql.LevelRepeatableRead, Role: r.rows.Pair.Owner},
+				return r.tx(ctx, session{Async: true, ByKey: true, Path: r.pair.Path, Isolation: sql.LevelRepeatableRead, Role: r.pair.Owner},
 					func(ctx context.Context, t *tx) error {
 						done, err = r.apply(ctx, t, limit, note)
 						return err

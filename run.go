@@ -12,11 +12,11 @@ import (
 	"github.com/changeling-db/changeling/copier"
 	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/fault"
-	"github.com/changeling-db/changeling/internal/postgres"
 	"github.com/changeling-db/changeling/internal/retry"
 	"github.com/changeling-db/changeling/internal/state"
 	"github.com/changeling-db/changeling/internal/verify"
 	"github.com/changeling-db/changeling/plan"
+	"github.com/changeling-db/changeling/schema"
 	"github.com/changeling-db/changeling/throttle"
 )
 
@@ -31,7 +31,8 @@ type run struct {
 	*Change
 	id       string
 	lease    *state.Lease
-	rows     postgres.Rows
+	rows     texts
+	pair     schema.Pair
 	gate     *throttle.Gate
 	verifier *verify.Verifier
 	resumed  bool // the step at hand was begun by an earlier run
@@ -42,9 +43,9 @@ type run struct {
 }
 
 func newRun(c *Change, l *state.Lease) *run {
-	r := &run{Change: c, id: c.record.ID, lease: l, rows: postgres.Rows{Pair: c.record.Plan.Pair}}
+	r := &run{Change: c, id: c.record.ID, lease: l, rows: c.engine.dialect.Rows(c.record.Plan.Pair), pair: c.record.Plan.Pair}
 	r.gate = &throttle.Gate{Sink: c.engine.config.Events}
-	r.verifier = &verify.Verifier{Tables: tables{r}, Counted: !r.rows.Pair.Ordered, Sink: c.engine.config.Events}
+	r.verifier = &verify.Verifier{Tables: tables{r}, Counted: !r.pair.Ordered, Sink: c.engine.config.Events}
 	r.wish.Store(state.Beat{})
 	return r
 }
@@ -226,9 +227,8 @@ func (r *run) unaltered(ctx context.Context) error {
 	if p.Route != plan.ShadowTable || r.record.Step == 0 || r.swapped.Load() {
 		return nil
 	}
-	now, err := r.engine.fingerprint(ctx, p.Pair.Table)
-	var none postgres.ErrNoTable
-	if errors.As(err, &none) || err == nil && now != p.Fingerprint {
+	now, err := r.engine.fingerprint(ctx, p.Pair.Source, p.Pair.Table)
+	if missing(err) || err == nil && now != p.Fingerprint {
 		return r.altered()
 	}
 	return nil
@@ -317,16 +317,15 @@ func (r *run) next(ctx context.Context) error {
 
 // end is reached when all is done but the drop of the old table.
 func (r *run) end(ctx context.Context, drop plan.Step) error {
-	_, oid, err := postgres.Resolve(ctx, r.engine.db, r.table())
-	var gone postgres.ErrNoTable
-	if errors.As(err, &gone) { // the statement may have renamed or moved the table
-		oid, err = r.rows.Pair.Table, nil
+	name, oid, err := r.engine.dialect.Resolve(ctx, r.engine.db, r.table())
+	if missing(err) { // the statement may have renamed or moved the table
+		name, oid, err = r.table(), r.pair.Table, nil
 	}
 	var fingerprint string
 	if err == nil {
-		fingerprint, err = r.engine.fingerprint(ctx, oid)
+		fingerprint, err = r.engine.fingerprint(ctx, name, oid)
 	}
-	if err != nil && !errors.As(err, &gone) {
+	if err != nil && !missing(err) {
 		return err
 	}
 	s := r.engine.store

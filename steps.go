@@ -12,7 +12,6 @@ import (
 	"github.com/changeling-db/changeling/copier"
 	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/fault"
-	"github.com/changeling-db/changeling/internal/postgres"
 	"github.com/changeling-db/changeling/internal/state"
 	"github.com/changeling-db/changeling/plan"
 	"github.com/changeling-db/changeling/schema"
@@ -28,27 +27,35 @@ func (r *run) exec(ctx context.Context, s plan.Step) error {
 			return r.explain(ctx, s, err)
 		}
 	}
+	if !r.engine.dialect.Transactional() {
+		return r.late(s, r.explain(ctx, s, r.patiently(ctx, "lock", func(ctx context.Context) error { return r.alone(ctx, s) })))
+	}
 	var settings map[string]string // the user's, for his own statement
 	if s.Path == "" {
-		settings = postgres.Pinned()
+		settings = r.engine.dialect.Pinned()
 	}
 	err := r.patiently(ctx, "lock", func(ctx context.Context) error {
-		return r.tx(ctx, session{Session: postgres.Session{Path: s.Path, Settings: settings, LockWait: s.LockWait, Strong: true}, Role: s.Role}, func(ctx context.Context, t *tx) error {
+		return r.tx(ctx, session{Path: s.Path, Settings: settings, LockWait: s.LockWait, Strong: true, Role: s.Role}, func(ctx context.Context, t *tx) error {
 			if err := t.all(ctx, s.SQL); err != nil {
 				return err
 			}
-			if _, err := t.ExecContext(ctx, postgres.Back); err != nil { // the statements may have taken a role themselves
+			if _, err := t.ExecContext(ctx, r.engine.dialect.As("")); err != nil { // the statements may have taken a role themselves
 				return err
 			}
 			t.role = ""
 			return r.advance(ctx, t, 1)
 		})
 	})
-	if fault.LockTimeout(err) {
-		return &fault.Problem{Kind: fault.NoCutover, Err: err, Text: fmt.Sprintf("step %q did not get its lock (%s) in all its attempts: somebody holds the table for long. "+
-			"Nothing is lost; see pg_locks, and run the change again", s.Name, s.Lock)}
+	return r.late(s, r.explain(ctx, s, err))
+}
+
+// late is the end of a step that never got its lock.
+func (r *run) late(s plan.Step, err error) error {
+	if !fault.LockTimeout(err) {
+		return err
 	}
-	return r.explain(ctx, s, err)
+	return &fault.Problem{Kind: fault.NoCutover, Err: err, Text: fmt.Sprintf("step %q did not get its lock (%s) in all its attempts: somebody holds the table for long. "+
+		"Nothing is lost; see who holds it, and run the change again", s.Name, s.Lock)}
 }
 
 // loose runs statements that the server refuses in a transaction. Who wants it fast does not wait for a vacuum before the
@@ -84,9 +91,10 @@ func (r *run) maintain(ctx context.Context, s plan.Step) error {
 		return err
 	}
 	defer conn.Close()
+	// A bound that the role or the database has for its users is not meant for maintenance.
+	set, reset := r.engine.dialect.Unbounded()
 	for _, statement := range s.SQL {
-		// A bound that the role or the database has for its users is not meant for maintenance.
-		for _, text := range []string{"SET statement_timeout = 0", statement, "RESET statement_timeout"} {
+		for _, text := range []string{set, statement, reset} {
 			if _, err := conn.ExecContext(ctx, text); err != nil {
 				return r.explain(ctx, s, err)
 			}
@@ -107,6 +115,9 @@ func (r *run) build(ctx context.Context) error {
 			return err
 		}
 	}
+	if !r.engine.dialect.Transactional() {
+		return r.late(steps[0], r.explain(ctx, steps[0], r.patiently(ctx, "build", func(ctx context.Context) error { return r.alone(ctx, steps[0]) })))
+	}
 	memory, parallel, side := "", -1, 1
 	if r.engine.config.Fast {
 		memory, parallel, side = "512MB", 1, 2
@@ -118,7 +129,7 @@ func (r *run) build(ctx context.Context) error {
 			began := time.Now()
 			r.engine.config.Events(event.StepStarted{Step: string(s.Kind), Name: s.Name})
 			err := r.explain(groupCtx, s, r.patiently(groupCtx, "build", func(ctx context.Context) error {
-				return r.tx(ctx, session{Session: postgres.Session{Settings: postgres.Pinned(), Memory: memory, Parallel: parallel}, Role: s.Role}, func(ctx context.Context, t *tx) error {
+				return r.tx(ctx, session{Settings: r.engine.dialect.Pinned(), Memory: memory, Parallel: parallel, Role: s.Role}, func(ctx context.Context, t *tx) error {
 					var there bool
 					if err := t.QueryRowContext(ctx, s.Done).Scan(&there); err != nil || there {
 						return err
@@ -151,7 +162,7 @@ func (r *run) freshen(ctx context.Context, key plan.Step) error {
 	if err := r.engine.db.QueryRowContext(ctx, r.rows.ShadowBlocks()).Scan(&blocks); err != nil {
 		return err
 	}
-	return r.tx(ctx, session{Session: postgres.Session{Async: true, Path: r.rows.Pair.Path}, Role: r.rows.Pair.Owner}, func(ctx context.Context, t *tx) error {
+	return r.tx(ctx, session{Async: true, Path: r.pair.Path, Role: r.pair.Owner}, func(ctx context.Context, t *tx) error {
 		_, err := t.ExecContext(ctx, r.rows.Heal(copier.AllBlocks(blocks)))
 		return err
 	})
@@ -237,7 +248,15 @@ func (r *run) hold(ctx context.Context) error {
 func (r *run) dropOld(ctx context.Context, drop plan.Step) error {
 	s := r.engine.store
 	err := r.patiently(ctx, "drop", func(ctx context.Context) error {
-		return r.tx(ctx, session{Session: postgres.Session{LockWait: drop.LockWait}}, func(ctx context.Context, t *tx) error {
+		if !r.engine.dialect.Transactional() {
+			if err := r.each(ctx, drop); err != nil {
+				return err
+			}
+		}
+		return r.tx(ctx, session{LockWait: drop.LockWait}, func(ctx context.Context, t *tx) error {
+			if !r.engine.dialect.Transactional() {
+				return s.Exec(ctx, t, s.Text.Dropped, r.record.ID)
+			}
 			if err := t.all(ctx, drop.SQL); err != nil {
 				return err
 			}
@@ -245,7 +264,7 @@ func (r *run) dropOld(ctx context.Context, drop plan.Step) error {
 		})
 	})
 	if err != nil && fault.Code(err) == "2BP01" {
-		return &fault.Problem{Kind: fault.Refused, Err: err, Text: fmt.Sprintf("the old table %s is kept, because something else depends on it: %s (%s)", r.rows.Pair.Old, fault.Message(err), fault.Detail(err))}
+		return &fault.Problem{Kind: fault.Refused, Err: err, Text: fmt.Sprintf("the old table %s is kept, because something else depends on it: %s (%s)", r.pair.Old, fault.Message(err), fault.Detail(err))}
 	}
 	return errors.Join(err, r.reload(ctx))
 }

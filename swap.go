@@ -19,7 +19,22 @@ func isNoRows(err error) bool { return errors.Is(err, sql.ErrNoRows) }
 
 // cutover swaps the tables. The program counter moves in the swap's own transaction.
 func (r *run) cutover(ctx context.Context, s plan.Step) error {
-	held, err := cutover.Run(ctx, &server{run: r, step: s}, cutover.Config{Attempts: r.engine.config.CutoverAttempts, Sink: r.engine.config.Events})
+	if s.Done != "" && r.resumed {
+		var done bool
+		if err := r.engine.db.QueryRowContext(ctx, s.Done).Scan(&done); err != nil {
+			return err
+		}
+		if done { // the run that swapped did not live to say so
+			store := r.engine.store
+			return r.tx(ctx, session{}, func(ctx context.Context, t *tx) error {
+				if err := store.Exec(ctx, t, store.Text.Cut, r.id); err != nil {
+					return err
+				}
+				return r.advance(ctx, t, 1)
+			})
+		}
+	}
+	held, err := cutover.Run(ctx, r.engine.dialect.Cutover(r, s), cutover.Config{Attempts: r.engine.config.CutoverAttempts, Sink: r.engine.config.Events})
 	if err != nil {
 		return r.explain(ctx, s, err)
 	}
@@ -59,7 +74,7 @@ func (s *server) Blockers(ctx context.Context) ([]cutover.Blocker, error) {
 
 // Begin asks and makes ready whatever it can without the lock.
 func (s *server) Begin(ctx context.Context) (cutover.Attempt, error) {
-	t, err := s.begin(ctx, session{Session: postgres.Session{LockWait: s.step.LockWait, Strong: true, ByKey: true, Path: s.rows.Pair.Path}, Isolation: sql.LevelReadCommitted})
+	t, err := s.begin(ctx, session{LockWait: s.step.LockWait, Strong: true, ByKey: true, Path: s.pair.Path, Isolation: sql.LevelReadCommitted})
 	if err != nil {
 		return nil, err
 	}
@@ -80,23 +95,23 @@ type attempt struct {
 }
 
 func (a *attempt) prepare(ctx context.Context) error {
-	if err := a.t.QueryRowContext(ctx, postgres.Marks(a.rows.Pair)).Scan(&a.marks); err != nil {
+	if err := a.t.QueryRowContext(ctx, postgres.Marks(a.pair)).Scan(&a.marks); err != nil {
 		return err
 	}
 	if _, err := a.t.ExecContext(ctx, postgres.Ours()); err != nil {
 		return err
 	}
-	now, err := postgres.Inspect(ctx, a.t, a.rows.Pair.Table)
+	now, err := postgres.Inspect(ctx, a.t, a.pair.Table)
 	if err != nil {
 		return err
 	}
 	if now.Fingerprint() != a.record.Plan.Fingerprint {
 		return a.altered()
 	}
-	if _, err := a.t.ExecContext(ctx, postgres.Theirs(a.rows.Pair)); err != nil {
+	if _, err := a.t.ExecContext(ctx, postgres.Theirs(a.pair)); err != nil {
 		return err
 	}
-	return a.t.as(ctx, a.rows.Pair.Owner, func() error { return a.t.all(ctx, a.rows.Warm()) })
+	return a.t.as(ctx, a.pair.Owner, func() error { return a.t.all(ctx, postgres.Rows{Pair: a.pair}.Warm()) })
 }
 
 // Lock takes all locks in one statement and in a fixed order. The bound holds for the statement as a whole: each lock that
@@ -111,7 +126,7 @@ func (a *attempt) Lock(ctx context.Context) error {
 func (a *attempt) Check(ctx context.Context) error {
 	var marks string
 	var armed bool
-	if err := a.t.QueryRowContext(ctx, a.rows.Verdict()).Scan(&marks, &armed, &a.pending); err != nil {
+	if err := a.t.QueryRowContext(ctx, postgres.Rows{Pair: a.pair}.Verdict()).Scan(&marks, &armed, &a.pending); err != nil {
 		return err
 	}
 	if !armed {
@@ -134,7 +149,7 @@ func (a *attempt) Drain(ctx context.Context) (int64, error) {
 	}
 	var rows int64
 	var keys []string
-	err := a.t.as(ctx, a.rows.Pair.Owner, func() (err error) {
+	err := a.t.as(ctx, a.pair.Owner, func() (err error) {
 		if _, err := a.apply(ctx, a.t, 0, true); err != nil {
 			return err
 		}

@@ -8,15 +8,23 @@ import (
 
 	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/fault"
-	"github.com/changeling-db/changeling/internal/postgres"
 	"github.com/changeling-db/changeling/internal/retry"
 )
 
 // session is what a transaction needs besides what every one has.
 type session struct {
-	postgres.Session
-	Isolation sql.IsolationLevel
-	Role      string // the user's own text and everything that moves rows runs as the tables' owner
+	Application string            // name under which the server shows the connection, where it can
+	LockWait    time.Duration     // zero: as the engine is configured
+	Strong      bool              // takes a lock that conflicts with a vacuum
+	Path        string            // search_path of the user's own expressions; empty: only what is qualified is found
+	Settings    map[string]string // what conversions depend on; nil: those of the session that planned
+	Async       bool              // do not wait for the log; rows and positions still commit together
+	ByKey       bool              // find rows by their key: statistics of a log and of a new table mislead the planner
+	Memory      string            // for an index build; empty: the server's own
+	Parallel    int               // workers of an index build; zero: the server's own, negative: none
+	Idle        time.Duration     // for how long its connection may be silent; zero: as long as one does while it works
+	Isolation   sql.IsolationLevel
+	Role        string // the user's own text and everything that moves rows runs as the tables' owner
 }
 
 // tx is one transaction of a run. It holds the lease's claim, so nobody can take the change over while it is open.
@@ -29,7 +37,7 @@ type tx struct {
 // begin opens a transaction, sets its session and checks the lease.
 func (r *run) begin(ctx context.Context, s session) (*tx, error) {
 	if s.Settings == nil {
-		s.Settings = r.rows.Pair.Settings
+		s.Settings = r.pair.Settings
 	}
 	s.Application = "changeling"
 	if r.lease != nil {
@@ -42,12 +50,12 @@ func (r *run) begin(ctx context.Context, s session) (*tx, error) {
 		// The database's default may be another one. A snapshot that is older than a lock would miss what came before it.
 		s.Isolation = sql.LevelReadCommitted
 	}
-	inner, err := r.engine.db.BeginTx(ctx, &sql.TxOptions{Isolation: s.Isolation})
+	inner, err := r.engine.db.BeginTx(ctx, &sql.TxOptions{Isolation: r.engine.dialect.Isolation(s.Isolation)})
 	if err != nil {
 		return nil, err
 	}
 	t := &tx{Tx: inner, run: r, role: s.Role}
-	if _, err := t.ExecContext(ctx, s.SQL()); err != nil {
+	if _, err := t.ExecContext(ctx, r.engine.dialect.Session(s)); err != nil {
 		return nil, errors.Join(err, ended(inner))
 	}
 	if r.lease != nil { // without one it only reads
@@ -73,7 +81,7 @@ func (t *tx) become(ctx context.Context) error {
 	if t.role == "" {
 		return nil
 	}
-	_, err := t.ExecContext(ctx, postgres.As(t.role))
+	_, err := t.ExecContext(ctx, t.run.engine.dialect.As(t.role))
 	return err
 }
 
@@ -95,7 +103,7 @@ func (t *tx) ourselves(ctx context.Context) error {
 		return nil
 	}
 	t.role = ""
-	_, err := t.ExecContext(ctx, postgres.Back)
+	_, err := t.ExecContext(ctx, t.run.engine.dialect.As(""))
 	return err
 }
 

@@ -226,16 +226,16 @@ func scan(row interface{ Scan(...any) error }) (*Record, error) {
 	var text string
 	var dropAfter int64
 	var held float64
-	var cut, drop sql.NullTime
+	var cut, drop, created, updated stamp
 	err := row.Scan(&r.ID, &format, &r.Statement, &r.Table.Schema, &r.Table.Table, &text, &r.Step, &r.Status, &r.Want, &r.Hold, &dropAfter,
 		&r.Heap, &r.Blocks, &r.Fingerprint, &r.RowsDone, &r.Verified, &r.Pending, &r.Reason, &held, &r.Error, &r.ErrorKind,
-		&r.Owner, &r.Alive, &r.Created, &r.Updated, &cut, &drop, &r.Due, &r.Dropped)
+		&r.Owner, &r.Alive, &created, &updated, &cut, &drop, &r.Due, &r.Dropped)
 	if err != nil {
 		return nil, err
 	}
 	r.DropAfter = time.Duration(dropAfter) * time.Second
 	r.Held = time.Duration(held * float64(time.Millisecond))
-	r.CutAt, r.DropAt = cut.Time, drop.Time
+	r.CutAt, r.DropAt, r.Created, r.Updated = time.Time(cut), time.Time(drop), time.Time(created), time.Time(updated)
 	if format != plan.Format {
 		return nil, &fault.Problem{Kind: fault.Precondition, Text: fmt.Sprintf(
 			"change %s was saved in format %d, this version reads format %d: finish it with the version that began it; nothing was changed", r.ID, format, plan.Format)}
@@ -244,6 +244,26 @@ func scan(row interface{ Scan(...any) error }) (*Record, error) {
 		return nil, fmt.Errorf("plan of change %s: %w", r.ID, err)
 	}
 	return &r, nil
+}
+
+// stamp is a time as a driver gives it: as itself, or as the text of a time in UTC. NULL is the zero time.
+type stamp time.Time
+
+func (s *stamp) Scan(v any) (err error) {
+	var t time.Time
+	switch v := v.(type) {
+	case nil:
+	case time.Time:
+		t = v
+	case []byte:
+		t, err = time.Parse(time.DateTime, string(v))
+	case string:
+		t, err = time.Parse(time.DateTime, v)
+	default:
+		err = fmt.Errorf("a time came as %T", v)
+	}
+	*s = stamp(t)
+	return err
 }
 
 // Advance moves the program counter, in the transaction that did the step. It fails if the counter is not where the

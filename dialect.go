@@ -1,0 +1,100 @@
+package changeling
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/changeling-db/changeling/copier"
+	"github.com/changeling-db/changeling/cutover"
+	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/internal/mysql"
+	"github.com/changeling-db/changeling/internal/postgres"
+	"github.com/changeling-db/changeling/internal/state"
+	"github.com/changeling-db/changeling/plan"
+	"github.com/changeling-db/changeling/schema"
+)
+
+// dialect is one kind of server: its texts, its planner, and the few things that go another way there. The algorithms are
+// the run's, and the same for all.
+type dialect interface {
+	Syntax() plan.Syntax
+	Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.Duration) (*plan.Plan, error)
+	// Resolve finds a table, and its identity where the server has one.
+	Resolve(ctx context.Context, db *sql.DB, n schema.Name) (schema.Name, uint32, error)
+	// Fingerprint identifies the definition of a table that was resolved.
+	Fingerprint(ctx context.Context, db *sql.DB, n schema.Name, id uint32) (string, error)
+	State() state.Text
+	Rows(p schema.Pair) texts
+	// Session is the text that sets a transaction up.
+	Session(s session) string
+	// As is the text that takes a role; an empty one goes back to the connection's own.
+	As(role string) string
+	// Isolation is the level at which a transaction runs for which another one was asked.
+	Isolation(level sql.IsolationLevel) sql.IsolationLevel
+	// Pinned are the settings under which the catalogue's own texts are read back.
+	Pinned() map[string]string
+	// Transactional says that DDL is part of a transaction, with the step counter.
+	Transactional() bool
+	// ChunkTime is how long a chunk takes by default: long enough that its commit does not count, and short enough that
+	// nobody waits for what it wrote.
+	ChunkTime() time.Duration
+	// Unbounded lets a maintenance statement take its time on a connection, and Bounded takes that back.
+	Unbounded() (set, reset string)
+	// Abandon takes away what a change made before its cutover: lists of statements, each may run twice.
+	Abandon(p schema.Pair) [][]string
+	// Cutover is the other side of a cutover.
+	Cutover(r *run, s plan.Step) cutover.Server
+}
+
+// texts are those that move and compare the rows of one pair.
+type texts interface {
+	// Guard holds off rewriters for the rest of a transaction, Heap tells the source from what it is after one came.
+	Guard() string
+	Heap() string
+	// Live begins the watch over what would take rows away unseen; empty if nothing could.
+	Live() string
+	// Blocks asks for the size of the copy in blocks of the heap; empty where the copy goes by key.
+	Blocks() string
+	// ShadowBlocks asks for the size of a healing walk.
+	ShadowBlocks() string
+	Copy(r copier.Range) string
+	CopyOne(place string) string
+	Places(r copier.Range) string
+	LoggedPlaces() string
+	Heal(r copier.Range) string
+	Pending() string
+	Empty() []string
+	Drain(limit int64, note bool) string
+	Boundary(after copier.Key, n int64) (string, []any)
+	Compare(r copier.Range) (string, []any)
+	CompareCounts() string
+	Relog(r copier.Range) (string, []any)
+	RelogChecked() string
+}
+
+// missing says that a table is not there.
+func missing(err error) bool {
+	var pg postgres.ErrNoTable
+	var my mysql.ErrNoTable
+	return errors.As(err, &pg) || errors.As(err, &my)
+}
+
+// detect asks a server what it is. For MySQL and MariaDB the pool that it answers is one of the engine's own over the
+// caller's.
+func detect(ctx context.Context, db *sql.DB) (dialect, *sql.DB, error) {
+	var version string
+	if err := db.QueryRowContext(ctx, `SELECT version()`).Scan(&version); err != nil {
+		return nil, nil, &fault.Problem{Kind: fault.Precondition, Err: err, Text: "the database cannot be asked for its version: " + fault.Message(err)}
+	}
+	if strings.HasPrefix(version, "PostgreSQL") {
+		return postgresql{}, db, postgresql{}.supports(ctx, db)
+	}
+	d := mysqld{maria: strings.Contains(version, "MariaDB"), version: version}
+	if err := d.supports(); err != nil {
+		return nil, nil, err
+	}
+	return d, mysql.Wrap(db), nil
+}

@@ -1,0 +1,76 @@
+package mysql
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/changeling-db/changeling/copier"
+)
+
+// Boundary finds where a range of n rows after a key ends: the key of its last row, or no row where the table ends before.
+func (w Rows) Boundary(after copier.Key, n int64) (string, []any) {
+	return fmt.Sprintf("SELECT %s FROM (SELECT %s FROM %s s WHERE %s ORDER BY %s LIMIT 1 OFFSET %d) b", w.keyText("b."), w.keyList("s."), qualified(w.Pair.Source),
+		w.within(false, copier.Range{After: after}), w.keyList("s."), max(n-1, 0)), nil
+}
+
+// pending says that a key is in the log, in the statement's own snapshot. Such keys are left out of a comparison: what is
+// left must be equal, without a lock and under any load.
+func (w Rows) pending(alias string) string {
+	return "EXISTS (SELECT 1 FROM " + qualified(w.Pair.Log) + " p WHERE " + w.same("p", alias) + ")"
+}
+
+func (w Rows) pendingShadow() string {
+	return "EXISTS (SELECT 1 FROM " + qualified(w.Pair.Log) + " p WHERE " + w.sameShadow("d", "p") + ")"
+}
+
+// Compare digests one key range of both tables in one statement, and so in one snapshot: rows and sum of the source, rows
+// and sum of the shadow, and whether the source was truncated.
+func (w Rows) Compare(r copier.Range) (string, []any) {
+	side := func(shadow bool, from, not string) string {
+		return "(SELECT COUNT(*) AS n, CAST(COALESCE(SUM(" + w.digest(!shadow) + "), 0) AS CHAR) AS h FROM " + from + " WHERE " + w.within(shadow, r) + " AND NOT " + not + ")"
+	}
+	return "SELECT a.n, a.h, b.n, b.h, " + w.reset() + " FROM " + side(false, qualified(w.Pair.Source)+" s", w.pending("s")) + " a, " +
+		side(true, qualified(w.Pair.Shadow)+" d", w.pendingShadow()) + " b", nil
+}
+
+// CompareCounts counts both tables without the pending keys, in one snapshot, and says whether the source was truncated.
+func (w Rows) CompareCounts() string {
+	return "SELECT (SELECT COUNT(*) FROM " + qualified(w.Pair.Source) + " s WHERE NOT " + w.pending("s") + "), (SELECT COUNT(*) FROM " +
+		qualified(w.Pair.Shadow) + " d WHERE NOT " + w.pendingShadow() + "), " + w.reset()
+}
+
+// Relog finds the rows of a range that differ and puts their keys into the log, so that the next drain copies them again.
+// It answers how many keys, how many differ, these keys, and whether the source was truncated. It may run twice.
+func (w Rows) Relog(r copier.Range) (string, []any) {
+	var back []string
+	for _, k := range w.Pair.Key {
+		back = append(back, "d."+quote(k.Shadow))
+	}
+	keys := "SELECT " + w.keyList("s.") + " FROM " + qualified(w.Pair.Source) + " s WHERE " + w.within(false, r) +
+		" UNION SELECT " + strings.Join(back, ", ") + " FROM " + qualified(w.Pair.Shadow) + " d WHERE " + w.within(true, r)
+	return w.relog(w.own("again") + Then + "INSERT INTO " + w.temporary("again") + " (" + w.keyList("") + ") " + keys), nil
+}
+
+// RelogChecked is Relog for the keys that were drained after the verification began. They are taken out of the checks.
+// A key that is pending again comes back through the next drain.
+func (w Rows) RelogChecked() string {
+	return w.relog(w.own("again") + Then + "INSERT INTO " + w.temporary("again") + " (" + w.keyList("") + ") SELECT DISTINCT " + w.keyList("c.") +
+		" FROM " + qualified(w.Pair.Checks) + " c" + Then + "DELETE FROM " + qualified(w.Pair.Checks))
+}
+
+func (w Rows) relog(fill string) string {
+	row := func(shadow bool) string {
+		if shadow {
+			return "(SELECT " + w.digest(false) + " FROM " + qualified(w.Pair.Shadow) + " d WHERE " + w.sameShadow("d", "g") + ")"
+		}
+		return "(SELECT " + w.digest(true) + " FROM " + qualified(w.Pair.Source) + " s WHERE " + w.same("s", "g") + ")"
+	}
+	return strings.Join([]string{fill,
+		"SET @changeling_keys = (SELECT COUNT(*) FROM " + w.temporary("again") + ")",
+		w.own("differing"),
+		"INSERT INTO " + w.temporary("differing") + " (" + w.keyList("") + ") SELECT " + w.keyList("g.") + " FROM " + w.temporary("again") + " g WHERE NOT " + w.pending("g") +
+			" AND NOT (" + row(false) + " <=> " + row(true) + ")",
+		"INSERT INTO " + qualified(w.Pair.Log) + " (" + w.keyList("") + ") SELECT " + w.keyList("") + " FROM " + w.temporary("differing"),
+		"SELECT @changeling_keys, COUNT(*), COALESCE(CAST(JSON_ARRAYAGG(" + w.keyText("f.") + ") AS CHAR), '[]'), " + w.reset() + " FROM " + w.temporary("differing") + " f",
+	}, Then)
+}

@@ -1,0 +1,251 @@
+package mysql
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	my "github.com/go-mysql-org/go-mysql/mysql"
+)
+
+// Wrap is a pool over a pool, for the engine alone. Its connections are the other pool's, each held until this pool lets
+// it go, and then thrown away: a session has settings of ours by then, and MySQL has no SET LOCAL that would end with a
+// transaction.
+//
+// What runs on it may have arguments written $1, $2 and so on, as often and in whatever order, and may be several
+// statements with Then between them: all are run, and the last one answers. Errors of the server carry the SQLSTATE that
+// PostgreSQL gives to the same matter, so that package fault can read them.
+//
+// Closing it lets all its connections go. The pool below stays the caller's.
+func Wrap(db *sql.DB) *sql.DB {
+	pool := sql.OpenDB(connector{db})
+	pool.SetMaxIdleConns(8)
+	pool.SetConnMaxIdleTime(time.Minute)
+	return pool
+}
+
+// Then stands between two statements of one text.
+const Then = ";\n/* then */\n"
+
+type connector struct{ db *sql.DB }
+
+func (c connector) Driver() driver.Driver { return c.db.Driver() }
+
+// Connect takes a connection out of the pool below. database/sql lends the driver's own only for the time of a function,
+// so that function lasts as long as the connection does.
+func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
+	below, err := c.db.Conn(ctx)
+	if err != nil {
+		return nil, coded(err)
+	}
+	lent, over := make(chan any), make(chan struct{})
+	failed := make(chan error, 1)
+	go func() {
+		failed <- below.Raw(func(dc any) error {
+			lent <- dc
+			<-over
+			return driver.ErrBadConn // so that the pool below does not keep a session with our settings
+		})
+		below.Close() // it is gone already
+	}()
+	select {
+	case dc := <-lent:
+		in, ok := dc.(inner)
+		if !ok {
+			close(over)
+			return nil, fmt.Errorf("the driver %T cannot run statements without preparing them: open the pool with github.com/go-mysql-org/go-mysql/driver", dc)
+		}
+		own := &conn{inner: in, over: sync.OnceFunc(func() { close(over) })}
+		if _, err := own.ExecContext(ctx, "SET NAMES utf8mb4", nil); err != nil {
+			own.over()
+			return nil, err
+		}
+		return own, nil
+	case err := <-failed:
+		return nil, coded(err)
+	}
+}
+
+// inner is what a driver's connection has to be able to do.
+type inner interface {
+	driver.Conn
+	driver.ExecerContext
+	driver.QueryerContext
+	driver.ConnBeginTx
+}
+
+type conn struct {
+	inner inner
+	over  func()
+	bad   bool
+}
+
+func (c *conn) Prepare(query string) (driver.Stmt, error) { return c.inner.Prepare(query) }
+func (c *conn) Begin() (driver.Tx, error)                 { return c.BeginTx(context.Background(), driver.TxOptions{}) }
+func (c *conn) IsValid() bool                             { return !c.bad }
+
+// CheckNamedValue takes what literal can write.
+func (c *conn) CheckNamedValue(v *driver.NamedValue) (err error) {
+	v.Value, err = driver.DefaultParameterConverter.ConvertValue(v.Value)
+	return err
+}
+
+// Close gives the connection back to the pool below, which ends it.
+func (c *conn) Close() error {
+	c.over()
+	return nil
+}
+
+func (c *conn) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, error) {
+	t, err := c.inner.BeginTx(ctx, o)
+	if err != nil {
+		return nil, c.state(err)
+	}
+	return &transaction{t, c}, nil
+}
+
+type transaction struct {
+	inner driver.Tx
+	conn  *conn
+}
+
+func (t *transaction) Commit() error   { return t.conn.state(t.inner.Commit()) }
+func (t *transaction) Rollback() error { return t.conn.state(t.inner.Rollback()) }
+
+func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (done driver.Result, err error) {
+	for text := range strings.SplitSeq(query, Then) {
+		if text, err = bind(text, args); err != nil {
+			return nil, err
+		}
+		if done, err = c.inner.ExecContext(ctx, text, nil); err != nil {
+			return nil, c.state(err)
+		}
+	}
+	return done, nil
+}
+
+func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	if at := strings.LastIndex(query, Then); at >= 0 {
+		if _, err := c.ExecContext(ctx, query[:at], args); err != nil {
+			return nil, err
+		}
+		query = query[at+len(Then):]
+	}
+	text, err := bind(query, args)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := c.inner.QueryContext(ctx, text, nil)
+	if err != nil {
+		return nil, c.state(err)
+	}
+	return rows, nil
+}
+
+var placeholder = regexp.MustCompile(`\$[1-9][0-9]?\b`)
+
+// bind writes the arguments into a statement. A statement of the user's has none, and stays as it is.
+func bind(query string, args []driver.NamedValue) (string, error) {
+	if len(args) == 0 {
+		return query, nil
+	}
+	var failed error
+	text := placeholder.ReplaceAllStringFunc(query, func(p string) string {
+		n, _ := strconv.Atoi(p[1:]) // two digits
+		if n > len(args) {
+			failed = fmt.Errorf("statement has %s and %d arguments", p, len(args))
+			return p
+		}
+		switch v := args[n-1].Value.(type) {
+		case nil:
+			return "NULL"
+		case int64:
+			return strconv.FormatInt(v, 10)
+		case float64:
+			return strconv.FormatFloat(v, 'g', -1, 64)
+		case bool:
+			return strconv.FormatBool(v)
+		case string:
+			return literal(v)
+		case []byte:
+			return literal(string(v))
+		case time.Time:
+			return literal(v.UTC().Format("2006-01-02 15:04:05.999999"))
+		}
+		failed = fmt.Errorf("argument %s has the type %T", p, args[n-1].Value)
+		return p
+	})
+	return text, failed
+}
+
+// Error is an error of a MySQL or MariaDB server under the SQLSTATE that PostgreSQL gives to the same matter.
+type Error struct {
+	Code   uint16 // the server's own, zero for a connection that broke
+	Text   string // the server's own words
+	sqlSta string
+	err    error
+}
+
+func (e *Error) Error() string         { return e.err.Error() }
+func (e *Error) Unwrap() error         { return e.err }
+func (e *Error) SQLState() string      { return e.sqlSta }
+func (e *Error) ServerMessage() string { return e.Text }
+
+// states are the SQLSTATEs of server errors, MySQL 9.7 and MariaDB 11.8 error lists.
+var states = map[uint16]string{
+	1205: "55P03", 3572: "55P03", // lock wait timeout, NOWAIT
+	1213: "40P01", 1614: "40P01", 1412: "40001", 1615: "40001", 1020: "40001", 3101: "40001",
+	1040: "53300", 1203: "53300", 1041: "53200", 1037: "53200", 1038: "53200",
+	1317: "57014", 3024: "57014", 1969: "57014",
+	1053: "57P01", 1927: "08006", 4031: "08006", 3169: "08006",
+	1114: "53100", 1021: "53100", 1026: "53100", 3019: "53100", 1799: "53400",
+	1044: "42501", 1142: "42501", 1143: "42501", 1227: "42501", 1370: "42501", 1410: "42501", 1419: "42501", 1045: "28000", 1698: "28000",
+	1062: "23505", 1586: "23505", 1022: "23505", 1859: "23505",
+	1048: "23502", 1263: "23502", 1138: "23502", 1364: "23502",
+	1451: "23503", 1452: "23503", 1216: "23503", 1217: "23503",
+	3819: "23514", 4025: "23514", 1526: "23514",
+	1264: "22003", 1690: "22003", 1265: "22000", 1406: "22001", 1292: "22007", 1366: "22000", 1411: "22000", 1367: "22000", 1525: "22000", 1365: "22012",
+	3140: "22000", 3141: "22000", 3156: "22000", 1416: "22000", 4079: "22000", 1300: "22021",
+	1118: "54000", 1071: "54000",
+	1146: "42P01", 1051: "42P01", 1054: "42703", 1049: "3F000", 1091: "42704", 1176: "42704", 1305: "42883", 1360: "42704",
+	1050: "42P07", 1007: "42P06", 1061: "42P07", 1359: "42710",
+	1064: "42601",
+}
+
+func (c *conn) state(err error) error {
+	err = coded(err)
+	if e, ok := errors.AsType[*Error](err); ok && (strings.HasPrefix(e.sqlSta, "08") || e.sqlSta == "57P01") {
+		c.bad = true
+	}
+	return err
+}
+
+// coded gives an error its SQLSTATE. An error that no server sent stays as it is.
+func coded(err error) error {
+	for cause := err; cause != nil; {
+		if e, ok := cause.(*my.MyError); ok {
+			return &Error{Code: e.Code, Text: e.Message, sqlSta: states[e.Code], err: err}
+		}
+		if cause == my.ErrBadConn || cause == driver.ErrBadConn || cause == io.EOF {
+			// Not wrapped: database/sql runs a statement again by itself that ended with driver.ErrBadConn.
+			return &Error{Text: "the connection broke", sqlSta: "08006", err: fmt.Errorf("the connection broke: %v", cause)}
+		}
+		switch e := cause.(type) {
+		case interface{ Cause() error }:
+			cause = e.Cause()
+		case interface{ Unwrap() error }:
+			cause = e.Unwrap()
+		default:
+			return err
+		}
+	}
+	return err
+}

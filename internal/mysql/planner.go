@@ -1,0 +1,340 @@
+package mysql
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/plan"
+	"github.com/changeling-db/changeling/schema"
+)
+
+// Options are the choices that a plan depends on.
+type Options struct {
+	ID       string        // of the change; the names of its databases come from it
+	LockWait time.Duration // bound of every wait for a lock; the server counts whole seconds
+}
+
+// Plan finds out what the server does with a statement, and how the change goes. What it tries, it tries on an empty twin
+// in a database of the change's own, which it drops again; nothing else is touched. Errors carry a fault.Kind.
+func Plan(ctx context.Context, db *sql.DB, text string, o Options) (*plan.Plan, error) {
+	conn, d, err := theirSession(ctx, db)
+	if err != nil {
+		return nil, coded(err)
+	}
+	defer discard(conn)
+	syntax := plan.MySQLSyntax()
+	syntax.QuotedStrings = !strings.Contains(d.mode, "ANSI_QUOTES")
+	syntax.Backslashes = !strings.Contains(d.mode, "NO_BACKSLASH_ESCAPES")
+	s, err := plan.Parse(text, syntax)
+	if err != nil {
+		return nil, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("%v: give one ALTER TABLE statement; nothing was changed", err), Err: err}
+	}
+	p := &plan.Plan{Format: plan.Format, ID: o.ID, Statement: s.Text, Table: s.Table}
+	if s.Verb != "ALTER TABLE" || s.Table.Table == "" {
+		return refuse(p, fmt.Sprintf("changeling changes tables by ALTER TABLE, and this statement begins with %q: write it as ALTER TABLE, or run it as it is", s.Verb)), nil
+	}
+	w := planner{db: db, conn: conn, dialect: d, syntax: syntax, statement: s, options: o, plan: p}
+	out, err := w.run(ctx)
+	return out, coded(err)
+}
+
+// theirSession is a connection with the settings that a user of this pool begins with, on which conversions depend. A pool
+// of Wrap may lend one that the engine has used: it has Session's settings, and is thrown away.
+func theirSession(ctx context.Context, db *sql.DB) (*sql.Conn, dialect, error) {
+	for range 20 {
+		conn, err := db.Conn(ctx)
+		if err != nil {
+			return nil, dialect{}, err
+		}
+		d, err := ask(ctx, conn)
+		if err != nil {
+			discard(conn)
+			return nil, d, err
+		}
+		ours, theirs := strings.Split(mode, ","), strings.Split(d.mode, ",")
+		slices.Sort(ours)
+		slices.Sort(theirs)
+		if !slices.Equal(ours, theirs) {
+			return conn, d, nil
+		}
+		discard(conn)
+	}
+	return nil, dialect{}, fmt.Errorf("every connection has the sql_mode %s, which is the engine's own: connect with the mode of the application", mode)
+}
+
+// discard ends a session: it has settings of ours, and nobody else may get it.
+func discard(conn *sql.Conn) {
+	conn.Raw(func(any) error { return driver.ErrBadConn })
+	conn.Close()
+}
+
+func refuse(p *plan.Plan, why ...string) *plan.Plan {
+	p.Route, p.Refusals = plan.Refuse, why
+	p.Why = why[0]
+	return p
+}
+
+type planner struct {
+	db        *sql.DB
+	conn      *sql.Conn
+	dialect   dialect
+	syntax    plan.Syntax
+	statement plan.Statement
+	options   Options
+	plan      *plan.Plan
+	zone      string    // the session's time_zone
+	steady    bool      // it has no hour twice
+	database  string    // the session's default one
+	likeness  [2]string // the twin's marks before the statement
+}
+
+func (w *planner) run(ctx context.Context) (*plan.Plan, error) {
+	var database sql.NullString
+	var system string
+	if err := w.conn.QueryRowContext(ctx, "SELECT @@time_zone, @@system_time_zone, DATABASE()").Scan(&w.zone, &system, &database); err != nil {
+		return nil, err
+	}
+	w.database = database.String
+	zone := w.zone
+	if zone == "SYSTEM" {
+		zone = system
+	}
+	w.steady = zone == "UTC" || strings.HasPrefix(zone, "+") || strings.HasPrefix(zone, "-")
+	if err := w.settle(ctx); err != nil {
+		return nil, err
+	}
+	name, err := Resolve(ctx, w.conn, w.statement.Table)
+	var none ErrNoTable
+	if errors.As(err, &none) {
+		if w.statement.IfExists {
+			w.plan.Route, w.plan.Why = plan.Direct, fmt.Sprintf("table %s does not exist, and the statement says IF EXISTS: there is nothing to do", w.statement.Table)
+			return w.plan, nil
+		}
+		return nil, &fault.Problem{Kind: fault.Usage, Text: err.Error(), Err: err}
+	}
+	if err != nil {
+		return nil, err
+	}
+	w.plan.Table = name
+	w.plan.Pair = schema.Pair{Source: name, Settings: w.settings()}
+	if slices.Contains([]string{"mysql", "sys", "information_schema", "performance_schema", "changeling"}, strings.ToLower(name.Schema)) || strings.HasPrefix(name.Schema, "changeling_") {
+		return refuse(w.plan, name.String()+" belongs to the server or to changeling itself: changes are for tables of users"), nil
+	}
+	source, err := Inspect(ctx, w.conn, name)
+	if err != nil {
+		return nil, w.explain(err, "reading the definition of "+name.String())
+	}
+	w.plan.Rows, w.plan.Bytes = source.Rows, source.Bytes
+	if source.Kind != "BASE TABLE" && source.Kind != "SYSTEM VERSIONED" {
+		return refuse(w.plan, fmt.Sprintf("%s is a %s: a second table can only take the place of a plain table", name, strings.ToLower(source.Kind))), nil
+	}
+	if w.plan.Fingerprint, err = Fingerprint(ctx, w.conn, name); err != nil {
+		return nil, err
+	}
+	if refusals := w.unwritten(); len(refusals) > 0 {
+		return refuse(w.plan, refusals...), nil
+	}
+	if c := w.statement.Clauses[0]; c.Action == plan.RenameTable && len(w.statement.Clauses) == 1 {
+		return w.rename(c), nil
+	}
+	if refusals := w.unsupported(source); len(refusals) > 0 {
+		return refuse(w.plan, refusals...), nil
+	}
+	return w.rehearse(ctx, source)
+}
+
+// settle sets the planner's own session: bounded waits, the catalogue as it is now, and a mode under which all texts of
+// ours mean the same. The user's statement runs under his own mode again.
+func (w *planner) settle(ctx context.Context) error {
+	for _, sql := range []string{
+		"SET NAMES utf8mb4", "SET SESSION lock_wait_timeout = " + fmt.Sprint(seconds(w.options.LockWait)),
+		"SET SESSION sql_mode = " + literal(mode),
+	} {
+		if _, err := w.conn.ExecContext(ctx, sql); err != nil {
+			return err
+		}
+	}
+	// Each may be unknown to the server, or not allowed: the rehearsal is then only less exact, or seen by replicas too.
+	for _, sql := range []string{"SET SESSION information_schema_stats_expiry = 0", "SET SESSION sql_log_bin = 0"} {
+		if _, err := w.conn.ExecContext(ctx, sql); fault.Lost(coded(err)) || fault.Canceled(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+func seconds(d time.Duration) int64 { return max(int64((d+time.Second-1)/time.Second), 1) }
+
+// settings are those of the user's session that conversions depend on.
+func (w *planner) settings() map[string]string {
+	return map[string]string{"sql_mode": w.dialect.mode, "time_zone": w.zone}
+}
+
+// theirs and ours stand around the user's statement.
+func (w *planner) theirs() string { return "SET SESSION sql_mode = " + literal(w.dialect.mode) }
+func ours() string                { return "SET SESSION sql_mode = " + literal(mode) }
+
+// unwritten are statements that must not even be tried on a twin.
+func (w *planner) unwritten() []string {
+	var out []string
+	s := w.statement
+	if len(s.Clauses) == 0 {
+		return []string{"the statement has no clause that changes anything: there is nothing to do"}
+	}
+	if tokens, err := plan.Lex(s.Text, w.syntax); err == nil && slices.ContainsFunc(tokens, func(t plan.Token) bool { return t.Kind == plan.TokenExecuted }) {
+		out = append(out, "the statement has a comment that the server executes (/*! … */), and changeling does not look into it: write out what it says")
+	}
+	for _, c := range s.Clauses {
+		switch c.Action {
+		case plan.Algorithm, plan.Lock:
+			out = append(out, fmt.Sprintf("the clause %q chooses how the server does it, and changeling chooses that itself, by asking the server: leave it out", c.Text))
+		case plan.RenameTable:
+			if len(s.Clauses) > 1 {
+				out = append(out, fmt.Sprintf("the clause %q cannot go together with others: run it as a statement of its own", c.Text))
+			}
+		case plan.MaintainPartition, plan.PartitionBy, plan.RemovePartitioning:
+			out = append(out, fmt.Sprintf("the clause %q is about partitions, and partitioned tables are not carried yet on MySQL: run it as it is, at a quiet time", c.Text))
+		case plan.Tablespace, plan.AddSystemVersioning, plan.DropSystemVersioning:
+			out = append(out, fmt.Sprintf("the clause %q cannot be carried to a second table yet: run it as it is, at a quiet time", c.Text))
+		}
+		if c.References || c.Action == plan.DropConstraint && c.Constraint == plan.ForeignKey {
+			out = append(out, fmt.Sprintf("foreign keys are not carried yet on MySQL (%q): run it as it is, or leave the key out", c.Text))
+		}
+	}
+	return out
+}
+
+// rename is the plan for a table that only gets another name.
+func (w *planner) rename(c plan.Clause) *plan.Plan {
+	to := c.Other
+	if to.Schema == "" {
+		to.Schema = w.database
+	}
+	if to.Schema == "" {
+		return refuse(w.plan, fmt.Sprintf("the new name in %q has no database, and the connection has no default one: write it with its database", c.Text))
+	}
+	p := w.direct("a rename only changes the catalogue: the server does it at once under a short lock",
+		"RENAME TABLE "+qualified(w.plan.Table)+" TO "+qualified(to))
+	p.Steps[0].Done = "SELECT " + there(to) + " AND NOT " + there(w.plan.Table)
+	return p
+}
+
+// direct is the plan for what the server does at once, or while the table is in use.
+func (w *planner) direct(why, statement string) *plan.Plan {
+	p := w.plan
+	p.Route, p.Why = plan.Direct, why
+	p.Steps = []plan.Step{{Kind: plan.Exec, Name: "alter", SQL: []string{w.theirs(), statement, ours()}, Tables: []string{qualified(p.Table)}, LockWait: w.options.LockWait,
+		Lock: "exclusive metadata lock for a moment", Why: "the statement with the server's own promise how it does it, and a bounded wait for its lock, tried again if the lock is not to be had"}}
+	return p
+}
+
+// unsupported names what stands in the way of a second table, so that nothing is carried by halves.
+func (w *planner) unsupported(r *Relation) []string {
+	var out []string
+	name := r.Name.String()
+	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	if r.Kind == "SYSTEM VERSIONED" || strings.Contains(strings.ToUpper(r.Create), "WITH SYSTEM VERSIONING") {
+		add("%s is system-versioned: its history cannot be carried yet", name)
+	}
+	if !strings.EqualFold(r.Engine, "InnoDB") {
+		add("%s uses the engine %s: only InnoDB tables are copied while they are written to; ALTER TABLE %s ENGINE=InnoDB first, at a quiet time", name, r.Engine, name)
+	}
+	if strings.Contains(r.Options, "partitioned") {
+		add("%s is partitioned: it cannot be carried yet on MySQL", name)
+	}
+	for _, k := range r.Parents {
+		add("foreign keys are not carried yet on MySQL: %s has %s; drop it first and add it again afterwards, or run the statement as it is at a quiet time", name, k)
+	}
+	for _, k := range r.Children {
+		add("foreign keys are not carried yet on MySQL: %s refers to %s; drop it first and add it again afterwards, or run the statement as it is at a quiet time", k, name)
+	}
+	for _, t := range r.Triggers {
+		add("triggers are not carried yet on MySQL: %s has %s; drop it first and make it again afterwards", name, t)
+	}
+	for _, p := range r.Parts {
+		if p.Other {
+			add("%s has something that changeling does not know, and could lose: %s", name, p.Text)
+		}
+	}
+	if strings.Contains(strings.ToLower(r.Create), "nextval(") {
+		add("%s has a default that takes values from a sequence: it cannot be carried yet", name)
+	}
+	return out
+}
+
+// explain sorts an error of the server.
+func (w *planner) explain(err error, doing string) error {
+	err = coded(err)
+	var own *Error
+	switch {
+	case fault.Denied(err):
+		return &fault.Problem{Kind: fault.Precondition, Err: err, Text: fmt.Sprintf(
+			"%s: %s. The account needs SELECT, INSERT, UPDATE, DELETE, ALTER, DROP and TRIGGER on the table's database, and all privileges on the databases of changes: "+
+				"GRANT ALL ON `changeling%%`.* TO … . Nothing was changed", doing, words(err))}
+	case fault.LockTimeout(err):
+		return &fault.Problem{Kind: fault.NoCutover, Err: err, Text: doing + ": a lock was not to be had in time; try again. Nothing was changed"}
+	case fault.Lost(err), fault.Transient(err), fault.Canceled(err):
+		return err
+	case !errors.As(err, &own):
+		return err
+	}
+	return &fault.Problem{Kind: fault.Usage, Err: err, Text: fmt.Sprintf("%s: the server says: %s. Nothing was changed", doing, words(err))}
+}
+
+// words are the server's own.
+func words(err error) string {
+	var own *Error
+	if errors.As(err, &own) && own.Text != "" {
+		return own.Text
+	}
+	return err.Error()
+}
+
+// shadowTable is the program of a change by a second table.
+func (w *planner) shadowTable(r *rehearsal) (*plan.Plan, error) {
+	p := w.plan
+	pair, refusals := r.pair()
+	if len(refusals) > 0 {
+		return refuse(p, refusals...), nil
+	}
+	pair.Settings = w.settings()
+	later := r.later(pair)
+	p.Pair, p.Route = pair, plan.ShadowTable
+	p.Why = "the server would copy or rebuild the table, which stops writers or replicas for as long: the rows go to a second table that takes its place"
+	p.Spare = r.source.Bytes * 12 / 10
+	wait := w.options.LockWait
+	add := func(s plan.Step) { p.Steps = append(p.Steps, s) }
+	create := slices.Concat([]string{ours()}, dropDatabases(pair), r.create, []string{w.theirs(), r.altered, ours()}, r.strip(later))
+	add(plan.Step{Kind: plan.Exec, Name: "create shadow", SQL: create, Lock: "none",
+		Why: "an empty twin under the same names, changed by the statement itself, without the indexes that are built faster later"})
+	add(plan.Step{Kind: plan.Capture, Name: "install capture", SQL: InstallCapture(pair), Done: Armed(pair), Tables: []string{qualified(pair.Source)}, LockWait: wait, Lock: "exclusive metadata lock for a moment",
+		Why: "from here on the keys of changed rows are logged; waits for open writers"})
+	add(plan.Step{Kind: plan.Copy, Name: "copy rows", SQL: r.bareAgain(later), Lock: "none", LockWait: wait, Why: "in short transactions, in the order of the key, under the throttle"})
+	add(plan.Step{Kind: plan.Heal, Name: "heal", Why: "rows that changed during the copy are copied again, so that no unique index can fail on what is past"})
+	for _, s := range r.builds(later) {
+		add(s)
+	}
+	add(plan.Step{Kind: plan.Drain, Name: "drain", Why: "rows that changed meanwhile are copied again, until little is left"})
+	add(plan.Step{Kind: plan.Loose, Name: "analyze", SQL: []string{"ANALYZE TABLE " + qualified(pair.Shadow)}, Why: "statistics for the first query after the swap"})
+	add(plan.Step{Kind: plan.Verify, Name: "verify", Why: "every row is compared, in one snapshot a chunk, without the keys that are pending in it"})
+	add(plan.Step{Kind: plan.Hold, Name: "hold", Why: "waits for `changeling cutover` if asked to, and stays in step"})
+	add(plan.Step{Kind: plan.Cutover, Name: "cutover", SQL: []string{SwapTo(pair, pair.Old)}, Done: Swapped(pair), Tables: []string{qualified(pair.Source)}, LockWait: wait, Lock: "exclusive metadata lock",
+		Why: "the last keys under the table's lock, then the swap, in one statement"})
+	add(plan.Step{Kind: plan.Release, Name: "release", SQL: []string{"DROP TABLE IF EXISTS " + qualified(pair.Log) + ", " + qualified(pair.Checks) + ", " + qualified(pair.Alive),
+		"DROP DATABASE IF EXISTS " + quote(pair.Shadow.Schema)}, Why: "the key log and its database"})
+	add(plan.Step{Kind: plan.Drop, Name: "drop old table", SQL: []string{"DROP TABLE IF EXISTS " + qualified(pair.Old), "DROP DATABASE IF EXISTS " + quote(pair.Old.Schema)},
+		Lock: "exclusive metadata lock on the old table", Why: "when its time has come"})
+	return p, nil
+}
+
+// dropDatabases drops what an earlier try of the same change left. They are the change's own: nobody else writes there.
+func dropDatabases(p schema.Pair) []string {
+	return []string{"DROP DATABASE IF EXISTS " + quote(p.Shadow.Schema), "DROP DATABASE IF EXISTS " + quote(p.Old.Schema)}
+}

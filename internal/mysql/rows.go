@@ -1,0 +1,324 @@
+package mysql
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/changeling-db/changeling/copier"
+	"github.com/changeling-db/changeling/schema"
+)
+
+// Rows writes the SQL that moves and compares rows of one pair. It holds no connection and runs nothing.
+//
+// The aliases are always the same: s is the source, d the shadow, l the key log, t what was taken out of it. LOCK TABLES
+// locks a table under each alias of its own, so the cutover knows them.
+//
+// All statements run at READ COMMITTED: there INSERT … SELECT reads the source and the log without locks, so no user ever
+// waits for a row of ours.
+type Rows struct{ Pair schema.Pair }
+
+// seq is the log's own column.
+const seq = "changeling_seq"
+
+func (w Rows) keyNames(prefix string) []string {
+	var out []string
+	for _, k := range w.Pair.Key {
+		out = append(out, prefix+quote(k.Source))
+	}
+	return out
+}
+
+func (w Rows) keyList(prefix string) string { return strings.Join(w.keyNames(prefix), ", ") }
+
+// same compares the key of the source's form on both sides.
+func (w Rows) same(left, right string) string {
+	var out []string
+	for _, k := range w.Pair.Key {
+		out = append(out, left+"."+quote(k.Source)+" = "+right+"."+quote(k.Source))
+	}
+	return strings.Join(out, " AND ")
+}
+
+// sameShadow compares the shadow's key with one of the source's form.
+func (w Rows) sameShadow(shadow, other string) string {
+	var out []string
+	for _, k := range w.Pair.Key {
+		out = append(out, shadow+"."+quote(k.Shadow)+" = "+other+"."+quote(k.Source))
+	}
+	return strings.Join(out, " AND ")
+}
+
+// columns are those that get a value from the source. The server converts it as a native ALTER would: by assignment.
+func (w Rows) columns() (names, values []string) {
+	for _, m := range w.Pair.Columns {
+		names = append(names, quote(m.Shadow))
+		values = append(values, "s."+quote(m.Source))
+	}
+	return names, values
+}
+
+// digest is one number for a row, of the source through the conversion or of the shadow as it is.
+func (w Rows) digest(source bool) string {
+	parts := []string{"0"}
+	for _, m := range w.Pair.Columns {
+		v := "d." + quote(m.Shadow)
+		if source {
+			v = "s." + quote(m.Source)
+			if m.Expr != "" {
+				v = "(" + m.Expr + ")"
+			}
+		}
+		parts = append(parts, strings.ReplaceAll(m.Digest, "%s", v))
+	}
+	return "(" + strings.Join(parts, " + ") + ")"
+}
+
+// textual says how a key column goes into text and back so that the server finds exactly that row again.
+func textual(typ string) (into, back string) {
+	base, _, _ := strings.Cut(strings.ToLower(typ), "(")
+	base, _, _ = strings.Cut(base, " ")
+	switch base {
+	case "tinyint", "smallint", "mediumint", "int", "integer", "bigint", "year":
+		if strings.Contains(strings.ToLower(typ), "unsigned") {
+			return "CAST(%s AS CHAR)", "CAST(%s AS UNSIGNED)"
+		}
+		return "CAST(%s AS CHAR)", "CAST(%s AS SIGNED)"
+	case "decimal", "numeric", "dec", "fixed":
+		if _, size, ok := strings.Cut(typ, "("); ok {
+			size, _, _ = strings.Cut(size, ")")
+			return "CAST(%s AS CHAR)", "CAST(%s AS DECIMAL(" + size + "))"
+		}
+		return "CAST(%s AS CHAR)", "CAST(%s AS DECIMAL)"
+	case "date":
+		return "CAST(%s AS CHAR)", "CAST(%s AS DATE)"
+	case "datetime", "timestamp":
+		return "CAST(%s AS CHAR)", "CAST(%s AS DATETIME(6))"
+	case "time":
+		return "CAST(%s AS CHAR)", "CAST(%s AS TIME(6))"
+	case "char", "varchar", "tinytext", "text", "mediumtext", "longtext":
+		return "CONVERT(%s USING utf8mb4)", "%s"
+	}
+	return "HEX(%s)", "UNHEX(%s)" // binary, varbinary, bit, blob
+}
+
+// keyText is a key as the text forms of its columns, in a JSON array.
+func (w Rows) keyText(prefix string) string {
+	var out []string
+	for _, k := range w.Pair.Key {
+		into, _ := textual(k.Type)
+		out = append(out, strings.ReplaceAll(into, "%s", prefix+quote(k.Source)))
+	}
+	return "CAST(JSON_ARRAY(" + strings.Join(out, ", ") + ") AS CHAR)"
+}
+
+// bounds are the values of a key, as SQL.
+func (w Rows) bounds(key copier.Key) []string {
+	var out []string
+	for i, k := range w.Pair.Key {
+		_, back := textual(k.Type)
+		out = append(out, strings.ReplaceAll(back, "%s", literal(key[i])))
+	}
+	return out
+}
+
+// beyond says that a row's key stands after, or up to, another one. Row constructors are not used as ranges of an index by
+// older servers, so the comparison is written out, with a first part that is.
+func (w Rows) beyond(names []string, key copier.Key, op, orEqual string) string {
+	values := w.bounds(key)
+	last := len(names) - 1
+	out := names[last] + " " + orEqual + " " + values[last]
+	for i := last - 1; i >= 0; i-- {
+		out = names[i] + " " + op + " " + values[i] + " OR " + names[i] + " = " + values[i] + " AND (" + out + ")"
+	}
+	if last > 0 {
+		return names[0] + " " + op + "= " + values[0] + " AND (" + out + ")"
+	}
+	return out
+}
+
+// within is a key range as a condition on the source or on the shadow.
+func (w Rows) within(shadow bool, r copier.Range) string {
+	names := w.keyNames("s.")
+	if shadow {
+		names = nil
+		for _, k := range w.Pair.Key {
+			names = append(names, "d."+quote(k.Shadow))
+		}
+	}
+	conditions := []string{"TRUE"}
+	if r.After != nil {
+		conditions = append(conditions, "("+w.beyond(names, r.After, ">", ">")+")")
+	}
+	if r.Upto != nil {
+		conditions = append(conditions, "("+w.beyond(names, r.Upto, "<", "<=")+")")
+	}
+	return strings.Join(conditions, " AND ")
+}
+
+// Guard takes a metadata lock on the source, so that nobody can truncate it while the transaction lasts.
+func (w Rows) Guard() string { return "DO (SELECT 1 FROM " + qualified(w.Pair.Source) + " LIMIT 1)" }
+
+// Heap identifies what the source's rows are in: the number that InnoDB gives a table when it makes its file. TRUNCATE makes
+// another one, as does every rebuild. (information_schema.tables.create_time does not change with a TRUNCATE, tried on 9.7.)
+func (w Rows) Heap() string { return "SELECT " + Made(w.Pair.Source) }
+
+// Made is the number, or NULL for a role without PROCESS. InnoDB encodes names with other characters than letters, digits
+// and _ in a way of its own; they are not found.
+func Made(n schema.Name) string {
+	return "(SELECT CAST(i.table_id AS SIGNED) FROM information_schema.innodb_tables i WHERE i.name = " + literal(n.Schema+"/"+n.Table) + ")"
+}
+
+// Live notes what the source is before the copy, so that a TRUNCATE, which fires no trigger, is seen afterwards.
+func (w Rows) Live() string {
+	return "REPLACE INTO " + qualified(alive(w.Pair)) + " (one, made) SELECT 1, " + Made(w.Pair.Source)
+}
+
+// alive is where Live notes it.
+func alive(p schema.Pair) schema.Name {
+	return schema.Name{Schema: p.Log.Schema, Table: "alive_" + p.Change}
+}
+
+// reset answers whether the source was truncated or rebuilt since the copy began.
+func (w Rows) reset() string {
+	return "(NOT EXISTS (SELECT 1 FROM " + qualified(alive(w.Pair)) + " a WHERE a.made = " + Made(w.Pair.Source) + "))"
+}
+
+// Blocks is empty: the copy goes by key, which is the order in which InnoDB keeps rows.
+func (w Rows) Blocks() string { return "" }
+
+// ShadowBlocks is how far the log goes. The healing walk counts in entries of the log.
+func (w Rows) ShadowBlocks() string {
+	return "SELECT COALESCE(MAX(l." + seq + "), 0) + 1 FROM " + qualified(w.Pair.Log) + " l"
+}
+
+// Copy puts the rows of a key range into the shadow. It runs once for a range: the range is noted as done in the same
+// transaction. There is no IGNORE, so nothing that does not fit is bent.
+func (w Rows) Copy(r copier.Range) string {
+	names, values := w.columns()
+	return "INSERT INTO " + qualified(w.Pair.Shadow) + " (" + strings.Join(names, ", ") + ") SELECT " + strings.Join(values, ", ") +
+		" FROM " + qualified(w.Pair.Source) + " s WHERE " + w.within(false, r)
+}
+
+// CopyOne, Places and LoggedPlaces find the row that a conversion fails on: there a place is a key.
+func (w Rows) CopyOne(place string) string {
+	key, err := copier.ParseKey(place)
+	if err != nil {
+		return ""
+	}
+	names, values := w.columns()
+	var same []string
+	for i, b := range w.bounds(key) {
+		same = append(same, "s."+quote(w.Pair.Key[i].Source)+" = "+b)
+	}
+	return "INSERT INTO " + qualified(w.Pair.Shadow) + " (" + strings.Join(names, ", ") + ") SELECT " + strings.Join(values, ", ") +
+		" FROM " + qualified(w.Pair.Source) + " s WHERE " + strings.Join(same, " AND ")
+}
+
+// Places lists the rows of a range: place, key, and the values of the columns that are converted, shortened.
+func (w Rows) Places(r copier.Range) string {
+	return w.places() + " WHERE " + w.within(false, r) + " ORDER BY " + w.keyList("s.") + " LIMIT 20000"
+}
+
+// LoggedPlaces is Places for the rows that wait in the log.
+func (w Rows) LoggedPlaces() string {
+	return w.places() + " WHERE EXISTS (SELECT 1 FROM " + qualified(w.Pair.Log) + " l WHERE " + w.same("l", "s") + ") LIMIT 20000"
+}
+
+func (w Rows) places() string {
+	var changed []string
+	for _, m := range w.Pair.Columns {
+		if m.Converted {
+			changed = append(changed, literal(m.Source), "LEFT(CAST(s."+quote(m.Source)+" AS CHAR), 60)")
+		}
+	}
+	return "SELECT " + w.keyText("s.") + ", " + w.keyText("s.") + ", CAST(JSON_OBJECT(" + strings.Join(changed, ", ") + ") AS CHAR) FROM " + qualified(w.Pair.Source) + " s"
+}
+
+// own is a temporary table of the connection with a key and, for what was taken, its number.
+func (w Rows) own(name string) string {
+	defs := []string{seq + " bigint unsigned NOT NULL AUTO_INCREMENT PRIMARY KEY"}
+	for _, k := range w.Pair.Key {
+		defs = append(defs, quote(k.Source)+" "+k.LogType)
+	}
+	table := w.temporary(name)
+	return "CREATE TEMPORARY TABLE IF NOT EXISTS " + table + " (" + strings.Join(defs, ", ") + ") ENGINE=InnoDB" + Then + "DELETE FROM " + table
+}
+
+func (w Rows) temporary(name string) string {
+	return qualified(schema.Name{Schema: w.Pair.Log.Schema, Table: name + "_" + w.Pair.Change})
+}
+
+// take fills the temporary table with keys that are to be seen in the log.
+func (w Rows) take(where string, limit int64) string {
+	out := w.own("taken") + Then + "INSERT INTO " + w.temporary("taken") + " (" + seq + ", " + w.keyList("") + ") SELECT l." + seq + ", " + w.keyList("l.") +
+		" FROM " + qualified(w.Pair.Log) + " l"
+	if where != "" {
+		out += " WHERE " + where
+	}
+	out += " ORDER BY l." + seq
+	if limit > 0 {
+		out += fmt.Sprintf(" LIMIT %d", limit)
+	}
+	return out
+}
+
+// gone deletes the rows of the taken keys from the shadow.
+func (w Rows) gone() string {
+	return "DELETE d FROM " + w.temporary("taken") + " t STRAIGHT_JOIN " + qualified(w.Pair.Shadow) + " d ON " + w.sameShadow("d", "t")
+}
+
+// Heal deletes from the bare shadow the rows of a part of the log. The log stays: the drain needs it. It may run twice.
+func (w Rows) Heal(r copier.Range) string {
+	after, upto := int64(-1), int64(-1)
+	if r.After != nil {
+		after, _ = strconv.ParseInt(r.After[0], 10, 64)
+	}
+	if r.Upto != nil {
+		upto, _ = strconv.ParseInt(r.Upto[0], 10, 64)
+	}
+	return w.take(fmt.Sprintf("l.%s > %d AND l.%s <= %d", seq, after, seq, upto), 0) + Then + w.gone()
+}
+
+// Pending counts the keys in the log, up to a bound that is quick to count.
+func (w Rows) Pending() string {
+	return "SELECT COUNT(*) FROM (SELECT 1 FROM " + qualified(w.Pair.Log) + " l LIMIT 100000) x"
+}
+
+// Empty empties the shadow for another copy. Keys stay in the log. It may run twice.
+func (w Rows) Empty() []string {
+	return []string{"DELETE FROM " + qualified(alive(w.Pair)), "TRUNCATE TABLE " + qualified(w.Pair.Checks), "TRUNCATE TABLE " + qualified(w.Pair.Shadow)}
+}
+
+// Drain takes keys out of the log by visibility and makes the shadow's rows equal to the source's: deletes all, then inserts
+// all, so a unique value may move between two of the rows. At most limit keys, or all of them for limit 0. With note, the
+// keys go to the checks, to be compared after a verification.
+//
+// It answers: keys taken, whether the source was truncated, and twice nothing.
+func (w Rows) Drain(limit int64, note bool) string {
+	names, values := w.columns()
+	list := []string{w.take("", limit), w.gone(),
+		"INSERT INTO " + qualified(w.Pair.Shadow) + " (" + strings.Join(names, ", ") + ") SELECT " + strings.Join(values, ", ") +
+			" FROM (SELECT DISTINCT " + w.keyList("") + " FROM " + w.temporary("taken") + ") t STRAIGHT_JOIN " + qualified(w.Pair.Source) + " s ON " + w.same("s", "t")}
+	if note {
+		list = append(list, "INSERT INTO "+qualified(w.Pair.Checks)+" ("+w.keyList("")+") SELECT DISTINCT "+w.keyList("")+" FROM "+w.temporary("taken"))
+	}
+	list = append(list, "DELETE l FROM "+w.temporary("taken")+" t STRAIGHT_JOIN "+qualified(w.Pair.Log)+" l ON l."+seq+" = t."+seq,
+		"SELECT (SELECT COUNT(*) FROM "+w.temporary("taken")+"), "+w.reset()+", 0, 0")
+	return strings.Join(list, Then)
+}
+
+// Locked are the names under which the statements of the last drain use tables, for LOCK TABLES.
+func (w Rows) Locked() string {
+	p := w.Pair
+	lock := func(n schema.Name, alias string) string {
+		if alias == "" {
+			return qualified(n) + " WRITE"
+		}
+		return qualified(n) + " AS " + alias + " WRITE"
+	}
+	list := []string{lock(p.Source, ""), lock(p.Source, "s"), lock(p.Shadow, ""), lock(p.Shadow, "d"), lock(p.Log, ""), lock(p.Log, "l"), lock(p.Log, "p"),
+		lock(p.Checks, ""), lock(p.Checks, "c"), lock(alive(p), ""), lock(alive(p), "a")}
+	return strings.Join(slices.Compact(list), ", ")
+}

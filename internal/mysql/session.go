@@ -1,0 +1,100 @@
+package mysql
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/changeling-db/changeling/schema"
+)
+
+// Session is what the engine sets for its own connections, see Wrap. It holds until the next one.
+type Session struct {
+	LockWait time.Duration // of a row; of a table's definition at least the second that the server can count
+	Settings map[string]string
+	Idle     time.Duration // after which the server ends a connection that is silent, and gives its locks back; zero: a minute
+}
+
+// mode is the sql_mode under which rows move. Strict, so that nothing is bent to fit; with 0 as a value of its own in an
+// AUTO_INCREMENT column; with the dates that a table may hold already, whatever new ones would be refused.
+const mode = "STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION"
+
+// SQL is one statement.
+func (s Session) SQL() string {
+	seconds := max(int64((s.LockWait+time.Second-1)/time.Second), 1)
+	idle := int64(s.Idle / time.Second)
+	if idle == 0 {
+		idle = 60
+	}
+	zone := s.Settings["time_zone"]
+	if zone == "" {
+		zone = "+00:00"
+	}
+	return "SET SESSION " + strings.Join([]string{
+		fmt.Sprintf("lock_wait_timeout = %d", seconds), fmt.Sprintf("innodb_lock_wait_timeout = %d", seconds), fmt.Sprintf("wait_timeout = %d", idle),
+		"foreign_key_checks = 0", "sql_mode = " + literal(mode), "time_zone = " + literal(zone),
+	}, ", ")
+}
+
+// Aside is where the source goes under the lock: to another name in its own database, because a table with triggers, and it
+// has ours, cannot go to another one. Afterwards the triggers come off and it goes on to its place.
+func Aside(p schema.Pair) schema.Name {
+	return schema.Name{Schema: p.Source.Schema, Table: "changeling_" + p.Change + "_old"}
+}
+
+// Swap takes the source out of its name and puts the shadow there, in one statement: the name never is without a table.
+func Swap(p schema.Pair) string { return SwapTo(p, Aside(p)) }
+
+// SwapTo is Swap with another name for the source.
+func SwapTo(p schema.Pair, old schema.Name) string {
+	return "RENAME TABLE " + qualified(p.Source) + " TO " + qualified(old) + ", " + qualified(p.Shadow) + " TO " + qualified(p.Source)
+}
+
+// Named answers whether constraints of the source have names that the new table needs in the same database. Then the
+// source goes to the other database at once, and its triggers have to come off under the lock.
+func Named(p schema.Pair) string {
+	return "SELECT EXISTS (SELECT 1 FROM information_schema.table_constraints k WHERE k.table_schema = " + literal(p.Source.Schema) + " AND k.table_name = " + literal(p.Source.Table) +
+		" AND k.constraint_type IN ('CHECK', 'FOREIGN KEY'))"
+}
+
+func there(n schema.Name) string {
+	return "EXISTS (SELECT 1 FROM information_schema.tables i WHERE i.table_schema = " + literal(n.Schema) + " AND i.table_name = " + literal(n.Table) + ")"
+}
+
+// Swapped answers whether Swap happened.
+func Swapped(p schema.Pair) string {
+	return "SELECT (" + there(p.Old) + " OR " + there(Aside(p)) + ") AND " + there(p.Source) + " AND NOT " + there(p.Shadow)
+}
+
+// IsAside answers whether the old table still stands aside, and PutAway takes it from there to its place.
+func IsAside(p schema.Pair) string { return "SELECT " + there(Aside(p)) }
+
+// PutAway may not run twice: see IsAside.
+func PutAway(p schema.Pair) string {
+	return "RENAME TABLE " + qualified(Aside(p)) + " TO " + qualified(p.Old)
+}
+
+// Marks is a fast answer to whether anybody altered the source between two moments. Its second column counts.
+func Marks(p schema.Pair) string { return "SHOW CREATE TABLE " + qualified(p.Source) }
+
+// Left answers how many keys are in the log, and whether the source was truncated.
+func (w Rows) Left() string {
+	return "SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM " + qualified(w.Pair.Log) + " l LIMIT 100000) x), " + w.reset()
+}
+
+// Warm makes the temporary tables of the last drain.
+func (w Rows) Warm() []string { return []string{w.own("taken"), w.own("again"), w.own("differing")} }
+
+// Counters answers the next AUTO_INCREMENT values of the source and of the shadow, 0 where there is none. Under the lock: a
+// value that was given out is not given out again, also if its row is gone. Needs information_schema_stats_expiry = 0.
+func Counters(p schema.Pair) string {
+	next := func(n schema.Name) string {
+		return "(SELECT CAST(COALESCE(i.auto_increment, 0) AS UNSIGNED) FROM information_schema.tables i WHERE i.table_schema = " + literal(n.Schema) + " AND i.table_name = " + literal(n.Table) + ")"
+	}
+	return "SELECT " + next(p.Source) + ", " + next(p.Shadow)
+}
+
+// SetCounter gives the shadow its next AUTO_INCREMENT value.
+func SetCounter(p schema.Pair, next uint64) string {
+	return fmt.Sprintf("ALTER TABLE %s AUTO_INCREMENT = %d", qualified(p.Shadow), next)
+}

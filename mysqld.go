@@ -1,0 +1,375 @@
+package changeling
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/changeling-db/changeling/cutover"
+	"github.com/changeling-db/changeling/event"
+	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/internal/mysql"
+	"github.com/changeling-db/changeling/internal/state"
+	"github.com/changeling-db/changeling/plan"
+	"github.com/changeling-db/changeling/schema"
+)
+
+// mysqld is the dialect of MySQL and MariaDB.
+type mysqld struct {
+	maria   bool
+	version string
+}
+
+func (d mysqld) supports() error {
+	var major, minor int
+	if n, _ := fmt.Sscanf(strings.TrimPrefix(d.version, "5.5.5-"), "%d.%d", &major, &minor); n != 2 {
+		return &fault.Problem{Kind: fault.Precondition, Text: fmt.Sprintf("the server calls itself %q, which is no version of PostgreSQL, MySQL or MariaDB that is known here", d.version)}
+	}
+	if d.maria {
+		return &fault.Problem{Kind: fault.Precondition, Text: fmt.Sprintf("MariaDB %d.%d cannot be changed yet: it refuses RENAME TABLE under LOCK TABLES, and its own way is not built", major, minor)}
+	}
+	if major < 8 {
+		return &fault.Problem{Kind: fault.Precondition, Text: fmt.Sprintf("MySQL %d.%d is too old: 8.0.13 or later is needed, for RENAME TABLE under LOCK TABLES", major, minor)}
+	}
+	return nil
+}
+
+func (mysqld) Syntax() plan.Syntax { return plan.MySQLSyntax() }
+
+func (mysqld) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.Duration) (*plan.Plan, error) {
+	p, err := mysql.Plan(ctx, db, ddl, mysql.Options{ID: id, LockWait: wait})
+	if err != nil || p.Route != plan.ShadowTable {
+		return p, err
+	}
+	var number sql.NullInt64
+	if err := db.QueryRowContext(ctx, "SELECT "+mysql.Made(p.Pair.Source)).Scan(&number); err != nil && !fault.Denied(err) {
+		return nil, err
+	}
+	if !number.Valid {
+		p.Route, p.Steps = plan.Refuse, nil
+		p.Refusals = append(p.Refusals, fmt.Sprintf("a TRUNCATE of %s while it is copied could not be noticed: information_schema.innodb_tables does not show it. "+
+			"Needed: GRANT PROCESS ON *.* for this role, and names of letters, digits and _ only", p.Table))
+	}
+	return p, nil
+}
+
+func (mysqld) Resolve(ctx context.Context, db *sql.DB, n schema.Name) (schema.Name, uint32, error) {
+	n, err := mysql.Resolve(ctx, db, n)
+	return n, 0, err
+}
+
+func (mysqld) Fingerprint(ctx context.Context, db *sql.DB, n schema.Name, _ uint32) (string, error) {
+	return mysql.Fingerprint(ctx, db, n)
+}
+
+func (mysqld) State() state.Text        { return mysql.StateText() }
+func (mysqld) Rows(p schema.Pair) texts { return mysql.Rows{Pair: p} }
+
+func (mysqld) Session(s session) string {
+	return mysql.Session{LockWait: s.LockWait, Settings: s.Settings, Idle: s.Idle}.SQL()
+}
+
+func (mysqld) As(string) string { return "DO 0" } // there are no roles to take
+func (mysqld) Isolation(sql.IsolationLevel) sql.IsolationLevel {
+	return sql.LevelReadCommitted // above it INSERT … SELECT locks the rows that it reads, and users wait for us
+}
+
+func (mysqld) Pinned() map[string]string        { return nil }
+func (mysqld) ChunkTime() time.Duration         { return 100 * time.Millisecond }
+func (mysqld) Transactional() bool              { return false }
+func (mysqld) Unbounded() (set, reset string)   { return "DO 0", "DO 0" }
+func (mysqld) Abandon(p schema.Pair) [][]string { return mysql.Abandon(p) }
+
+func (mysqld) Cutover(r *run, s plan.Step) cutover.Server { return &renamer{run: r, step: s} }
+
+// alone runs a step whose statements each commit by themselves and may run twice, and moves the counter. A transaction
+// beside them holds the claim, so nobody can take the change over meanwhile. What was done already is asked first.
+func (r *run) alone(ctx context.Context, s plan.Step) error {
+	return r.tx(ctx, session{Idle: 365 * 24 * time.Hour}, func(ctx context.Context, t *tx) error {
+		var done bool
+		if s.Done != "" {
+			if err := r.engine.db.QueryRowContext(ctx, s.Done).Scan(&done); err != nil {
+				return err
+			}
+		}
+		if s.Kind == plan.Release {
+			if err := r.putAway(ctx); err != nil {
+				return err
+			}
+		}
+		if !done {
+			if err := r.each(ctx, s); err != nil {
+				return err
+			}
+		}
+		if s.Kind == plan.Build {
+			r.engine.config.Events(event.StepEnded{Step: string(s.Kind), Name: s.Name})
+		}
+		return r.advance(ctx, t, 1)
+	})
+}
+
+// putAway takes the triggers off the old table and brings it to its place. It may run twice.
+func (r *run) putAway(ctx context.Context) error {
+	var aside bool
+	if err := r.engine.db.QueryRowContext(ctx, mysql.IsAside(r.pair)).Scan(&aside); err != nil || !aside {
+		return err
+	}
+	return r.each(ctx, plan.Step{SQL: append(mysql.DropCapture(r.pair), mysql.PutAway(r.pair)), LockWait: r.engine.config.LockWait})
+}
+
+// each runs a step's statements on a connection of their own.
+func (r *run) each(ctx context.Context, s plan.Step) error {
+	conn, err := r.engine.db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if _, err := conn.ExecContext(ctx, r.engine.dialect.Session(session{LockWait: max(s.LockWait, r.engine.config.LockWait), Settings: r.pair.Settings, Idle: 24 * time.Hour})); err != nil {
+		return err
+	}
+	for _, text := range s.SQL {
+		if err := r.bounded(ctx, conn, s.LockWait, text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bounded ends a statement that waits too long for a lock. The server's own bound counts in seconds.
+func (r *run) bounded(ctx context.Context, conn *sql.Conn, wait time.Duration, text string) error {
+	if wait == 0 {
+		_, err := conn.ExecContext(ctx, text)
+		return err
+	}
+	var id int64
+	if err := conn.QueryRowContext(ctx, `SELECT CONNECTION_ID()`).Scan(&id); err != nil {
+		return err
+	}
+	killed := make(chan error, 1)
+	timer := time.AfterFunc(wait, func() {
+		_, err := r.engine.db.ExecContext(ctx, fmt.Sprintf("KILL QUERY %d", id))
+		killed <- err
+	})
+	_, err := conn.ExecContext(ctx, text)
+	if timer.Stop() {
+		return err
+	}
+	killErr := <-killed // or it might hit the next statement
+	if fault.Code(err) == "57014" && killErr == nil {
+		return errLate
+	}
+	return err
+}
+
+// errLate is a lock that was not granted in time.
+var errLate = &late{}
+
+type late struct{}
+
+func (*late) Error() string    { return "a lock was not granted in time" }
+func (*late) SQLState() string { return "55P03" }
+
+// renamer is a run seen by a cutover on MySQL: the tables are locked by LOCK TABLES in a session of its own, which drains and
+// renames, while a transaction in another one holds the claim and saves what happened.
+type renamer struct {
+	*run
+	step plan.Step
+}
+
+func (s *renamer) Ready(ctx context.Context) error { return s.verifier.Settle(ctx) }
+
+func (s *renamer) Blockers(ctx context.Context) ([]cutover.Blocker, error) {
+	rows, err := s.engine.db.QueryContext(ctx, mysql.Blockers(s.pair.Source))
+	if err != nil {
+		if fault.Denied(err) || fault.Undefined(err) {
+			return nil, nil // performance_schema is not for us; the bounded lock finds them
+		}
+		return nil, err
+	}
+	defer rows.Close()
+	var out []cutover.Blocker
+	for rows.Next() {
+		var who string
+		var age float64
+		if err := rows.Scan(&who, &age); err != nil {
+			return nil, err
+		}
+		out = append(out, cutover.Blocker{Who: who, Age: time.Duration(age * float64(time.Second))})
+	}
+	return out, rows.Err()
+}
+
+// Begin asks and makes ready whatever it can without the lock.
+func (s *renamer) Begin(ctx context.Context) (cutover.Attempt, error) {
+	t, err := s.begin(ctx, session{LockWait: s.step.LockWait})
+	if err != nil {
+		return nil, err
+	}
+	a := &renaming{renamer: s, t: t}
+	if err := a.prepare(ctx); err != nil {
+		return nil, errors.Join(err, a.Rollback())
+	}
+	return a, nil
+}
+
+// renaming is one attempt. Nothing on conn is a transaction: BEGIN would let the locks go. Each statement may run twice.
+type renaming struct {
+	*renamer
+	t       *tx
+	conn    *sql.Conn
+	marks   string // of the source's definition, before the lock
+	named   bool   // the new table needs names that the source has in its database
+	counter uint64 // the next AUTO_INCREMENT value that the shadow was given
+	pending int64
+}
+
+func (a *renaming) prepare(ctx context.Context) (err error) {
+	if a.conn, err = a.engine.db.Conn(ctx); err != nil {
+		return err
+	}
+	for _, text := range append([]string{a.engine.dialect.Session(session{LockWait: time.Second, Settings: a.pair.Settings}),
+		"SET SESSION transaction_isolation = 'READ-COMMITTED', information_schema_stats_expiry = 0"}, mysql.Rows{Pair: a.pair}.Warm()...) {
+		if _, err := a.conn.ExecContext(ctx, text); err != nil {
+			return err
+		}
+	}
+	if err := a.conn.QueryRowContext(ctx, mysql.Named(a.pair)).Scan(&a.named); err != nil {
+		return err
+	}
+	if err := a.count(ctx); err != nil {
+		return err
+	}
+	if a.marks, err = a.mark(ctx); err != nil {
+		return err
+	}
+	now, err := mysql.Fingerprint(ctx, a.conn, a.pair.Source)
+	if err != nil {
+		return err
+	}
+	if now != a.record.Plan.Fingerprint {
+		return a.altered()
+	}
+	return nil
+}
+
+// count gives the shadow the source's next AUTO_INCREMENT value, if it is behind.
+func (a *renaming) count(ctx context.Context) error {
+	var next, has uint64
+	if err := a.conn.QueryRowContext(ctx, mysql.Counters(a.pair)).Scan(&next, &has); err != nil {
+		return err
+	}
+	if next <= max(has, a.counter) || has == 0 {
+		return nil
+	}
+	_, err := a.conn.ExecContext(ctx, mysql.SetCounter(a.pair, next))
+	a.counter = next
+	return err
+}
+
+func (a *renaming) mark(ctx context.Context) (marks string, err error) {
+	var name string
+	err = a.conn.QueryRowContext(ctx, mysql.Marks(a.pair)).Scan(&name, &marks)
+	return autoincrement.ReplaceAllString(marks, ""), err
+}
+
+var autoincrement = regexp.MustCompile(` AUTO_INCREMENT=\d+`)
+
+func (a *renaming) Lock(ctx context.Context) error {
+	return a.bounded(ctx, a.conn, a.step.LockWait, "LOCK TABLES "+mysql.Rows{Pair: a.pair}.Locked())
+}
+
+func (a *renaming) Check(ctx context.Context) error {
+	var armed, truncated bool
+	if err := a.conn.QueryRowContext(ctx, mysql.Armed(a.pair)).Scan(&armed); err != nil {
+		return err
+	}
+	if !armed {
+		return &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf(
+			"the triggers that log changed keys on %s were dropped by somebody: writes may be missing from the shadow. Nothing was swapped; `changeling abort %s` and begin again", a.table(), a.id)}
+	}
+	marks, err := a.mark(ctx)
+	if err != nil {
+		return err
+	}
+	if marks != a.marks {
+		return cutover.ErrBusy // somebody altered the table a moment ago: the next attempt tells what
+	}
+	if err := a.conn.QueryRowContext(ctx, mysql.Rows{Pair: a.pair}.Left()).Scan(&a.pending, &truncated); err != nil {
+		return err
+	}
+	if truncated {
+		return fmt.Errorf("%w: the source was truncated", cutover.ErrBusy)
+	}
+	return nil
+}
+
+func (a *renaming) Drain(ctx context.Context) (int64, error) {
+	if a.pending > most {
+		return a.pending, cutover.ErrBusy
+	}
+	if a.pending == 0 {
+		return 0, nil
+	}
+	var taken, resets, none int64
+	if err := a.conn.QueryRowContext(ctx, a.rows.Drain(0, true)).Scan(&taken, &resets, &none, &none); err != nil {
+		return a.pending, err
+	}
+	_, rows, keys, err := a.relogged(ctx, a.conn, a.rows.RelogChecked())
+	if err == nil && rows > 0 {
+		err = &fault.Problem{Kind: fault.Mismatch, Text: fmt.Sprintf(
+			"rows that were copied last differ (%s): nothing was swapped. Look at them in both tables; `changeling abort %s` takes the shadow away", strings.Join(keys, "; "), a.id)}
+	}
+	return a.pending, err
+}
+
+// Swap renames. Nothing else can have happened if the connection breaks: the catalogue tells which.
+func (a *renaming) Swap(ctx context.Context) error {
+	// Since it was set without the lock, it can only have been left behind by a row that came and went at the last moment.
+	if err := a.count(ctx); err != nil {
+		return err
+	}
+	var texts []string
+	old := mysql.Aside(a.pair)
+	if a.named {
+		old, texts = a.pair.Old, append(texts, mysql.DropCapture(a.pair)...)
+	}
+	for _, text := range append(texts, mysql.SwapTo(a.pair, old), "UNLOCK TABLES") {
+		if _, err := a.conn.ExecContext(ctx, text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *renaming) Commit() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	s := a.engine.store
+	defer a.conn.Close()
+	if err := s.Exec(ctx, a.t, s.Text.Cut, a.id); err != nil {
+		return errors.Join(err, ended(a.t.Tx))
+	}
+	if err := a.advance(ctx, a.t, 1); err != nil {
+		return errors.Join(err, ended(a.t.Tx))
+	}
+	return a.t.Commit()
+}
+
+// Rollback lets the locks go.
+func (a *renaming) Rollback() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	var err error
+	if a.conn != nil {
+		if _, err = a.conn.ExecContext(ctx, "UNLOCK TABLES"); fault.Lost(err) {
+			err = nil // the server let them go
+		}
+		a.conn.Close()
+	}
+	return errors.Join(err, ended(a.t.Tx))
+}

@@ -1,0 +1,86 @@
+package changeling
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/changeling-db/changeling/cutover"
+	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/internal/postgres"
+	"github.com/changeling-db/changeling/internal/state"
+	"github.com/changeling-db/changeling/plan"
+	"github.com/changeling-db/changeling/schema"
+)
+
+// postgresql is the dialect of PostgreSQL.
+type postgresql struct{}
+
+func (postgresql) supports(ctx context.Context, db *sql.DB) error {
+	var version int
+	if err := db.QueryRowContext(ctx, `SELECT current_setting('server_version_num')::int`).Scan(&version); err != nil {
+		return &fault.Problem{Kind: fault.Precondition, Err: err, Text: "the database cannot be asked for its version: " + fault.Message(err)}
+	}
+	if version < 140000 {
+		return &fault.Problem{Kind: fault.Precondition, Text: fmt.Sprintf("PostgreSQL %d is too old: 14 or later is needed, for scans of block ranges and record digests", version/10000)}
+	}
+	return nil
+}
+
+func (postgresql) Syntax() plan.Syntax { return plan.PostgresSyntax() }
+
+func (postgresql) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.Duration) (*plan.Plan, error) {
+	return postgres.Plan(ctx, db, ddl, postgres.Options{ID: id, LockWait: wait})
+}
+
+func (postgresql) Resolve(ctx context.Context, db *sql.DB, n schema.Name) (schema.Name, uint32, error) {
+	return postgres.Resolve(ctx, db, n)
+}
+
+func (postgresql) Fingerprint(ctx context.Context, db *sql.DB, _ schema.Name, oid uint32) (string, error) {
+	tx, err := db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return "", err
+	}
+	defer tx.Rollback() // only reads
+	if _, err := tx.ExecContext(ctx, postgres.Session{Application: "changeling"}.SQL()); err != nil {
+		return "", err
+	}
+	r, err := postgres.Inspect(ctx, tx, oid)
+	if err != nil {
+		return "", err
+	}
+	return r.Fingerprint(), nil
+}
+
+func (postgresql) State() state.Text        { return postgres.StateText() }
+func (postgresql) Rows(p schema.Pair) texts { return postgres.Rows{Pair: p} }
+
+func (postgresql) Session(s session) string {
+	return postgres.Session{Application: s.Application, LockWait: s.LockWait, Strong: s.Strong, Path: s.Path, Settings: s.Settings,
+		Async: s.Async, ByKey: s.ByKey, Memory: s.Memory, Parallel: s.Parallel}.SQL()
+}
+
+func (postgresql) As(role string) string {
+	if role == "" {
+		return postgres.Back
+	}
+	return postgres.As(role)
+}
+
+func (postgresql) Isolation(level sql.IsolationLevel) sql.IsolationLevel { return level }
+func (postgresql) Pinned() map[string]string                             { return postgres.Pinned() }
+func (postgresql) ChunkTime() time.Duration                              { return 20 * time.Millisecond }
+func (postgresql) Transactional() bool                                   { return true }
+
+func (postgresql) Unbounded() (set, reset string) {
+	return "SET statement_timeout = 0", "RESET statement_timeout"
+}
+
+func (postgresql) Abandon(p schema.Pair) [][]string {
+	quiet, triggers, rest := postgres.Abandon(p)
+	return [][]string{quiet, triggers, rest}
+}
+
+func (postgresql) Cutover(r *run, s plan.Step) cutover.Server { return &server{run: r, step: s} }
