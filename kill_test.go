@@ -284,6 +284,11 @@ func TestServerCrashes(t *testing.T) {
 	}
 	s.pause(200 * time.Millisecond)
 	stop()
+	for alive := 0; alive < 30; { // the pools have dead connections
+		if alive++; s.db.PingContext(t.Context()) != nil {
+			alive = 0
+		}
+	}
 	s.changed()
 	t.Logf("%d crashes of the server; %s; users: %s", crashes, s.figures(), s.ledger.Stats())
 	if crashes < 5 {

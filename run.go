@@ -185,7 +185,7 @@ func (r *run) steps(ctx context.Context) error {
 		}
 		step := r.record.Plan.Steps[r.record.Step]
 		if step.Kind == plan.Drop {
-			return r.end(ctx, step)
+			return r.finish(ctx, step)
 		}
 		if err := r.unaltered(ctx); err != nil {
 			return err
@@ -217,7 +217,13 @@ func (r *run) steps(ctx context.Context) error {
 		}
 		r.resumed = err != nil
 	}
-	return r.end(ctx, plan.Step{})
+	return r.finish(ctx, plan.Step{})
+}
+
+// finish is end, which may run twice, for as long as a failover may take.
+func (r *run) finish(ctx context.Context, drop plan.Step) error {
+	return retry.Do(ctx, retry.Policy{Initial: 100 * time.Millisecond, Max: 3 * time.Second, Elapsed: 2 * time.Minute},
+		func(err error) bool { return fault.Transient(err) || fault.Lost(err) }, nil, func(ctx context.Context) error { return r.end(ctx, drop) })
 }
 
 // unaltered looks between two steps whether somebody altered the source, rather than find out at the end of a day's copy.
@@ -315,7 +321,7 @@ func (r *run) next(ctx context.Context) error {
 	return r.tx(ctx, session{}, func(ctx context.Context, t *tx) error { return r.advance(ctx, t, 1) })
 }
 
-// end is reached when all is done but the drop of the old table.
+// end is reached when all is done but the drop of the old table. It may run twice.
 func (r *run) end(ctx context.Context, drop plan.Step) error {
 	name, oid, err := r.engine.dialect.Resolve(ctx, r.engine.db, r.table())
 	if missing(err) { // the statement may have renamed or moved the table

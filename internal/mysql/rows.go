@@ -70,9 +70,10 @@ func (w Rows) digest(source bool) string {
 				v = "(" + m.Expr + ")"
 			}
 		}
-		parts = append(parts, strings.ReplaceAll(m.Digest, "%s", v))
+		parts = append(parts, "("+strings.ReplaceAll(m.Digest, "%s", v)+")")
 	}
-	return "(" + strings.Join(parts, " + ") + ")"
+	// Not a sum, which over many rows would not see values of one column that change places.
+	return "(" + strings.Join(parts, " ^ ") + ")"
 }
 
 // textual says how a key column goes into text and back so that the server finds exactly that row again.
