@@ -1,6 +1,10 @@
 package capture
 
-import "github.com/changeling-db/changeling/schema"
+import (
+	"github.com/go-mysql-org/go-mysql/replication"
+
+	"github.com/changeling-db/changeling/schema"
+)
 
 // Effect is what a statement means for a table, as a word.
 func Effect(table schema.Name, fold bool, database, text string) string {
@@ -14,3 +18,10 @@ func Effect(table schema.Name, fold bool, database, text string) string {
 
 // CompareFiles compares names of log files.
 func CompareFiles(a, b string) int { return compareFiles(a, b) }
+
+// Move is the offset of a reader at offset after an event that ends at logPos.
+func Move(offset uint64, logPos, flags uint32) uint64 {
+	r := &Reader{here: place{offset: offset}, ready: make(chan struct{}, 1)}
+	r.move(&replication.EventHeader{EventType: replication.XID_EVENT, LogPos: logPos, Flags: uint16(flags)}, false)
+	return r.here.offset
+}

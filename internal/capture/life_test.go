@@ -391,3 +391,99 @@ func TestRights(t *testing.T) {
 		}
 	})
 }
+
+// TestTurmoil: connections are killed, readers die and begin again at the last position that was saved, logs rotate, all
+// under writers; no acknowledged change is missing in the end.
+func TestTurmoil(t *testing.T) {
+	t.Parallel()
+	for _, gtids := range []string{"ON", "OFF"} {
+		t.Run("gtid_mode "+gtids, func(t *testing.T) {
+			t.Parallel()
+			mytest.Each(t, func(t *testing.T, version string) { turmoil(t, version, gtids) })
+		})
+	}
+}
+
+func turmoil(t *testing.T, version, gtids string) {
+	s := own(t, version, map[string]string{"loose_gtid_mode": gtids, "loose_enforce_gtid_consistency": gtids})
+	s.exec(small)
+	cfg := s.config()
+	cfg.MaxBytes = 500 // so that batches end everywhere, also inside of transactions
+	g, ctx := errgroup.WithContext(t.Context())
+	writing, stop := context.WithCancel(ctx)
+	defer stop()
+	written := make([]int, 3) // transactions of each writer
+	const rows = 20           // of each transaction
+	for w := range written {
+		g.Go(func() error {
+			for writing.Err() == nil {
+				tx, err := s.db.BeginTx(ctx, nil)
+				if err != nil {
+					return err
+				}
+				for i := range rows {
+					id := (written[w]*rows+i)*len(written) + w + 1
+					if _, err := tx.ExecContext(ctx, "INSERT INTO t (id) VALUES (?)", id); err != nil {
+						return errors.Join(err, tx.Rollback())
+					}
+				}
+				if err := tx.Commit(); err != nil {
+					return err
+				}
+				written[w]++
+			}
+			return nil
+		})
+	}
+	seen, saves, reader := map[string]bool{}, 0, s.open(cfg)
+	read := func(until time.Duration) {
+		ctx, cancel := context.WithTimeout(t.Context(), until)
+		defer cancel()
+		for {
+			b, err := reader.Next(ctx)
+			if errors.Is(err, context.DeadlineExceeded) {
+				return
+			}
+			if err != nil || b.Altered != nil || b.Truncated {
+				t.Fatalf("%+v, %v", b, err)
+			}
+			for _, k := range b.Keys {
+				seen[show([]capture.Key{k})] = true
+			}
+			cfg.From = saved(t, b.Position)
+			saves++
+		}
+	}
+	for round := range 24 {
+		read(50 * time.Millisecond)
+		switch round % 3 {
+		case 0:
+			s.killReaders()
+		case 1: // a reader dies with what it has in hand
+			reader.Close()
+			reader = s.open(cfg)
+		case 2:
+			s.exec("FLUSH BINARY LOGS")
+		}
+	}
+	stop()
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range s.upto(reader).Keys {
+		seen[show([]capture.Key{k})] = true
+	}
+	count, missing := 0, 0
+	for w, n := range written {
+		for i := range n * rows {
+			count++
+			if !seen[strconv.Itoa(i*len(written)+w+1)] {
+				missing++
+			}
+		}
+	}
+	if missing > 0 || count == 0 {
+		t.Errorf("%d of %d rows are missing after %d batches", missing, count, saves)
+	}
+	t.Logf("%d rows, %d batches", count, saves)
+}

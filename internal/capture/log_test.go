@@ -133,14 +133,12 @@ func TestPartial(t *testing.T) {
 	t.Parallel()
 	const rows = 30000
 	mytest.Each(t, func(t *testing.T, version string) {
-		s := newScene(t, version)
+		// Without GTIDs a position inside of the transaction would be one from where its rows cannot be read.
+		s := own(t, version, map[string]string{"loose_gtid_mode": "OFF", "loose_enforce_gtid_consistency": "OFF"})
 		s.exec(small, "CREATE TABLE digit (d INT PRIMARY KEY)", "INSERT INTO digit VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)")
 		cfg := s.config()
 		cfg.MaxBytes = 100_000
 		r := s.open(cfg)
-		if b, err := r.Next(t.Context()); err != nil || len(b.Keys) != 0 {
-			t.Fatal(b, err)
-		}
 		s.exec("INSERT INTO t SELECT a.d + 10 * b.d + 100 * c.d + 1000 * d.d + 10000 * e.d, REPEAT('x', 100) FROM digit a, digit b, digit c, digit d, digit e WHERE e.d BETWEEN 1 AND 3")
 		seen := map[string]bool{}
 		batches, before := 0, capture.Position{}

@@ -141,3 +141,27 @@ func TestCompareFiles(t *testing.T) {
 		}
 	}
 }
+
+// TestMove: events tell 32 bits of an offset, and one transaction may take a file beyond that.
+func TestMove(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		rule          string
+		offset        uint64
+		logPos, flags uint32
+		want          uint64
+	}{
+		{"forward", 4, 126, 0, 126},
+		{"not back", 1000, 126, 0, 1000},
+		{"not for an event that is not in the file", 4, 126, 0x20, 4},
+		{"not for one that does not say", 4, 0, 0, 4},
+		{"beyond 4 GiB", 1<<32 - 100, 100, 0, 1<<32 + 100},
+		{"forward there", 1<<32 + 100, 300, 0, 1<<32 + 300},
+		{"not back there", 1<<32 + 300, 100, 0, 1<<32 + 300},
+		{"beyond 8 GiB", 2<<32 - 5, 7, 0, 2<<32 + 7},
+	} {
+		if got := capture.Move(c.offset, c.logPos, c.flags); got != c.want {
+			t.Errorf("%s: Move(%d, %d) = %d, want %d", c.rule, c.offset, c.logPos, got, c.want)
+		}
+	}
+}
