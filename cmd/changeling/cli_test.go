@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/changeling-db/changeling"
+	"github.com/changeling-db/changeling/internal/dbtest/mytest"
 	"github.com/changeling-db/changeling/internal/dbtest/pgtest"
 )
 
@@ -29,7 +30,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(playMain) != "" {
 		main()
 	}
-	pgtest.Main(m)
+	pgtest.Main(mytest.Around(m))
 }
 
 // shell is where a test types commands: an environment with a connection string.

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/internal/mysql"
 )
 
 // connections is how many a command opens at most: two workers, heartbeat, probe, control, and room for index builds.
@@ -21,18 +22,34 @@ const connections = 12
 
 // open makes the pool. It does not connect yet.
 func (a *app) open() (*sql.DB, error) {
-	config, err := a.config()
-	if err != nil {
-		return nil, err
+	var db *sql.DB
+	if dsn, from := a.source(); isMySQL(dsn) {
+		target, err := mysql.ParseDSN(dsn, a.env("HOME"))
+		if err != nil {
+			return nil, usage("the connection string of %s cannot be read: %v", from, err)
+		}
+		a.secrets = append(a.secrets, target.Password)
+		db = sql.OpenDB(target.Connector())
+	} else {
+		config, err := a.config(dsn, from)
+		if err != nil {
+			return nil, err
+		}
+		db = sql.OpenDB(stdlib.GetConnector(*config))
 	}
-	db := sql.OpenDB(stdlib.GetConnector(*config))
 	db.SetMaxOpenConns(connections)
 	return db, nil
 }
 
-// config reads the connection string from the first place that has one.
-func (a *app) config() (*pgx.ConnConfig, error) {
-	dsn, from := a.dsn, "--dsn"
+var schemes = regexp.MustCompile(`^(?i:mysql|mariadb)://`)
+
+func isMySQL(dsn string) bool {
+	return schemes.MatchString(dsn) || strings.Contains(dsn, "@tcp(") || strings.HasPrefix(dsn, "tcp(")
+}
+
+// source is the connection string from the first place that has one, and that place for a person.
+func (a *app) source() (dsn, from string) {
+	dsn, from = a.dsn, "--dsn"
 	for _, name := range []string{"CHANGELING_DSN", "DATABASE_URL"} {
 		if dsn == "" {
 			dsn, from = a.env(name), "$"+name
@@ -52,12 +69,15 @@ func (a *app) config() (*pgx.ConnConfig, error) {
 		fmt.Fprintln(a.err, "changeling: warning: everybody on this machine can read the password of --dsn in the process list: use $CHANGELING_DSN or ~/.pgpass")
 		from = "--dsn"
 	}
+	return dsn, from
+}
+
+// config reads a connection string for PostgreSQL.
+func (a *app) config(dsn, from string) (*pgx.ConnConfig, error) {
 	scheme, _, _ := strings.Cut(strings.ToLower(dsn), "://")
 	switch {
-	case scheme == "mysql" || scheme == "mariadb":
-		return nil, usage("MySQL and MariaDB are not supported yet: give the connection string of a PostgreSQL database, such as postgres://user@host/database")
 	case strings.Contains(dsn, "://") && scheme != "postgres" && scheme != "postgresql" && !strings.ContainsAny(scheme, " ='"):
-		return nil, usage("the connection string of %s is of an unknown kind: expected postgres://user@host/database, or host=… dbname=…", from)
+		return nil, usage("the connection string of %s is of an unknown kind: expected postgres://user@host/database, host=… dbname=…, or mysql://user@host/database", from)
 	}
 	if err := misread(dsn); err != nil {
 		return nil, usage("the connection string of %s cannot be read: %v", from, err)

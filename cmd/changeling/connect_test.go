@@ -77,8 +77,8 @@ func TestAPasswordIsNeverShown(t *testing.T) {
 		{"postgres://postgres:1?" + planted + "@" + good.Host + "/x", 2},
 		{"postgres://postgres:1#" + planted + "@" + good.Host + "/x", 2},
 		{"postgres://postgres:" + planted, 2},
-		{"mysql://root:" + planted + "@127.0.0.1/x", 2},
-		{"mariadb://root:" + planted + "@127.0.0.1/x", 2},
+		{"mysql://root:" + planted + "@127.0.0.1/x?parseTime=true", 2},
+		{"root:" + planted + "@tcp(127.0.0.1:1)/x?ssl-mode=MAYBE", 2},
 		{"redis://root:" + planted + "@127.0.0.1/x", 2},
 		{words + "'" + planted, 2},
 		{words + "two " + planted, 2},
@@ -119,13 +119,14 @@ func TestWhereTheConnectionComesFrom(t *testing.T) {
 	s.env = nil
 	works.User = url.UserPassword("postgres", "secret")
 	contains(t, "a password on the command line", s.run(0, "list", "--dsn", works.String()).stderr, "process list", "CHANGELING_DSN", "~/.pgpass")
-	contains(t, "MySQL", s.run(2, "list", "--dsn", "mysql://root@localhost/x").stderr, "not supported yet")
+	contains(t, "MySQL", s.run(4, "list", "--dsn", "mysql://root@127.0.0.1:1/x").stderr, "no connection to the database")
+	contains(t, "MySQL", s.run(2, "list", "--dsn", "mysql://root@127.0.0.1:1/x?parseTime=true").stderr, "the option parseTime is unknown")
 }
 
 func TestConfig(t *testing.T) {
 	t.Parallel()
 	a := &app{dsn: "postgres://u@h/d", err: &bytes.Buffer{}, env: func(string) string { return "" }}
-	c, err := a.config()
+	c, err := a.config(a.source())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,12 +134,12 @@ func TestConfig(t *testing.T) {
 		t.Errorf("timeout %s, application %q", c.ConnectTimeout, c.RuntimeParams["application_name"])
 	}
 	a.dsn += "?connect_timeout=3&application_name=mine"
-	if c, err = a.config(); err != nil || c.ConnectTimeout != 3*time.Second || c.RuntimeParams["application_name"] != "mine" {
+	if c, err = a.config(a.source()); err != nil || c.ConnectTimeout != 3*time.Second || c.RuntimeParams["application_name"] != "mine" {
 		t.Errorf("%+v, %v", c, err)
 	}
 	for _, several := range []string{"postgres://u@h1:1,h2:2/d", "postgres://u:p%40@h1:1,h2:2/d", "postgres://[::1]:5/d", "postgres://[::1]/d", "host=h1,h2 user=u", "postgresql:///d?host=/tmp&user=me@realm"} {
 		a.dsn = several
-		if _, err := a.config(); err != nil {
+		if _, err := a.config(a.source()); err != nil {
 			t.Errorf("%s: %v", several, err)
 		}
 	}

@@ -24,7 +24,11 @@ what to do. Exit code 4 if something fails.`,
   changeling doctor --json | jq -r '.[] | select(.level == "fail") | .fix'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			config, err := a.config()
+			dsn, from := a.source()
+			if isMySQL(dsn) {
+				return usage("doctor does not know MySQL and MariaDB yet: `changeling plan` says what is missing for a statement")
+			}
+			config, err := a.config(dsn, from)
 			if err != nil {
 				return err
 			}

@@ -44,12 +44,13 @@ const exitCodes = `Exit codes:
 
 const environment = `Connection, the first that is set:
   --dsn, $CHANGELING_DSN, $DATABASE_URL, then as psql does it:
-  $PGHOST, $PGPORT, $PGUSER, $PGDATABASE, $PGSERVICE, $PGSSLMODE, ~/.pgpass ...`
+  $PGHOST, $PGPORT, $PGUSER, $PGDATABASE, $PGSERVICE, $PGSSLMODE, ~/.pgpass ...
+  postgres://user@host/database, or mysql://user@host/database with ~/.my.cnf`
 
 func newRoot(a *app) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "changeling",
-		Short: "Change live PostgreSQL tables without stopping anybody",
+		Short: "Change live PostgreSQL and MySQL tables without stopping anybody",
 		Long: `changeling carries out an ALTER TABLE that the server could only do by locking everybody out:
 it builds a changed twin of the table, copies the rows, follows the writes of others, compares
 every row, and swaps the two in milliseconds.
@@ -95,6 +96,7 @@ func (a *app) with(ctx context.Context, c changeling.Config, fn func(e *changeli
 	if err != nil {
 		return err
 	}
+	defer e.Close()
 	return fn(e)
 }
 

@@ -1,0 +1,28 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/changeling-db/changeling/internal/dbtest/mytest"
+)
+
+func TestMySQL(t *testing.T) {
+	t.Parallel()
+	s := &shell{t: t, dsn: mytest.Database(t, "mysql9.7")}
+	db := mytest.Open(t, s.dsn)
+	mytest.Exec(t, db, `CREATE TABLE orders (id int NOT NULL PRIMARY KEY, amount int NOT NULL, KEY (amount))`, `INSERT INTO orders VALUES (1, 10), (2, 20)`)
+	const statement = "ALTER TABLE orders MODIFY amount bigint NOT NULL"
+	contains(t, "plan", s.run(0, "plan", statement).stdout, "route      shadow-table", "install capture", "exclusive metadata lock", "nothing was changed")
+	contains(t, "run", s.run(0, "run", "--fast", "--drop", "now", statement).stdout, "copy rows", "equal: 2 rows", "swapped at attempt", "done")
+	contains(t, "run again", s.run(0, "run", statement).stdout, "nothing to do")
+	contains(t, "list", s.run(0, "list").stdout, ".orders", "done")
+	contains(t, "a wrong statement", s.run(2, "run", "ALTER TABLE orders MODIFY nothing bigint").stderr, "nothing", "Nothing was changed")
+	contains(t, "an added column", s.run(0, "run", "ALTER TABLE orders ADD COLUMN note varchar(10)").stdout, "direct")
+	contains(t, "doctor", s.run(2, "doctor").stderr, "does not know MySQL")
+}
+
+func TestMariaDBIsRefused(t *testing.T) {
+	t.Parallel()
+	s := &shell{t: t, dsn: mytest.Database(t, "mariadb10.11")}
+	contains(t, "MariaDB", s.run(4, "list").stderr, "MariaDB 10.11 cannot be changed yet")
+}

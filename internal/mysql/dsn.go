@@ -1,0 +1,146 @@
+package mysql
+
+import (
+	"bufio"
+	"cmp"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/go-mysql-org/go-mysql/driver"
+)
+
+// Target is where a connection string leads.
+type Target struct {
+	Addr, User, Password, Database string
+	connector                      driver.Connector
+}
+
+// Connector opens connections. The driver's own retries are off: with them database/sql runs a statement again by itself
+// whose connection broke.
+func (t Target) Connector() driver.Connector { return t.connector }
+
+// String names the database for a person, without the password.
+func (t Target) String() string {
+	return fmt.Sprintf("%s on %s as %s", cmp.Or(t.Database, "no database"), t.Addr, t.User)
+}
+
+var errForm = errors.New("expected mysql://user@host:port/database?ssl-mode=REQUIRED, or user:password@tcp(host:port)/database; " +
+	"in the password of a URL write @ as %40, / as %2F, ? as %3F, # as %23, % as %25")
+
+var tcp = regexp.MustCompile(`^(?:mysql://|mariadb://)?(?:([^:@/]*)(?::(.*))?@)?tcp\(([^)]*)\)/([^?]*)(?:\?(.*))?$`)
+
+// ParseDSN reads a connection string: mysql:// or mariadb:// with user, password, host, port, database; or the form with
+// tcp(…). What it leaves out comes from the group [client] of ~/.my.cnf (in the directory home), and then is root, 127.0.0.1
+// and 3306.
+//
+// ssl-mode is one of DISABLED, REQUIRED, VERIFY_CA and VERIFY_IDENTITY, as the server's own clients have it; the last two
+// need ssl-ca, a file of certificates. Without it the connection is encrypted if the server offers it in its handshake only
+// as far as the password goes: on a network that is not yours, say REQUIRED or more. Errors never quote the string.
+func ParseDSN(dsn, home string) (Target, error) {
+	var t Target
+	var query string
+	if m := tcp.FindStringSubmatch(dsn); m != nil {
+		t.User, t.Password, t.Addr, t.Database, query = m[1], m[2], m[3], m[4], m[5]
+	} else {
+		u, err := url.Parse(dsn)
+		if err != nil || u.Scheme != "mysql" && u.Scheme != "mariadb" || strings.Contains(u.Host+u.Path, "@") || u.Opaque != "" || u.Fragment != "" {
+			return t, errForm
+		}
+		t.Addr, t.Database, query = u.Host, strings.TrimPrefix(u.Path, "/"), u.RawQuery
+		t.User = u.User.Username()
+		t.Password, _ = u.User.Password()
+	}
+	defaults, err := clientFile(home)
+	if err != nil {
+		return t, err
+	}
+	t.User = cmp.Or(t.User, defaults["user"], "root")
+	t.Password = cmp.Or(t.Password, defaults["password"])
+	t.Database = cmp.Or(t.Database, defaults["database"])
+	host, port, err := net.SplitHostPort(t.Addr)
+	if err != nil {
+		host, port = strings.Trim(t.Addr, "[]"), ""
+	}
+	t.Addr = net.JoinHostPort(cmp.Or(host, defaults["host"], "127.0.0.1"), cmp.Or(port, defaults["port"], "3306"))
+	t.connector = driver.Connector{Addr: t.Addr, User: t.User, Password: t.Password, DB: t.Database, Params: url.Values{"retries": {"off"}}}
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return t, errForm
+	}
+	return t, t.options(values)
+}
+
+func (t *Target) options(values url.Values) error {
+	host, _, err := net.SplitHostPort(t.Addr)
+	if err != nil {
+		return errForm
+	}
+	mode, ca := strings.ToUpper(values.Get("ssl-mode")), values.Get("ssl-ca")
+	switch mode {
+	case "", "DISABLED":
+	case "REQUIRED":
+		t.connector.Params.Set("ssl", "skip-verify")
+	case "VERIFY_CA", "VERIFY_IDENTITY":
+		if ca == "" {
+			return fmt.Errorf("ssl-mode=%s needs ssl-ca=FILE, the certificates that the server's is signed with", mode)
+		}
+		pem, err := os.ReadFile(ca)
+		if err != nil {
+			return fmt.Errorf("ssl-ca: %w", err)
+		}
+		if mode == "VERIFY_CA" {
+			return errors.New("ssl-mode=VERIFY_CA is not known yet: expected VERIFY_IDENTITY, which checks the server's name as well, REQUIRED or DISABLED")
+		}
+		if err := driver.SetCustomTLSConfig("x@"+t.Addr+"/x", pem, nil, nil, false, host); err != nil {
+			return fmt.Errorf("ssl-ca: %w", err)
+		}
+		t.connector.Params.Set("ssl", "custom")
+	default:
+		return fmt.Errorf("ssl-mode is unknown: expected DISABLED, REQUIRED or VERIFY_IDENTITY")
+	}
+	values.Del("ssl-mode")
+	values.Del("ssl-ca")
+	for name := range values {
+		return fmt.Errorf("the option %s is unknown: expected ssl-mode or ssl-ca", name)
+	}
+	return nil
+}
+
+// clientFile is the group [client] of ~/.my.cnf, empty where there is no such file.
+func clientFile(home string) (map[string]string, error) {
+	out := map[string]string{}
+	if home == "" {
+		return out, nil
+	}
+	f, err := os.Open(filepath.Join(home, ".my.cnf"))
+	if errors.Is(err, os.ErrNotExist) {
+		return out, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	inside := false
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		line := strings.TrimSpace(lines.Text())
+		switch {
+		case line == "" || line[0] == '#' || line[0] == ';':
+		case line[0] == '[':
+			inside = strings.EqualFold(line, "[client]")
+		case inside:
+			name, value, _ := strings.Cut(line, "=")
+			value = strings.TrimSpace(value)
+			if len(value) > 1 && (value[0] == '"' || value[0] == '\'') && value[len(value)-1] == value[0] {
+				value = value[1 : len(value)-1]
+			}
+			out[strings.ReplaceAll(strings.TrimSpace(name), "_", "-")] = value
+		}
+	}
+	return out, nil
+}
