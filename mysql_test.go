@@ -17,6 +17,7 @@ import (
 	"github.com/changeling-db/changeling"
 	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/dbtest/dying"
+	"github.com/changeling-db/changeling/internal/dbtest/mutant"
 	"github.com/changeling-db/changeling/internal/dbtest/mytest"
 )
 
@@ -186,47 +187,111 @@ func TestMySQLLedger(t *testing.T) {
 			rounds = 20
 		}
 		for round := range rounds {
-			mytest.Exec(t, db, `DROP TABLE IF EXISTS orders, mirror`)
-			for _, table := range []string{"orders", "mirror"} {
-				mytest.Exec(t, db, `CREATE TABLE `+table+` `+myOrders)
-				fillMy(t, db, table, 10000)
-			}
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			stop := make(chan struct{})
-			var acknowledged, failed atomic.Int64
-			var wg sync.WaitGroup
-			for writer := range 8 {
-				wg.Go(func() {
-					random := rand.New(rand.NewPCG(seed(t), uint64(round*8+writer)))
-					for n := 0; ; n++ {
-						select {
-						case <-stop:
-							return
-						case <-time.After(20 * time.Millisecond):
-						}
-						if err := myWrite(ctx, db, random, writer, n); err == nil {
-							acknowledged.Add(1)
-						} else if text := err.Error(); ctx.Err() == nil && !strings.Contains(text, "1213") && !strings.Contains(text, "1062") {
-							failed.Add(1)
-							t.Errorf("a user's write failed: %v", err)
-							return
-						}
-					}
-				})
-			}
-			err := changeling.Apply(ctx, db, myGrow, changeling.Config{Fast: round%2 == 0, DropAfter: changeling.DropNow, Events: event.Lines(t.Output())})
-			time.Sleep(200 * time.Millisecond)
-			close(stop)
-			wg.Wait()
-			cancel()
+			l := newMyLedger(t, db, round)
+			err := l.change(db, round%2 == 0)
 			if err != nil {
 				t.Fatal(err)
 			}
-			mytest.Exec(t, db, strings.Replace(myGrow, "orders", "mirror", 1))
-			equalMy(t, db, "orders", "mirror", fmt.Sprintf("round %d, after %d writes", round, acknowledged.Load()))
-			t.Logf("round %d: %d writes acknowledged", round, acknowledged.Load())
+			equalMy(t, db, "orders", "mirror", fmt.Sprintf("round %d, after %d writes", round, l.acknowledged.Load()))
+			t.Logf("round %d: %d writes acknowledged", round, l.acknowledged.Load())
 		}
 	})
+}
+
+// TestMySQLMutants: what the ledger finds if a part of the protocol is missing. A mutant may die of the engine's own
+// comparison as well.
+func TestMySQLMutants(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, match, instead string }{
+		{"inserted rows are not logged", `^CREATE TRIGGER .* AFTER INSERT ON (\S+) .*`, ""},
+		{"no lock", `^LOCK TABLES `, "DO 0"},
+		{"no drain under the lock", `^SELECT \(SELECT COUNT\(\*\) FROM \(SELECT 1 FROM .* LIMIT 100000\) x\), `, "SELECT 0, FALSE"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
+				re := regexp.MustCompile(`(?s)` + c.match)
+				var hits atomic.Int64
+				mutated := mytest.Mutant(t, dsn, func(_ context.Context, x mutant.Statement) string {
+					if !re.MatchString(x.Text) {
+						return x.Text
+					}
+					hits.Add(1)
+					if c.instead == "" {
+						return regexp.MustCompile(`FOR EACH ROW .*`).ReplaceAllString(x.Text, "FOR EACH ROW DO 0")
+					}
+					return c.instead
+				})
+				mutated.SetMaxOpenConns(20)
+				for round := range 4 {
+					l := newMyLedger(t, db, round)
+					err := l.change(mutated, true)
+					if hits.Load() == 0 {
+						t.Fatal("the statement was never sent: the mutant is none")
+					}
+					if err != nil || !slices.Equal(myRows(t, db, "orders"), myRows(t, db, "mirror")) {
+						t.Logf("caught in round %d (%v)", round, err)
+						return
+					}
+				}
+				t.Error("the mutant lives")
+			})
+		})
+	}
+}
+
+// myLedger is a table and its mirror, with eight users.
+type myLedger struct {
+	*testing.T
+	db           *sql.DB // of the users
+	round        int
+	acknowledged atomic.Int64
+}
+
+func newMyLedger(t *testing.T, db *sql.DB, round int) *myLedger {
+	t.Helper()
+	mytest.Exec(t, db, `DROP TABLE IF EXISTS orders, mirror`)
+	for _, table := range []string{"orders", "mirror"} {
+		mytest.Exec(t, db, `CREATE TABLE `+table+` `+myOrders)
+		fillMy(t, db, table, 10000)
+	}
+	return &myLedger{T: t, db: db, round: round}
+}
+
+// change alters the table under its users, and the mirror after they have ended.
+func (l *myLedger) change(pool *sql.DB, fast bool) error {
+	l.Helper()
+	ctx, cancel := context.WithTimeout(l.Context(), time.Minute)
+	defer cancel()
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	seed := seed(l.T)
+	for writer := range 8 {
+		wg.Go(func() {
+			random := rand.New(rand.NewPCG(seed, uint64(l.round*8+writer)))
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				case <-time.After(20 * time.Millisecond):
+				}
+				if err := myWrite(ctx, l.db, random, writer, n); err == nil {
+					l.acknowledged.Add(1)
+				} else if text := err.Error(); ctx.Err() == nil && !strings.Contains(text, "1213") && !strings.Contains(text, "1062") {
+					l.Errorf("a user's write failed: %v", err)
+					return
+				}
+			}
+		})
+	}
+	err := changeling.Apply(ctx, pool, myGrow, changeling.Config{Fast: fast, DropAfter: changeling.DropNow, Events: event.Lines(l.Output())})
+	time.Sleep(200 * time.Millisecond)
+	close(stop)
+	wg.Wait()
+	if err == nil {
+		mytest.Exec(l, l.db, strings.Replace(myGrow, "orders", "mirror", 1))
+	}
+	return err
 }
 
 // myWrite is one transaction of a user: the same statements on the table and on its mirror. Each writer has rows of his own,
