@@ -446,3 +446,33 @@ func TestMySQLAbort(t *testing.T) {
 		}
 	})
 }
+
+// TestMySQLSwappedUnsaid: the tables are swapped, and the run ends before it could save that. The next one finds out.
+func TestMySQLSwappedUnsaid(t *testing.T) {
+	t.Parallel()
+	eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
+		mytest.Exec(t, db, `CREATE TABLE orders `+myOrders)
+		fillMy(t, db, "orders", 100)
+		var swapped atomic.Bool
+		mute := mytest.Mutant(t, dsn, func(_ context.Context, x mutant.Statement) string {
+			if strings.HasPrefix(x.Text, "RENAME TABLE") {
+				swapped.Store(true)
+			}
+			if swapped.Load() && strings.HasPrefix(x.Text, "UPDATE changeling.chg SET step") {
+				return "SIGNAL SQLSTATE '45000'"
+			}
+			return x.Text
+		})
+		mute.SetMaxOpenConns(20)
+		if err := changeling.Apply(t.Context(), mute, myGrow, changeling.Config{}); err == nil || !swapped.Load() {
+			t.Fatalf("Apply = %v, swapped %v", err, swapped.Load())
+		}
+		mytest.Exec(t, db, `UPDATE orders SET amount = 3000000000 WHERE id = 7`) // the new table takes it
+		if err := changeling.Apply(t.Context(), db, myGrow, changeling.Config{DropAfter: changeling.DropNow}); err != nil {
+			t.Fatal(err)
+		}
+		if rows := myRows(t, db, "orders"); len(rows) != 100 || !strings.Contains(rows[6], "|3000000000|") {
+			t.Errorf("%d rows, the seventh is %s", len(rows), rows[6])
+		}
+	})
+}

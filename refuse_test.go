@@ -171,3 +171,30 @@ func TestRights(t *testing.T) {
 	}
 	nothingLeft(t, admin)
 }
+
+// TestOutOfRoom: a server that runs out of room, here of what its administrator allows, is no loss: the table is as it was, and
+// the change goes on once there is room.
+func TestOutOfRoom(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	db := pgtest.Open(t, dsn)
+	pgtest.Exec(t, db, `CREATE TABLE orders (id int PRIMARY KEY, note text, amount int)`, `CREATE INDEX orders_note ON orders (note)`,
+		`INSERT INTO orders SELECT i, md5(i::text), i FROM generate_series(1, 50000) i`)
+	limit := func(verb string) {
+		pgtest.Exec(t, db, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET temp_file_limit `+verb+`', current_database()); EXECUTE format('ALTER DATABASE %I SET maintenance_work_mem = ''1MB''', current_database()); END $$`)
+	}
+	const ddl = `ALTER TABLE orders ALTER COLUMN amount TYPE bigint`
+	limit(`= ''100kB''`)
+	before := describe(t, db)
+	err := changeling.Apply(t.Context(), pgtest.Open(t, dsn), ddl, changeling.Config{})
+	if !errors.Is(err, changeling.ErrPrecondition) || !strings.Contains(err.Error(), "temp_file_limit") || !strings.Contains(err.Error(), "source is untouched") {
+		t.Fatalf("Apply = %v, want an error of kind ErrPrecondition that names temp_file_limit", err)
+	}
+	if now := describe(t, db); now != before {
+		t.Errorf("the table is\n%s\nand was\n%s", now, before)
+	}
+	limit(`= -1`)
+	if err := changeling.Apply(t.Context(), pgtest.Open(t, dsn), ddl, changeling.Config{}); err != nil {
+		t.Fatal(err)
+	}
+}

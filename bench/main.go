@@ -40,9 +40,17 @@ func main() {
 	fast := flag.Bool("fast", false, "the change under load is a fast one")
 	major := flag.Int("major", dbtest.DefaultMajor, "PostgreSQL major version")
 	memory := flag.Int("memory", 0, "rows of a table that the command changes in a process of its own, whose peak memory is told; 0: none")
+	my := flag.Int("mysql", 0, "rows of a table on MySQL that is changed with nobody else there, instead of all else; 0: none")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if *my > 0 {
+		if err := againstCopy(ctx, *my, *rounds); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if err := run(ctx, *idle, *load, *rate, *rounds, *major, *memory, *fast); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
