@@ -38,6 +38,13 @@ func (d mysqld) supports() error {
 	return nil
 }
 
+// buildsInParallel says that threads of an index build can be asked for: from MySQL 8.0.27 on.
+func (d mysqld) buildsInParallel() bool {
+	var major, minor, patch int
+	_, _ = fmt.Sscanf(d.version, "%d.%d.%d", &major, &minor, &patch) // what is missing is 0
+	return !d.maria && (major > 8 || major == 8 && (minor > 0 || patch >= 27))
+}
+
 func (mysqld) Syntax() plan.Syntax { return plan.MySQLSyntax() }
 
 func (mysqld) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.Duration) (*plan.Plan, error) {
@@ -89,6 +96,10 @@ func (mysqld) Cutover(r *run, s plan.Step) cutover.Server { return &renamer{run:
 // alone runs a step whose statements each commit by themselves and may run twice, and moves the counter. A transaction
 // beside them holds the claim, so nobody can take the change over meanwhile. What was done already is asked first.
 func (r *run) alone(ctx context.Context, s plan.Step) error {
+	began := time.Now()
+	if s.Kind == plan.Build { // steps of this kind tell of themselves
+		r.engine.config.Events(event.StepStarted{Step: string(s.Kind), Name: s.Name})
+	}
 	return r.tx(ctx, session{Idle: 365 * 24 * time.Hour}, func(ctx context.Context, t *tx) error {
 		var done bool
 		if s.Done != "" {
@@ -107,7 +118,7 @@ func (r *run) alone(ctx context.Context, s plan.Step) error {
 			}
 		}
 		if s.Kind == plan.Build {
-			r.engine.config.Events(event.StepEnded{Step: string(s.Kind), Name: s.Name})
+			r.engine.config.Events(event.StepEnded{Step: string(s.Kind), Name: s.Name, Took: time.Since(began)})
 		}
 		return r.advance(ctx, t, 1)
 	})
@@ -131,6 +142,11 @@ func (r *run) each(ctx context.Context, s plan.Step) error {
 	defer conn.Close()
 	if _, err := conn.ExecContext(ctx, r.engine.dialect.Session(session{LockWait: max(s.LockWait, r.engine.config.LockWait), Settings: r.pair.Settings, Idle: 24 * time.Hour})); err != nil {
 		return err
+	}
+	if d, ok := r.engine.dialect.(mysqld); ok && s.Kind == plan.Build && r.engine.config.Fast && d.buildsInParallel() {
+		if _, err := conn.ExecContext(ctx, mysql.Parallel); err != nil {
+			return err
+		}
 	}
 	for _, text := range s.SQL {
 		if err := r.bounded(ctx, conn, s.LockWait, text); err != nil {

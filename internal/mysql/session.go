@@ -36,6 +36,9 @@ func (s Session) SQL() string {
 	}, ", ")
 }
 
+// Parallel lets an index build take four threads and a buffer for each, for those who want it fast.
+const Parallel = "SET SESSION innodb_ddl_threads = 4, innodb_parallel_read_threads = 4, innodb_ddl_buffer_size = 134217728"
+
 // Aside is where the source goes under the lock: to another name in its own database, because a table with triggers, and it
 // has ours, cannot go to another one. Afterwards the triggers come off and it goes on to its place.
 func Aside(p schema.Pair) schema.Name {
