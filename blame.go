@@ -3,6 +3,7 @@ package changeling
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -13,6 +14,9 @@ import (
 
 // explain turns an error of a step into one for a person, naming the rows if the data are the cause.
 func (r *run) explain(ctx context.Context, s plan.Step, err error) error {
+	if _, said := errors.AsType[*fault.Problem](err); said {
+		return err
+	}
 	if err == nil || fault.Lost(err) || fault.Transient(err) || ctx.Err() != nil || fault.KindOf(err) != fault.Unexpected {
 		return err
 	}

@@ -200,24 +200,11 @@ type renamer struct {
 func (s *renamer) Ready(ctx context.Context) error { return s.verifier.Settle(ctx) }
 
 func (s *renamer) Blockers(ctx context.Context) ([]cutover.Blocker, error) {
-	rows, err := s.engine.db.QueryContext(ctx, mysql.Blockers(s.pair.Source))
-	if err != nil {
-		if fault.Denied(err) || fault.Undefined(err) {
-			return nil, nil // performance_schema is not for us; the bounded lock finds them
-		}
-		return nil, err
+	list, err := s.blockers(ctx, mysql.Blockers(s.pair.Source))
+	if fault.Denied(err) || fault.Undefined(err) {
+		return nil, nil // performance_schema is not for us; the bounded lock finds them
 	}
-	defer rows.Close()
-	var out []cutover.Blocker
-	for rows.Next() {
-		var who string
-		var age float64
-		if err := rows.Scan(&who, &age); err != nil {
-			return nil, err
-		}
-		out = append(out, cutover.Blocker{Who: who, Age: time.Duration(age * float64(time.Second))})
-	}
-	return out, rows.Err()
+	return list, err
 }
 
 // Begin asks and makes ready whatever it can without the lock.
@@ -337,8 +324,7 @@ func (a *renaming) Drain(ctx context.Context) (int64, error) {
 	}
 	_, rows, keys, err := a.relogged(ctx, a.conn, a.rows.RelogChecked())
 	if err == nil && rows > 0 {
-		err = &fault.Problem{Kind: fault.Mismatch, Text: fmt.Sprintf(
-			"rows that were copied last differ (%s): nothing was swapped. Look at them in both tables; `changeling abort %s` takes the shadow away", strings.Join(keys, "; "), a.id)}
+		err = a.unequal(keys)
 	}
 	return a.pending, err
 }

@@ -55,7 +55,12 @@ const most = 2000
 func (s *server) Ready(ctx context.Context) error { return s.verifier.Settle(ctx) }
 
 func (s *server) Blockers(ctx context.Context) ([]cutover.Blocker, error) {
-	rows, err := s.engine.db.QueryContext(ctx, postgres.Blockers(s.step.Tables), s.lease.Application())
+	return s.blockers(ctx, postgres.Blockers(s.step.Tables), s.lease.Application())
+}
+
+// blockers reads who holds a table, and for how long.
+func (r *run) blockers(ctx context.Context, query string, args ...any) ([]cutover.Blocker, error) {
+	rows, err := r.engine.db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -157,10 +162,15 @@ func (a *attempt) Drain(ctx context.Context) (int64, error) {
 		return err
 	})
 	if err == nil && rows > 0 {
-		err = &fault.Problem{Kind: fault.Mismatch, Text: fmt.Sprintf(
-			"rows that were copied last differ (%s): nothing was swapped. Look at them in both tables; `changeling abort %s` takes the shadow away", strings.Join(keys, "; "), a.id)}
+		err = a.unequal(keys)
 	}
 	return a.pending, err
+}
+
+// unequal is the end of an attempt whose last rows differ after they were copied.
+func (r *run) unequal(keys []string) error {
+	return &fault.Problem{Kind: fault.Mismatch, Text: fmt.Sprintf(
+		"rows that were copied last differ (%s): nothing was swapped. Look at them in both tables; `changeling abort %s` takes the shadow away", strings.Join(keys, "; "), r.id)}
 }
 
 // Swap runs all statements and moves the program counter in one round trip.

@@ -8,8 +8,8 @@
 //	LockTimeout, Transient   the same again, later, may work.
 //	Data, Duplicate, Denied, Full, Undefined   a person has to act first.
 //
-// Everything here works on the SQLSTATE that a driver's error carries (PostgreSQL 18 manual, Appendix A) and on the
-// errors of package net. Every function takes nil, which is no fault at all.
+// Everything here works on the SQLSTATE that a driver's error carries (PostgreSQL 18 manual, Appendix A; package mysql gives
+// its errors the same ones) and on the errors of package net. Every function takes nil, which is no fault at all.
 package fault
 
 import (
@@ -128,6 +128,9 @@ func Message(err error) string {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return pg.Message
 	}
+	if s, ok := errors.AsType[speaker](err); ok {
+		return s.ServerMessage()
+	}
 	return err.Error()
 }
 
@@ -137,6 +140,12 @@ func Detail(err error) string {
 		return pg.Detail
 	}
 	return ""
+}
+
+// speaker is an error that has the server's own words, as those of MySQL and MariaDB have.
+type speaker interface {
+	error
+	ServerMessage() string
 }
 
 // stater is what every error of a server has that follows the SQL standard.
