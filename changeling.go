@@ -115,7 +115,8 @@ func begun(ctx context.Context, err error) error {
 	return err
 }
 
-// Open looks at the server and returns an engine for it. It changes nothing. The pool stays the caller's.
+// Open looks at the server and returns an engine for it. It changes nothing. The pool stays the caller's;
+// Close gives back what the engine holds of it.
 func Open(ctx context.Context, db *sql.DB, c Config) (*Engine, error) {
 	c, err := c.validate()
 	if err != nil {

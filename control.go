@@ -195,12 +195,9 @@ func (c *Change) Abort(ctx context.Context) error {
 // abandon takes a change back. Each transaction may run twice.
 func (r *run) abandon(ctx context.Context) error {
 	if r.record.Plan.Route == plan.ShadowTable {
-		for _, list := range r.engine.dialect.Abandon(r.record.Plan.Pair) {
+		for _, s := range r.engine.dialect.Abandon(r.record.Plan.Pair, r.engine.config.LockWait) {
 			if err := r.patiently(ctx, "abort", func(ctx context.Context) error {
-				if !r.engine.dialect.Transactional() {
-					return r.each(ctx, plan.Step{SQL: list, LockWait: r.engine.config.LockWait})
-				}
-				return r.tx(ctx, session{}, func(ctx context.Context, tx *tx) error { return tx.all(ctx, list) })
+				return r.tx(ctx, session{Idle: long}, func(ctx context.Context, tx *tx) error { return tx.ddl(ctx, s) })
 			}); err != nil {
 				return err
 			}

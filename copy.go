@@ -111,20 +111,15 @@ func (r *run) beginCopy(ctx context.Context) error {
 // the counter goes back. Keys stay in the log.
 func (r *run) restart(ctx context.Context) error {
 	copyStep := r.record.Plan.Find(plan.Copy)
-	again := append(r.rows.Empty(), r.record.Plan.Steps[copyStep].SQL...)
+	again := plan.Step{SQL: append(r.rows.Empty(), r.record.Plan.Steps[copyStep].SQL...)}
+	if !r.engine.dialect.Transactional() {
+		copyStep = r.record.Plan.Find(plan.Capture) // it may be what was lost
+	}
 	s := r.engine.store
-	r.engine.config.Events(event.Restarted{Reason: "somebody truncated or rewrote " + r.table().String() + " (TRUNCATE, VACUUM FULL, CLUSTER), or a crash emptied an unlogged table; the copy begins again"})
+	r.engine.config.Events(event.Restarted{Reason: "somebody truncated or rewrote " + r.table().String() + " (TRUNCATE, or a rebuild such as VACUUM FULL or OPTIMIZE), or a crash emptied an unlogged table; the copy begins again"})
 	return r.patiently(ctx, "restart", func(ctx context.Context) error {
-		if !r.engine.dialect.Transactional() {
-			// Each of them may run twice. The capture is made again as well: it may be what was lost.
-			copyStep = r.record.Plan.Find(plan.Capture)
-			if err := r.each(ctx, plan.Step{SQL: again}); err != nil {
-				return err
-			}
-			again = nil
-		}
-		return r.tx(ctx, session{}, func(ctx context.Context, t *tx) error {
-			if err := t.all(ctx, again); err != nil {
+		return r.tx(ctx, session{Idle: long}, func(ctx context.Context, t *tx) error {
+			if err := t.ddl(ctx, again); err != nil {
 				return err
 			}
 			if err := s.Exec(ctx, t, s.Text.Forget, r.record.ID); err != nil {

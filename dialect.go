@@ -41,10 +41,11 @@ type dialect interface {
 	// ChunkTime is how long a chunk takes by default: long enough that its commit does not count, and short enough that
 	// nobody waits for what it wrote.
 	ChunkTime() time.Duration
-	// Unbounded lets a maintenance statement take its time on a connection, and Bounded takes that back.
+	// Unbounded lets a maintenance statement take its time on a connection, with one text, and takes that back with another.
 	Unbounded() (set, reset string)
-	// Abandon takes away what a change made before its cutover: lists of statements, each may run twice.
-	Abandon(p schema.Pair) [][]string
+	// Abandon takes away what a change made before its cutover: one transaction after the other, each may run twice. wait is
+	// how long it may wait for a lock on a table of the user's.
+	Abandon(p schema.Pair, wait time.Duration) []plan.Step
 	// Cutover is the other side of a cutover.
 	Cutover(r *run, s plan.Step) cutover.Server
 }

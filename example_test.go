@@ -40,6 +40,7 @@ func ExampleEngine_Plan() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	defer e.Close()
 	for _, ddl := range []string{
 		`ALTER TABLE orders ADD COLUMN note text`,
 		`ALTER TABLE orders ALTER COLUMN amount TYPE bigint`,

@@ -25,23 +25,28 @@ type mysqld struct {
 }
 
 func (d mysqld) supports() error {
-	var major, minor int
-	if n, _ := fmt.Sscanf(strings.TrimPrefix(d.version, "5.5.5-"), "%d.%d", &major, &minor); n != 2 {
+	major, minor, patch, ok := d.number()
+	if !ok {
 		return &fault.Problem{Kind: fault.Precondition, Text: fmt.Sprintf("the server calls itself %q, which is no version of PostgreSQL, MySQL or MariaDB that is known here", d.version)}
 	}
 	if d.maria {
 		return &fault.Problem{Kind: fault.Precondition, Text: fmt.Sprintf("MariaDB %d.%d cannot be changed yet: it refuses RENAME TABLE under LOCK TABLES, and its own way is not built", major, minor)}
 	}
-	if major < 8 {
-		return &fault.Problem{Kind: fault.Precondition, Text: fmt.Sprintf("MySQL %d.%d is too old: 8.0.13 or later is needed, for RENAME TABLE under LOCK TABLES", major, minor)}
+	if major < 8 || major == 8 && minor == 0 && patch < 13 {
+		return &fault.Problem{Kind: fault.Precondition, Text: fmt.Sprintf("MySQL %d.%d.%d is too old: 8.0.13 or later is needed, for RENAME TABLE under LOCK TABLES", major, minor, patch)}
 	}
 	return nil
 }
 
+// number is the version. Old MariaDB servers call themselves 5.5.5 first, for clients that know no higher one.
+func (d mysqld) number() (major, minor, patch int, ok bool) {
+	n, _ := fmt.Sscanf(strings.TrimPrefix(d.version, "5.5.5-"), "%d.%d.%d", &major, &minor, &patch)
+	return major, minor, patch, n == 3
+}
+
 // buildsInParallel says that threads of an index build can be asked for: from MySQL 8.0.27 on.
 func (d mysqld) buildsInParallel() bool {
-	var major, minor, patch int
-	_, _ = fmt.Sscanf(d.version, "%d.%d.%d", &major, &minor, &patch) // what is missing is 0
+	major, minor, patch, _ := d.number()
 	return !d.maria && (major > 8 || major == 8 && (minor > 0 || patch >= 27))
 }
 
@@ -76,8 +81,12 @@ func (mysqld) Fingerprint(ctx context.Context, db *sql.DB, n schema.Name, _ uint
 func (mysqld) State() state.Text        { return mysql.StateText() }
 func (mysqld) Rows(p schema.Pair) texts { return mysql.Rows{Pair: p} }
 
-func (mysqld) Session(s session) string {
-	return mysql.Session{LockWait: s.LockWait, Settings: s.Settings, Idle: s.Idle}.SQL()
+func (d mysqld) Session(s session) string {
+	parallel := s.Parallel
+	if !d.buildsInParallel() {
+		parallel = 0
+	}
+	return mysql.Session{LockWait: s.LockWait, Settings: s.Settings, Idle: s.Idle, Parallel: parallel}.SQL()
 }
 
 func (mysqld) As(string) string { return "DO 0" } // there are no roles to take
@@ -85,11 +94,15 @@ func (mysqld) Isolation(sql.IsolationLevel) sql.IsolationLevel {
 	return sql.LevelReadCommitted // above it INSERT … SELECT locks the rows that it reads, and users wait for us
 }
 
-func (mysqld) Pinned() map[string]string        { return nil }
-func (mysqld) ChunkTime() time.Duration         { return 100 * time.Millisecond }
-func (mysqld) Transactional() bool              { return false }
-func (mysqld) Unbounded() (set, reset string)   { return "DO 0", "DO 0" }
-func (mysqld) Abandon(p schema.Pair) [][]string { return mysql.Abandon(p) }
+func (mysqld) Pinned() map[string]string      { return nil }
+func (mysqld) ChunkTime() time.Duration       { return 100 * time.Millisecond }
+func (mysqld) Transactional() bool            { return false }
+func (mysqld) Unbounded() (set, reset string) { return "DO 0", "DO 0" }
+
+func (mysqld) Abandon(p schema.Pair, wait time.Duration) []plan.Step {
+	triggers, rest := mysql.Abandon(p)
+	return []plan.Step{{SQL: triggers, LockWait: wait}, {SQL: rest}} // a large shadow takes longer to drop than a lock may
+}
 
 func (mysqld) Cutover(r *run, s plan.Step) cutover.Server { return &renamer{run: r, step: s} }
 
@@ -100,7 +113,7 @@ func (r *run) alone(ctx context.Context, s plan.Step) error {
 	if s.Kind == plan.Build { // steps of this kind tell of themselves
 		r.engine.config.Events(event.StepStarted{Step: string(s.Kind), Name: s.Name})
 	}
-	return r.tx(ctx, session{Idle: 365 * 24 * time.Hour}, func(ctx context.Context, t *tx) error {
+	return r.tx(ctx, session{Idle: long}, func(ctx context.Context, t *tx) error {
 		var done bool
 		if s.Done != "" {
 			if err := r.engine.db.QueryRowContext(ctx, s.Done).Scan(&done); err != nil {
@@ -140,13 +153,12 @@ func (r *run) each(ctx context.Context, s plan.Step) error {
 		return err
 	}
 	defer conn.Close()
-	if _, err := conn.ExecContext(ctx, r.engine.dialect.Session(session{LockWait: max(s.LockWait, r.engine.config.LockWait), Settings: r.pair.Settings, Idle: 24 * time.Hour})); err != nil {
-		return err
+	wanted := session{LockWait: max(s.LockWait, r.engine.config.LockWait), Settings: r.pair.Settings, Idle: long}
+	if s.Kind == plan.Build && r.engine.config.Fast {
+		wanted.Parallel = 4
 	}
-	if d, ok := r.engine.dialect.(mysqld); ok && s.Kind == plan.Build && r.engine.config.Fast && d.buildsInParallel() {
-		if _, err := conn.ExecContext(ctx, mysql.Parallel); err != nil {
-			return err
-		}
+	if _, err := conn.ExecContext(ctx, r.engine.dialect.Session(wanted)); err != nil {
+		return err
 	}
 	for _, text := range s.SQL {
 		if err := r.bounded(ctx, conn, s.LockWait, text); err != nil {
@@ -176,9 +188,10 @@ func (r *run) bounded(ctx context.Context, conn *sql.Conn, wait time.Duration, t
 		return err
 	}
 	killErr := <-killed // or it might hit the next statement
-	if fault.Code(err) == "57014" && killErr == nil {
+	if killErr == nil && fault.Code(err) == "57014" {
 		return errLate
 	}
+	_, _ = conn.ExecContext(ctx, "DO 0") // takes the kill, if it came when the statement was over
 	return err
 }
 

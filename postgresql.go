@@ -78,9 +78,9 @@ func (postgresql) Unbounded() (set, reset string) {
 	return "SET statement_timeout = 0", "RESET statement_timeout"
 }
 
-func (postgresql) Abandon(p schema.Pair) [][]string {
+func (postgresql) Abandon(p schema.Pair, wait time.Duration) []plan.Step {
 	quiet, triggers, rest := postgres.Abandon(p)
-	return [][]string{quiet, triggers, rest}
+	return []plan.Step{{SQL: quiet, LockWait: wait}, {SQL: triggers, LockWait: wait}, {SQL: rest, LockWait: wait}}
 }
 
 func (postgresql) Cutover(r *run, s plan.Step) cutover.Server { return &server{run: r, step: s} }

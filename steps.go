@@ -248,16 +248,8 @@ func (r *run) hold(ctx context.Context) error {
 func (r *run) dropOld(ctx context.Context, drop plan.Step) error {
 	s := r.engine.store
 	err := r.patiently(ctx, "drop", func(ctx context.Context) error {
-		if !r.engine.dialect.Transactional() {
-			if err := r.each(ctx, drop); err != nil {
-				return err
-			}
-		}
-		return r.tx(ctx, session{LockWait: drop.LockWait}, func(ctx context.Context, t *tx) error {
-			if !r.engine.dialect.Transactional() {
-				return s.Exec(ctx, t, s.Text.Dropped, r.record.ID)
-			}
-			if err := t.all(ctx, drop.SQL); err != nil {
+		return r.tx(ctx, session{LockWait: drop.LockWait, Idle: long}, func(ctx context.Context, t *tx) error {
+			if err := t.ddl(ctx, drop); err != nil {
 				return err
 			}
 			return s.Exec(ctx, t, s.Text.Dropped, r.record.ID)

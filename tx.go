@@ -9,6 +9,7 @@ import (
 	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/fault"
 	"github.com/changeling-db/changeling/internal/retry"
+	"github.com/changeling-db/changeling/plan"
 )
 
 // session is what a transaction needs besides what every one has.
@@ -114,6 +115,18 @@ func (t *tx) all(ctx context.Context, statements []string) error {
 		}
 	}
 	return nil
+}
+
+// long is how long a transaction that holds the claim may be silent while DDL runs beside it.
+const long = 365 * 24 * time.Hour
+
+// ddl runs a step's statements in the transaction, or, where they would end it, on a connection of their own while the
+// transaction holds the claim: nobody can take the change over meanwhile. There each of them may run twice.
+func (t *tx) ddl(ctx context.Context, s plan.Step) error {
+	if t.run.engine.dialect.Transactional() {
+		return t.all(ctx, s.SQL)
+	}
+	return t.run.each(ctx, s)
 }
 
 // tx runs fn in a transaction and commits it.

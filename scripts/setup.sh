@@ -137,11 +137,11 @@ apt_beside() {
 		-o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false "$@"
 }
 
-# unpack_debian RELEASE MIRROR PACKAGE... puts packages and all that they depend on into $new/root and installs nothing.
+# unpack_debian RELEASE MIRROR PACKAGE... puts packages and all that they depend on into $new/tree and installs nothing.
 unpack_debian() {
 	release=$1 mirror=$2
 	shift 2
-	mkdir -p "$new/apt/lists/partial" "$new/apt/archives/partial" "$new/root"
+	mkdir -p "$new/apt/lists/partial" "$new/apt/archives/partial" "$new/tree"
 	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $release main" >"$new/apt/sources.list"
 	# Scripts that we do not run need Perl, so we say that it is there.
 	printf 'Package: perl\nStatus: install ok installed\nArchitecture: %s\nMulti-Arch: allowed\nVersion: 99\n\n' \
@@ -149,40 +149,40 @@ unpack_debian() {
 	apt_beside update || return
 	apt_beside install -y --no-install-recommends --download-only "$@" >/dev/null || return
 	for package in "$new"/apt/archives/*.deb; do
-		dpkg -x "$package" "$new/root" || return
+		dpkg -x "$package" "$new/tree" || return
 	done
-	rm -rf -- "$new/apt" "$new/root/etc" "$new"/root/usr/share/doc "$new"/root/usr/share/man "$new"/root/usr/share/locale
+	rm -rf -- "$new/apt" "$new/tree/etc" "$new"/tree/usr/share/doc "$new"/tree/usr/share/man "$new"/tree/usr/share/locale
 }
 
 # mysql_programs writes bin/ in $new: programs that run with the libraries of their own Debian, wherever the directory is.
 mysql_programs() {
-	libc=$(find "$new/root" -name libc.so.6 | head -n 1)
+	libc=$(find "$new/tree" -name libc.so.6 | head -n 1)
 	[ -n "$libc" ] || return
 	libraries=$(dirname "$libc")
 	loader=$(find "$libraries" -name 'ld-linux*.so.*' | head -n 1)
 	[ -n "$loader" ] || return
 	triplet=$(basename "$libraries")
 	mkdir -p "$new/bin"
-	for program in "$new"/root/usr/bin/* "$new"/root/usr/sbin/*; do
+	for program in "$new"/tree/usr/bin/* "$new"/tree/usr/sbin/*; do
 		if [ -L "$program" ] || [ "$(head -c 4 "$program" | tail -c 3)" != ELF ]; then
 			continue
 		fi
 		arguments=
 		case "$program" in
 		*/mysqld | */mariadbd)
-			share=$(dirname "$(dirname "$(find "$new/root/usr/share" -name errmsg.sys -path '*/english/*')")")
+			share=$(dirname "$(dirname "$(find "$new/tree/usr/share" -name errmsg.sys -path '*/english/*')")")
 			# Debian has a directory for LOAD DATA built in, without which MySQL does not start; "" is any directory.
-			arguments="--no-defaults --basedir=\"\$root/usr\" --lc-messages-dir=\"\$root${share#"$new/root"}\""
-			arguments="$arguments --character-sets-dir=\"\$root${share#"$new/root"}/charsets\""
-			arguments="$arguments --plugin-dir=\"\$root/usr/lib/mysql/plugin\" --secure-file-priv=\"\""
+			arguments="--no-defaults --basedir=\"\$tree/usr\" --lc-messages-dir=\"\$tree${share#"$new/tree"}\""
+			arguments="$arguments --character-sets-dir=\"\$tree${share#"$new/tree"}/charsets\""
+			arguments="$arguments --plugin-dir=\"\$tree/usr/lib/mysql/plugin\" --secure-file-priv=\"\""
 			ln -sf "$(basename "$program")" "$new/bin/server"
 			;;
 		esac
 		cat >"$new/bin/$(basename "$program")" <<-END
 			#!/bin/sh
-			root=\${0%/*}/../root
-			exec "\$root${loader#"$new/root"}" --library-path "\$root/lib/$triplet:\$root/usr/lib/$triplet:\$root/usr/lib/mysql/private" \\
-				"\$root${program#"$new/root"}" $arguments "\$@"
+			tree=\${0%/*}/../tree
+			exec "\$tree${loader#"$new/tree"}" --library-path "\$tree/lib/$triplet:\$tree/usr/lib/$triplet:\$tree/usr/lib/mysql/private" \\
+				"\$tree${program#"$new/tree"}" $arguments "\$@"
 		END
 		chmod 755 "$new/bin/$(basename "$program")"
 	done
@@ -201,7 +201,7 @@ mysql_data() {
 		rm -f "$new/data/auto.cnf" "$new"/data/\#innodb_redo/*_tmp
 	else
 		# What mariadb-install-db does, which would take the libraries of this system.
-		script=$(find "$new/root/usr/share" -name '*_system_tables.sql')
+		script=$(find "$new/tree/usr/share" -name '*_system_tables.sql')
 		prefix=${script%_system_tables.sql}
 		share=$(dirname "$script")
 		printf '%s;\n' 'CREATE DATABASE mysql' 'USE mysql' 'SET @auth_root_socket = NULL' >"$new/bootstrap"

@@ -78,9 +78,10 @@ WHERE m.object_type = 'TABLE' AND m.lock_status = 'GRANTED' AND m.object_schema 
 GROUP BY t.processlist_id, t.processlist_user, t.processlist_command ORDER BY age DESC`
 }
 
-// Abandon takes away what a change made before its cutover. Each statement may run twice.
-func Abandon(p schema.Pair) [][]string {
-	return [][]string{DropCapture(p), {
+// Abandon takes away what a change made before its cutover: first the triggers, which needs a lock on the source, then the
+// rest. Each statement may run twice.
+func Abandon(p schema.Pair) (triggers, rest []string) {
+	return DropCapture(p), []string{
 		"DROP TABLE IF EXISTS " + qualified(p.Shadow), "DROP TABLE IF EXISTS " + qualified(p.Log) + ", " + qualified(p.Checks) + ", " + qualified(alive(p)),
-		"DROP DATABASE IF EXISTS " + quote(p.Shadow.Schema), "DROP DATABASE IF EXISTS " + quote(p.Old.Schema)}}
+		"DROP DATABASE IF EXISTS " + quote(p.Shadow.Schema), "DROP DATABASE IF EXISTS " + quote(p.Old.Schema)}
 }

@@ -12,6 +12,7 @@ import (
 type Session struct {
 	LockWait time.Duration // of a row; of a table's definition at least the second that the server can count
 	Settings map[string]string
+	Parallel int           // threads of an index build, from MySQL 8.0.27 on; zero: the server's own
 	Idle     time.Duration // after which the server ends a connection that is silent, and gives its locks back; zero: a minute
 }
 
@@ -30,14 +31,15 @@ func (s Session) SQL() string {
 	if zone == "" {
 		zone = "+00:00"
 	}
-	return "SET SESSION " + strings.Join([]string{
+	set := []string{
 		fmt.Sprintf("lock_wait_timeout = %d", seconds), fmt.Sprintf("innodb_lock_wait_timeout = %d", seconds), fmt.Sprintf("wait_timeout = %d", idle),
 		"foreign_key_checks = 0", "sql_mode = " + literal(mode), "time_zone = " + literal(zone),
-	}, ", ")
+	}
+	if s.Parallel > 0 {
+		set = append(set, fmt.Sprintf("innodb_ddl_threads = %d", s.Parallel), fmt.Sprintf("innodb_parallel_read_threads = %d", s.Parallel), "innodb_ddl_buffer_size = 134217728")
+	}
+	return "SET SESSION " + strings.Join(set, ", ")
 }
-
-// Parallel lets an index build take four threads and a buffer for each, for those who want it fast.
-const Parallel = "SET SESSION innodb_ddl_threads = 4, innodb_parallel_read_threads = 4, innodb_ddl_buffer_size = 134217728"
 
 // Aside is where the source goes under the lock: to another name in its own database, because a table with triggers, and it
 // has ours, cannot go to another one. Afterwards the triggers come off and it goes on to its place.
