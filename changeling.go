@@ -37,6 +37,12 @@ type Config struct {
 	// ChunkTime is what a chunk of the copy should take. Zero means 20ms on PostgreSQL and 100ms
 	// on MySQL, where a commit waits for two logs.
 	ChunkTime time.Duration
+	// Capture says how changed rows are found on MySQL and MariaDB.
+	Capture Capture
+	// Binlog is the connection string under which the binary log is read, as the command line takes them: of the server that
+	// the pool leads to, or of a replica of it that has GTIDs and logs what it applies. The account needs REPLICATION SLAVE.
+	// Empty: the log is not read, and triggers are used.
+	Binlog string
 	// CutoverAttempts bounds the attempts to swap. Zero means 60, over about five minutes.
 	CutoverAttempts int
 	// Lease is how long a run may be silent before another one takes its change over. Zero means 30s.
@@ -47,7 +53,21 @@ type Config struct {
 	Events event.Sink
 }
 
+// Capture is a way to find out which rows change while a change runs.
+type Capture string
+
+// The ways. CaptureAuto is the binary log where it can be read, because it costs the users nothing, and triggers elsewhere.
+// On PostgreSQL it is always triggers.
+const (
+	CaptureAuto     Capture = ""
+	CaptureBinlog   Capture = "binlog"
+	CaptureTriggers Capture = "triggers"
+)
+
 func (c Config) validate() (Config, error) {
+	if c.Capture != CaptureAuto && c.Capture != CaptureBinlog && c.Capture != CaptureTriggers {
+		return c, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("Capture is %q: expected nothing, %q or %q", string(c.Capture), string(CaptureBinlog), string(CaptureTriggers))}
+	}
 	if c.LockWait < 0 || c.LockWait > 10*time.Second {
 		return c, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("LockWait is %s: expected 0 to 10s, because everybody who wants the table waits as long", c.LockWait)}
 	}
@@ -125,7 +145,7 @@ func Open(ctx context.Context, db *sql.DB, c Config) (*Engine, error) {
 	if n := db.Stats().MaxOpenConnections; n > 0 && n < 5 {
 		return nil, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("the pool allows %d connections: a change needs 5 (two workers, heartbeat, probe, control); call SetMaxOpenConns", n)}
 	}
-	d, pool, err := detect(ctx, db)
+	d, pool, err := detect(ctx, db, c)
 	if err != nil {
 		return nil, err
 	}

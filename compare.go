@@ -39,6 +39,8 @@ func (r tables) Compare(ctx context.Context, c copier.Chunk) (source, shadow ver
 }
 
 func (r tables) Relog(ctx context.Context, c copier.Chunk) (rows int64, keys []string, err error) {
+	r.settling.Lock() // a row that is drained between the two halves would be blamed
+	defer r.settling.Unlock()
 	query, args := r.rows.Relog(c.Range)
 	err = r.patiently(ctx, "chunk", func(ctx context.Context) error {
 		return r.tx(ctx, r.comparing(), func(ctx context.Context, t *tx) error {
@@ -63,12 +65,24 @@ func (r tables) Recheck(ctx context.Context) (checked, rows int64, keys []string
 
 // querier is a transaction, or a connection that holds locks of its own.
 type querier interface {
+	execer
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
 func (r *run) relogged(ctx context.Context, t querier, query string, args ...any) (checked, rows int64, keys []string, err error) {
 	var text string
 	var reset bool
+	if confirm := r.rows.Confirm(); confirm != "" {
+		if _, err := t.ExecContext(ctx, query, args...); err != nil {
+			return 0, 0, nil, err
+		}
+		if inTransaction, _ := t.(*tx); inTransaction != nil && r.follower != nil {
+			if err := r.follower.catchUp(ctx); err != nil {
+				return 0, 0, nil, err
+			}
+		}
+		query, args = confirm, nil
+	}
 	if err := t.QueryRowContext(ctx, query, args...).Scan(&checked, &rows, &text, &reset); err != nil {
 		return 0, 0, nil, err
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/changeling-db/changeling/throttle"
 )
 
-// copy moves the rows, block range by block range.
+// copy moves the rows, by ranges of blocks or of the key.
 func (r *run) copy(ctx context.Context, s plan.Step) error {
 	if r.record.Heap == 0 {
 		if err := r.beginCopy(ctx); err != nil {
@@ -72,6 +72,9 @@ func (r *run) guard(ctx context.Context, t *tx) error {
 	}
 	if heap != r.record.Heap {
 		return copier.ErrReset
+	}
+	if r.follower != nil {
+		return r.follower.failed()
 	}
 	return nil
 }
@@ -135,6 +138,11 @@ func (r *run) restart(ctx context.Context) error {
 
 // heal takes what changed during the copy out of the bare shadow (invariant I5). The log stays, for the drain.
 func (r *run) heal(ctx context.Context, s plan.Step) error {
+	if r.follower != nil { // what the chunks have seen is logged
+		if err := r.follower.catchUp(ctx); err != nil {
+			return err
+		}
+	}
 	var pending, blocks int64
 	if err := r.engine.db.QueryRowContext(ctx, r.rows.Pending()).Scan(&pending); err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"os"
 	"strings"
 	"time"
 
@@ -46,6 +47,8 @@ type dialect interface {
 	// Abandon takes away what a change made before its cutover: one transaction after the other, each may run twice. wait is
 	// how long it may wait for a lock on a table of the user's.
 	Abandon(p schema.Pair, wait time.Duration) []plan.Step
+	// Follow is what writes the key log of a run that nothing else writes; nil where triggers do.
+	Follow(ctx context.Context, r *run) (*follower, error)
 	// Cutover is the other side of a cutover.
 	Cutover(r *run, s plan.Step) cutover.Server
 }
@@ -74,6 +77,8 @@ type texts interface {
 	CompareCounts() string
 	Relog(r copier.Range) (string, []any)
 	RelogChecked() string
+	// Confirm is the second half of the two before, for servers that need one; empty for others.
+	Confirm() string
 }
 
 // missing says that a table is not there.
@@ -85,17 +90,28 @@ func missing(err error) bool {
 
 // detect asks a server what it is. For MySQL and MariaDB the pool that it answers is one of the engine's own over the
 // caller's.
-func detect(ctx context.Context, db *sql.DB) (dialect, *sql.DB, error) {
+func detect(ctx context.Context, db *sql.DB, c Config) (dialect, *sql.DB, error) {
 	var version string
 	if err := db.QueryRowContext(ctx, `SELECT version()`).Scan(&version); err != nil {
 		return nil, nil, &fault.Problem{Kind: fault.Precondition, Err: err, Text: "the database cannot be asked for its version: " + fault.Message(err)}
 	}
 	if strings.HasPrefix(version, "PostgreSQL") {
+		if c.Capture == CaptureBinlog {
+			return nil, nil, &fault.Problem{Kind: fault.Usage, Text: "capture by the binary log is for MySQL and MariaDB: PostgreSQL is followed by triggers"}
+		}
 		return postgresql{}, db, postgresql{}.supports(ctx, db)
 	}
-	d := mysqld{maria: strings.Contains(version, "MariaDB"), version: version}
+	d := mysqld{maria: strings.Contains(version, "MariaDB"), version: version, capture: c.Capture}
 	if err := d.supports(); err != nil {
 		return nil, nil, err
+	}
+	if c.Binlog != "" {
+		home, _ := os.UserHomeDir() // without one there is no ~/.my.cnf
+		target, err := mysql.ParseDSN(c.Binlog, home)
+		if err != nil {
+			return nil, nil, &fault.Problem{Kind: fault.Usage, Err: err, Text: "the connection string for the binary log cannot be read: " + err.Error()}
+		}
+		d.target = &target
 	}
 	return d, mysql.Wrap(db), nil
 }

@@ -29,6 +29,13 @@ func (r *run) drain(ctx context.Context, note bool) error {
 	}
 	d := &copier.Drain{Gate: r.gate, Sizer: &throttle.Sizer{Target: r.engine.config.ChunkTime, Initial: 1000, Min: 200, Max: 20000}, Sink: r.engine.config.Events,
 		Apply: func(ctx context.Context, limit int64) (done copier.Drained, err error) {
+			if r.follower != nil {
+				if err := r.follower.catchUp(ctx); err != nil {
+					return done, err
+				}
+				r.settling.Lock()
+				defer r.settling.Unlock()
+			}
 			err = r.patiently(ctx, "drain", func(ctx context.Context) error {
 				return r.tx(ctx, session{Async: true, ByKey: true, Path: r.pair.Path, Isolation: sql.LevelRepeatableRead, Role: r.pair.Owner},
 					func(ctx context.Context, t *tx) error {

@@ -245,6 +245,7 @@ type myLedger struct {
 	*testing.T
 	db           *sql.DB // of the users
 	round        int
+	binlog       string // where the binary log is read; empty: triggers
 	acknowledged atomic.Int64
 }
 
@@ -284,7 +285,7 @@ func (l *myLedger) change(pool *sql.DB, fast bool) error {
 			}
 		})
 	}
-	err := changeling.Apply(ctx, pool, myGrow, changeling.Config{Fast: fast, DropAfter: changeling.DropNow, Events: event.Lines(l.Output())})
+	err := changeling.Apply(ctx, pool, myGrow, changeling.Config{Fast: fast, DropAfter: changeling.DropNow, Binlog: l.binlog, Events: event.Lines(l.Output())})
 	time.Sleep(200 * time.Millisecond)
 	close(stop)
 	wg.Wait()

@@ -22,6 +22,8 @@ import (
 type mysqld struct {
 	maria   bool
 	version string
+	capture Capture
+	target  *mysql.Target // where the binary log is read; nil: nowhere
 }
 
 func (d mysqld) supports() error {
@@ -52,8 +54,9 @@ func (d mysqld) buildsInParallel() bool {
 
 func (mysqld) Syntax() plan.Syntax { return plan.MySQLSyntax() }
 
-func (mysqld) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.Duration) (*plan.Plan, error) {
-	p, err := mysql.Plan(ctx, db, ddl, mysql.Options{ID: id, LockWait: wait})
+func (d mysqld) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.Duration) (*plan.Plan, error) {
+	p, err := mysql.Plan(ctx, db, ddl, mysql.Options{ID: id, LockWait: wait, Binlog: d.capture == CaptureBinlog,
+		Triggers: func(ctx context.Context) (string, error) { return d.unfollowable(ctx, db) }})
 	if err != nil || p.Route != plan.ShadowTable {
 		return p, err
 	}
@@ -127,6 +130,11 @@ func (r *run) alone(ctx context.Context, s plan.Step) error {
 		}
 		if !done {
 			if err := r.each(ctx, s); err != nil {
+				return err
+			}
+		}
+		if s.Kind == plan.Capture && r.follower != nil {
+			if err := r.follower.begin(ctx); err != nil {
 				return err
 			}
 		}
@@ -240,6 +248,7 @@ type renaming struct {
 	conn    *sql.Conn
 	marks   string // of the source's definition, before the lock
 	named   bool   // the new table needs names that the source has in its database
+	following bool // the follower is ours
 	counter uint64 // the next AUTO_INCREMENT value that the shadow was given
 	pending int64
 }
@@ -256,6 +265,11 @@ func (a *renaming) prepare(ctx context.Context) (err error) {
 	}
 	if err := a.conn.QueryRowContext(ctx, mysql.Named(a.pair)).Scan(&a.named); err != nil {
 		return err
+	}
+	if a.follower != nil {
+		if err := a.follower.catchUp(ctx); err != nil {
+			return err
+		}
 	}
 	if err := a.count(ctx); err != nil {
 		return err
@@ -296,15 +310,23 @@ func (a *renaming) mark(ctx context.Context) (marks string, err error) {
 var autoincrement = regexp.MustCompile(` AUTO_INCREMENT=\d+`)
 
 func (a *renaming) Lock(ctx context.Context) error {
+	if a.follower != nil {
+		a.follower.mu.Lock() // until the attempt is over: the key log is locked, and nobody else could write it
+		a.following = true
+	}
 	return a.bounded(ctx, a.conn, a.step.LockWait, "LOCK TABLES "+mysql.Rows{Pair: a.pair}.Locked())
 }
 
 func (a *renaming) Check(ctx context.Context) error {
 	var armed, truncated bool
-	if err := a.conn.QueryRowContext(ctx, mysql.Armed(a.pair)).Scan(&armed); err != nil {
+	if a.follower != nil {
+		if err := a.follower.underLock(ctx, a.conn); err != nil {
+			return err
+		}
+	} else if err := a.conn.QueryRowContext(ctx, mysql.Armed(a.pair)).Scan(&armed); err != nil {
 		return err
 	}
-	if !armed {
+	if !armed && a.follower == nil {
 		return &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf(
 			"the triggers that log changed keys on %s were dropped by somebody: writes may be missing from the shadow. Nothing was swapped; `changeling abort %s` and begin again", a.table(), a.id)}
 	}
@@ -350,7 +372,7 @@ func (a *renaming) Swap(ctx context.Context) error {
 	}
 	var texts []string
 	old := mysql.Aside(a.pair)
-	if a.named {
+	if a.named || a.pair.Binlog {
 		old, texts = a.pair.Old, append(texts, mysql.DropCapture(a.pair)...)
 	}
 	for _, text := range append(texts, mysql.SwapTo(a.pair, old), "UNLOCK TABLES") {
@@ -366,6 +388,10 @@ func (a *renaming) Commit() error {
 	defer cancel()
 	s := a.engine.store
 	defer a.conn.Close()
+	if a.following {
+		a.follower.over = true
+		defer a.follower.mu.Unlock()
+	}
 	if err := s.Exec(ctx, a.t, s.Text.Cut, a.id); err != nil {
 		return errors.Join(err, ended(a.t.Tx))
 	}
@@ -380,6 +406,9 @@ func (a *renaming) Rollback() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	var err error
+	if a.following {
+		defer a.follower.mu.Unlock()
+	}
 	if a.conn != nil {
 		if _, err = a.conn.ExecContext(ctx, "UNLOCK TABLES"); fault.Lost(err) {
 			err = nil // the server let them go

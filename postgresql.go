@@ -83,4 +83,6 @@ func (postgresql) Abandon(p schema.Pair, wait time.Duration) []plan.Step {
 	return []plan.Step{{SQL: quiet, LockWait: wait}, {SQL: triggers, LockWait: wait}, {SQL: rest, LockWait: wait}}
 }
 
+func (postgresql) Follow(context.Context, *run) (*follower, error) { return nil, nil }
+
 func (postgresql) Cutover(r *run, s plan.Step) cutover.Server { return &server{run: r, step: s} }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -33,6 +34,8 @@ type run struct {
 	lease    *state.Lease
 	rows     texts
 	pair     schema.Pair
+	follower *follower // nil where triggers write the key log
+	settling sync.Mutex
 	gate     *throttle.Gate
 	verifier *verify.Verifier
 	resumed  bool // the step at hand was begun by an earlier run
@@ -80,6 +83,9 @@ func (c *Change) Run(ctx context.Context) error {
 	}
 	r := newRun(c, lease)
 	r.resumed = resumed
+	if r.follower, err = e.dialect.Follow(ctx, r); err != nil {
+		return r.close(ctx, stopped(ctx, c.record.ID, err))
+	}
 	p := c.record.Plan
 	opened := event.Planned{Change: p.ID, Table: p.Table.String(), Statement: p.Statement, Route: string(p.Route), Why: p.Why, Resumed: resumed}
 	if resumed && c.record.Step < len(p.Steps) {
@@ -127,6 +133,12 @@ func (r *run) guarded(ctx context.Context) error {
 	})
 	controller := r.controller(beside)
 	group.Go(func() error { return controller.Run(beside) })
+	if r.follower != nil {
+		group.Go(func() error {
+			r.follower.keep(beside)
+			return nil
+		})
+	}
 	err := r.steps(ctx)
 	stop()
 	_ = group.Wait() // both report through the cause of ctx

@@ -158,6 +158,11 @@ func (r *run) freshen(ctx context.Context, key plan.Step) error {
 	if built {
 		return r.drain(ctx, true)
 	}
+	if r.follower != nil {
+		if err := r.follower.catchUp(ctx); err != nil {
+			return err
+		}
+	}
 	var blocks int64
 	if err := r.engine.db.QueryRowContext(ctx, r.rows.ShadowBlocks()).Scan(&blocks); err != nil {
 		return err

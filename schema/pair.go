@@ -5,17 +5,19 @@ package schema
 // Pair is a source and its shadow, and how a row of one becomes a row of the other.
 // It is fixed when a change is planned and is saved with the plan. All texts are SQL of the change's server.
 type Pair struct {
-	Change  string   `json:"change"` // id of the change
-	Source  Name     `json:"source"`
-	Shadow  Name     `json:"shadow"`
-	Old     Name     `json:"old"` // where the source goes at the cutover
-	Log     Name     `json:"log"` // the key log
-	Checks  Name     `json:"checks"`
-	Alive   Name     `json:"alive,omitzero"` // holds a row as long as the server has not crashed; empty where a crash empties neither table
-	Capture Name     `json:"capture"`        // the function or the prefix of the triggers that write the log
-	Table   uint32   `json:"table"`          // the source's identity, where the server has one
-	Owner   string   `json:"owner"`          // role that owns both, under which rows are copied
-	Columns []Mapped `json:"columns"`        // what a copied row gets from the source
+	Change  string `json:"change"` // id of the change
+	Source  Name   `json:"source"`
+	Shadow  Name   `json:"shadow"`
+	Old     Name   `json:"old"` // where the source goes at the cutover
+	Log     Name   `json:"log"` // the key log
+	Checks  Name   `json:"checks"`
+	Alive   Name   `json:"alive,omitzero"` // holds a row as long as the server has not crashed; empty where a crash empties neither table
+	Capture Name   `json:"capture"`        // the function or the prefix of the triggers that write the log
+	// Binlog says that no trigger writes the log, but the run, from what it reads in the server's binary log.
+	Binlog  bool     `json:"binlog,omitempty"`
+	Table   uint32   `json:"table"`   // the source's identity, where the server has one
+	Owner   string   `json:"owner"`   // role that owns both, under which rows are copied
+	Columns []Mapped `json:"columns"` // what a copied row gets from the source
 	Kept    []Kept   `json:"kept,omitempty"`
 	Key     []Key    `json:"key"`
 	// Ordered says that both tables sort their keys alike, so that a range of one is a range of the other.

@@ -95,6 +95,7 @@ type Reader struct {
 	moved    bool               // here has moved since it was taken
 	taken    time.Time          // when it was last taken
 	eager    bool               // Upto waits, so more than MaxBytes may be in hand
+	heard    bool               // the server has sent something
 	prepared map[string]pending // XA transactions that changed the table
 	idle     map[string]bool    // XA transactions that did not
 }
@@ -112,20 +113,11 @@ const quiet = 100 * time.Millisecond
 // Open makes a reader. It does not connect; the first Next does.
 func Open(cfg Config) (*Reader, error) {
 	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, 16<<20)
-	switch {
-	case cfg.Flavor != MySQL && cfg.Flavor != MariaDB:
-		return nil, fmt.Errorf("flavor %q is neither %s nor %s", cfg.Flavor, MySQL, MariaDB)
-	case cfg.Table.Schema == "" || cfg.Table.Table == "":
-		return nil, fmt.Errorf("table %q without its database", cfg.Table)
-	case len(cfg.Key) == 0:
-		return nil, fmt.Errorf("%w: %s has none", ErrKey, cfg.Table)
-	case cfg.From.File == "" && cfg.From.GTID == "":
-		return nil, errors.New("no position to begin at")
+	if err := cfg.Check(); err != nil {
+		return nil, err
 	}
-	for _, k := range cfg.Key {
-		if err := k.validate(cfg.Columns); err != nil {
-			return nil, err
-		}
+	if cfg.From.File == "" && cfg.From.GTID == "" {
+		return nil, errors.New("no position to begin at")
 	}
 	here, err := parsePlace(cfg.Flavor, cfg.From)
 	if err != nil {
@@ -139,6 +131,43 @@ func Open(cfg Config) (*Reader, error) {
 		r.idle[id] = true
 	}
 	return r, nil
+}
+
+// Check reports whether the table can be followed, as far as its definition tells: ErrKey if it has no key that the log
+// spells out.
+func (c *Config) Check() error {
+	switch {
+	case c.Flavor != MySQL && c.Flavor != MariaDB:
+		return fmt.Errorf("flavor %q is neither %s nor %s", c.Flavor, MySQL, MariaDB)
+	case c.Table.Schema == "" || c.Table.Table == "":
+		return fmt.Errorf("table %q without its database", c.Table)
+	case len(c.Key) == 0:
+		return fmt.Errorf("%w: %s has none", ErrKey, c.Table)
+	}
+	for _, k := range c.Key {
+		if err := k.validate(c.Columns); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Connect makes the connection, and returns when the server sends its log: the account may read it, and the position is
+// there. It takes nothing.
+func (r *Reader) Connect(ctx context.Context) error {
+	return retry.Do(ctx, retry.Policy{}, passing, nil, func(ctx context.Context) error {
+		for {
+			r.mu.Lock()
+			heard := r.heard
+			r.mu.Unlock()
+			if heard {
+				return nil
+			}
+			if err := r.listen(ctx, 10*time.Millisecond); err != nil {
+				return err
+			}
+		}
+	})
 }
 
 // Next waits for changes of the table and returns them, as many as are there; or, after a while without any, a batch

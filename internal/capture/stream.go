@@ -359,6 +359,12 @@ func (r *Reader) add(s *stream, tx *transaction, part bool) error {
 
 // move notes the offset behind an event, if no transaction is open there.
 func (r *Reader) move(h *replication.EventHeader, open bool) {
+	if h.EventType != replication.ROTATE_EVENT { // the server names the file before it looks into it
+		r.mu.Lock()
+		r.heard = true
+		r.mu.Unlock()
+		signal(r.ready)
+	}
 	if open || h.LogPos == 0 || h.Flags&replication.LOG_EVENT_ARTIFICIAL_F != 0 ||
 		h.EventType == replication.ROTATE_EVENT || h.EventType == replication.HEARTBEAT_EVENT || h.EventType == replication.HEARTBEAT_LOG_EVENT_V2 {
 		return

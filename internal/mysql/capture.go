@@ -17,17 +17,11 @@ var triggers = []struct{ suffix, event, row string }{{"i", "INSERT", "NEW"}, {"u
 //
 // The triggers run with the rights of the role that makes the change, under its sql_mode.
 func InstallCapture(p schema.Pair) []string {
-	var defs, names []string
+	var names []string
 	for _, k := range p.Key {
-		defs = append(defs, quote(k.Source)+" "+k.LogType)
 		names = append(names, quote(k.Source))
 	}
-	index := ", KEY (" + strings.Join(names, ", ") + ")"
-	out := []string{
-		"CREATE TABLE IF NOT EXISTS " + qualified(p.Log) + " (" + seq + " bigint unsigned NOT NULL AUTO_INCREMENT PRIMARY KEY, " + strings.Join(defs, ", ") + index + ") ENGINE=InnoDB",
-		"CREATE TABLE IF NOT EXISTS " + qualified(p.Checks) + " (" + seq + " bigint unsigned NOT NULL AUTO_INCREMENT PRIMARY KEY, " + strings.Join(defs, ", ") + ") ENGINE=InnoDB",
-		"CREATE TABLE IF NOT EXISTS " + qualified(alive(p)) + " (one int NOT NULL PRIMARY KEY, made bigint NOT NULL) ENGINE=InnoDB",
-	}
+	out := makeLog(p)
 	for _, t := range triggers {
 		out = append(out, "DROP TRIGGER IF EXISTS "+trigger(p, t.suffix))
 	}
@@ -47,6 +41,21 @@ func InstallCapture(p schema.Pair) []string {
 	return out
 }
 
+// makeLog makes the key log, the keys to compare again, and the note of what the source was.
+func makeLog(p schema.Pair) []string {
+	var defs, names []string
+	for _, k := range p.Key {
+		defs = append(defs, quote(k.Source)+" "+k.LogType)
+		names = append(names, quote(k.Source))
+	}
+	index := ", KEY (" + strings.Join(names, ", ") + ")"
+	return []string{
+		"CREATE TABLE IF NOT EXISTS " + qualified(p.Log) + " (" + seq + " bigint unsigned NOT NULL AUTO_INCREMENT PRIMARY KEY, " + strings.Join(defs, ", ") + index + ") ENGINE=InnoDB",
+		"CREATE TABLE IF NOT EXISTS " + qualified(p.Checks) + " (" + seq + " bigint unsigned NOT NULL AUTO_INCREMENT PRIMARY KEY, " + strings.Join(defs, ", ") + ") ENGINE=InnoDB",
+		"CREATE TABLE IF NOT EXISTS " + qualified(alive(p)) + " (one int NOT NULL PRIMARY KEY, made bigint NOT NULL) ENGINE=InnoDB",
+	}
+}
+
 func trigger(p schema.Pair, suffix string) string {
 	return qualified(schema.Name{Schema: p.Capture.Schema, Table: p.Capture.Table + "_" + suffix})
 }
@@ -59,6 +68,9 @@ func Armed(p schema.Pair) string {
 
 // DropCapture takes the triggers off. Each statement may run twice, and needs an exclusive metadata lock on the source.
 func DropCapture(p schema.Pair) []string {
+	if p.Binlog {
+		return nil
+	}
 	var out []string
 	for _, t := range triggers {
 		out = append(out, "DROP TRIGGER IF EXISTS "+trigger(p, t.suffix))

@@ -39,8 +39,8 @@ func (w Rows) CompareCounts() string {
 		qualified(w.Pair.Shadow) + " d WHERE NOT " + w.pendingShadow() + "), " + w.reset()
 }
 
-// Relog finds the rows of a range that differ and puts their keys into the log, so that the next drain copies them again.
-// It answers how many keys, how many differ, these keys, and whether the source was truncated. It may run twice.
+// Relog finds the rows of a range that differ. Confirm puts their keys into the log, so that the next drain copies them
+// again. Both may run twice, and both in one session.
 func (w Rows) Relog(r copier.Range) (string, []any) {
 	var back []string
 	for _, k := range w.Pair.Key {
@@ -49,6 +49,19 @@ func (w Rows) Relog(r copier.Range) (string, []any) {
 	keys := "SELECT " + w.keyList("s.") + " FROM " + qualified(w.Pair.Source) + " s WHERE " + w.within(false, r) +
 		" UNION SELECT " + strings.Join(back, ", ") + " FROM " + qualified(w.Pair.Shadow) + " d WHERE " + w.within(true, r)
 	return w.relog(w.own("again") + Then + "INSERT INTO " + w.temporary("again") + " (" + w.keyList("") + ") " + keys), nil
+}
+
+// Confirm leaves out what is in the log by now, and puts the rest there. It answers how many keys were looked at, how many
+// differ, these keys, and whether the source was truncated.
+//
+// A log that a run writes lags behind the table. If it was brought up to date between Relog and Confirm, and nobody drained
+// it meanwhile, then what is left does differ.
+func (w Rows) Confirm() string {
+	return strings.Join([]string{
+		"DELETE f FROM " + w.temporary("differing") + " f WHERE " + w.pending("f"),
+		"INSERT INTO " + qualified(w.Pair.Log) + " (" + w.keyList("") + ") SELECT " + w.keyList("") + " FROM " + w.temporary("differing"),
+		"SELECT @changeling_keys, COUNT(*), COALESCE(CAST(JSON_ARRAYAGG(" + w.keyText("f.") + ") AS CHAR), '[]'), " + w.reset() + " FROM " + w.temporary("differing") + " f",
+	}, Then)
 }
 
 // RelogChecked is Relog for the keys that were drained after the verification began. They are taken out of the checks.
@@ -70,7 +83,5 @@ func (w Rows) relog(fill string) string {
 		w.own("differing"),
 		"INSERT INTO " + w.temporary("differing") + " (" + w.keyList("") + ") SELECT " + w.keyList("g.") + " FROM " + w.temporary("again") + " g WHERE NOT " + w.pending("g") +
 			" AND NOT (" + row(false) + " <=> " + row(true) + ")",
-		"INSERT INTO " + qualified(w.Pair.Log) + " (" + w.keyList("") + ") SELECT " + w.keyList("") + " FROM " + w.temporary("differing"),
-		"SELECT @changeling_keys, COUNT(*), COALESCE(CAST(JSON_ARRAYAGG(" + w.keyText("f.") + ") AS CHAR), '[]'), " + w.reset() + " FROM " + w.temporary("differing") + " f",
 	}, Then)
 }

@@ -3,6 +3,8 @@ package mysql
 import (
 	"bufio"
 	"cmp"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -18,6 +20,7 @@ import (
 // Target is where a connection string leads.
 type Target struct {
 	Addr, User, Password, Database string
+	TLS                            *tls.Config // nil for none
 	connector                      driver.Connector
 }
 
@@ -85,6 +88,7 @@ func (t *Target) options(values url.Values) error {
 	switch mode {
 	case "", "DISABLED":
 	case "REQUIRED":
+		t.TLS = &tls.Config{InsecureSkipVerify: true} // encrypted, by whomever: that is what REQUIRED means
 		t.connector.Params.Set("ssl", "skip-verify")
 	case "VERIFY_CA", "VERIFY_IDENTITY":
 		if ca == "" {
@@ -100,6 +104,11 @@ func (t *Target) options(values url.Values) error {
 		if err := driver.SetCustomTLSConfig("x@"+t.Addr+"/x", pem, nil, nil, false, host); err != nil {
 			return fmt.Errorf("ssl-ca: %w", err)
 		}
+		roots := x509.NewCertPool()
+		if !roots.AppendCertsFromPEM(pem) {
+			return fmt.Errorf("ssl-ca: %s holds no certificate in PEM form", ca)
+		}
+		t.TLS = &tls.Config{RootCAs: roots, ServerName: host}
 		t.connector.Params.Set("ssl", "custom")
 	default:
 		return fmt.Errorf("ssl-mode is unknown: expected DISABLED, REQUIRED or VERIFY_IDENTITY")

@@ -19,6 +19,11 @@ import (
 type Options struct {
 	ID       string        // of the change; the names of its databases come from it
 	LockWait time.Duration // bound of every wait for a lock; the server counts whole seconds
+	// Triggers says why triggers have to write the key log and not the run from the binary log, or nothing if it can. It is
+	// asked for a change by a second table only. Nil: triggers do.
+	Triggers func(ctx context.Context) (why string, err error)
+	// Binlog says that anything but the binary log is to be refused.
+	Binlog bool
 }
 
 // Plan finds out what the server does with a statement, and how the change goes. What it tries, it tries on an empty twin
@@ -298,13 +303,20 @@ func words(err error) string {
 }
 
 // shadowTable is the program of a change by a second table.
-func (w *planner) shadowTable(r *rehearsal) (*plan.Plan, error) {
+func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, error) {
 	p := w.plan
 	pair, refusals := r.pair()
 	if len(refusals) > 0 {
 		return refuse(p, refusals...), nil
 	}
 	pair.Settings = w.settings()
+	why, err := w.triggers(ctx, pair)
+	if err != nil {
+		return nil, err
+	}
+	if pair.Binlog = why == ""; !pair.Binlog && w.options.Binlog {
+		return refuse(p, "the binary log was asked for, and cannot tell which rows change: "+why), nil
+	}
 	later := r.later(pair)
 	p.Pair, p.Route = pair, plan.ShadowTable
 	p.Why = "the server would copy or rebuild the table, which stops writers or replicas for as long: the rows go to a second table that takes its place"
@@ -314,8 +326,13 @@ func (w *planner) shadowTable(r *rehearsal) (*plan.Plan, error) {
 	create := slices.Concat([]string{ours()}, dropDatabases(pair), r.create, []string{w.theirs(), r.altered, ours()}, r.strip(later))
 	add(plan.Step{Kind: plan.Exec, Name: "create shadow", SQL: create, Lock: "none",
 		Why: "an empty twin under the same names, changed by the statement itself, without the indexes that are built faster later"})
-	add(plan.Step{Kind: plan.Capture, Name: "install capture", SQL: InstallCapture(pair), Done: Armed(pair), Tables: []string{qualified(pair.Source)}, LockWait: wait, Lock: "exclusive metadata lock for a moment",
-		Why: "from here on the keys of changed rows are logged; waits for open writers"})
+	if pair.Binlog {
+		add(plan.Step{Kind: plan.Capture, Name: "follow binary log", SQL: InstallLog(pair), LockWait: wait, Lock: "none",
+			Why: "from here on the keys of changed rows are read in the server's binary log; the users pay nothing for it"})
+	} else {
+		add(plan.Step{Kind: plan.Capture, Name: "install capture", SQL: InstallCapture(pair), Done: Armed(pair), Tables: []string{qualified(pair.Source)}, LockWait: wait, Lock: "exclusive metadata lock for a moment",
+			Why: "from here on triggers log the keys of changed rows; waits for open writers. Triggers and not the binary log, because " + why})
+	}
 	add(plan.Step{Kind: plan.Copy, Name: "copy rows", SQL: r.bareAgain(later), Lock: "none", LockWait: wait, Why: "in short transactions, in the order of the key, under the throttle"})
 	add(plan.Step{Kind: plan.Heal, Name: "heal", Why: "rows that changed during the copy are copied again, so that no unique index can fail on what is past"})
 	for _, s := range r.builds(later) {
@@ -327,11 +344,29 @@ func (w *planner) shadowTable(r *rehearsal) (*plan.Plan, error) {
 	add(plan.Step{Kind: plan.Hold, Name: "hold", Why: "waits for `changeling cutover` if asked to, and stays in step"})
 	add(plan.Step{Kind: plan.Cutover, Name: "cutover", SQL: []string{SwapTo(pair, pair.Old)}, Done: Swapped(pair), Tables: []string{qualified(pair.Source)}, LockWait: wait, Lock: "exclusive metadata lock",
 		Why: "the last keys under the table's lock, then the swap, in one statement"})
-	add(plan.Step{Kind: plan.Release, Name: "release", SQL: []string{"DROP TABLE IF EXISTS " + qualified(pair.Log) + ", " + qualified(pair.Checks) + ", " + qualified(pair.Alive),
+	add(plan.Step{Kind: plan.Release, Name: "release", SQL: []string{"DROP TABLE IF EXISTS " + qualified(pair.Log) + ", " + qualified(pair.Checks) + ", " + qualified(pair.Alive) + ", " + qualified(position(pair)),
 		"DROP DATABASE IF EXISTS " + quote(pair.Shadow.Schema)}, Why: "the key log and its database"})
 	add(plan.Step{Kind: plan.Drop, Name: "drop old table", SQL: []string{"DROP TABLE IF EXISTS " + qualified(pair.Old), "DROP DATABASE IF EXISTS " + quote(pair.Old.Schema)},
 		Lock: "exclusive metadata lock on the old table", Why: "when its time has come"})
 	return p, nil
+}
+
+// triggers says why triggers have to write the key log of a pair, or nothing if the binary log will do.
+func (w *planner) triggers(ctx context.Context, p schema.Pair) (why string, err error) {
+	if w.options.Triggers == nil {
+		return "nothing else was offered", nil
+	}
+	if !p.Ordered { // rows that only the shadow has are found by counting both tables in one snapshot with the log
+		return "the new table sorts its keys in another way, and only a log without delay can then be compared with", nil
+	}
+	config, err := Follow(ctx, w.conn, p, w.dialect.maria)
+	if err != nil {
+		return "", err
+	}
+	if err := config.Check(); err != nil {
+		return err.Error(), nil
+	}
+	return w.options.Triggers(ctx)
 }
 
 // dropDatabases drops what an earlier try of the same change left. They are the change's own: nobody else writes there.

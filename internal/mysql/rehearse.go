@@ -68,7 +68,7 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (out *plan.Pla
 	if err := w.taken(ctx, r); err != nil {
 		return nil, err
 	}
-	return w.shadowTable(r)
+	return w.shadowTable(ctx, r)
 }
 
 // happened is the query whether a direct statement was carried out: the columns and indexes of the source are then those

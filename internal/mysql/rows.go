@@ -289,7 +289,11 @@ func (w Rows) Pending() string {
 
 // Empty empties the shadow for another copy. Keys stay in the log. It may run twice.
 func (w Rows) Empty() []string {
-	return []string{"DELETE FROM " + qualified(alive(w.Pair)), "TRUNCATE TABLE " + qualified(w.Pair.Checks), "TRUNCATE TABLE " + qualified(w.Pair.Shadow)}
+	out := []string{"DELETE FROM " + qualified(alive(w.Pair)), "TRUNCATE TABLE " + qualified(w.Pair.Checks), "TRUNCATE TABLE " + qualified(w.Pair.Shadow)}
+	if w.Pair.Binlog {
+		out = append(out, ForgetPosition(w.Pair))
+	}
+	return out
 }
 
 // Drain takes keys out of the log by visibility and makes the shadow's rows equal to the source's: deletes all, then inserts

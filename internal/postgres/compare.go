@@ -148,6 +148,9 @@ func (w Rows) Relog(r copier.Range) (string, []any) {
 	return "WITH " + w.pending() + ", keys AS (" + keys + "), " + w.relog(), args
 }
 
+// Confirm is empty: Relog and RelogChecked answer themselves.
+func (w Rows) Confirm() string { return "" }
+
 // RelogChecked is Relog for the keys that were drained after the verification began. They are taken out of the checks.
 // A key that is pending again comes back through the next drain.
 func (w Rows) RelogChecked() string {
