@@ -1,13 +1,24 @@
 package changeling_test
 
 import (
+	"context"
 	"database/sql"
+	"database/sql/driver"
+	"errors"
 	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/changeling-db/changeling"
 	"github.com/changeling-db/changeling/event"
+	"github.com/changeling-db/changeling/internal/dbtest"
+	"github.com/changeling-db/changeling/internal/dbtest/mutant"
 	"github.com/changeling-db/changeling/internal/dbtest/mytest"
 )
 
@@ -57,6 +68,298 @@ func TestBinlogLedger(t *testing.T) {
 			}
 			equalMy(t, db, "orders", "mirror", fmt.Sprintf("round %d, after %d writes", round, l.acknowledged.Load()))
 			t.Logf("round %d: %d writes acknowledged", round, l.acknowledged.Load())
+		}
+	})
+}
+
+// TestBinlogMutants: what the ledger finds if a part of the protocol is missing.
+func TestBinlogMutants(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, match, instead string }{
+		{"keys are read and not kept", "^INSERT INTO `changeling_\\w+`\\.`keys_", "DO 0"},
+		{"the log is read up to where it began", `^SHOW BINARY LOG STATUS`, `SELECT 'binlog.000001', 4, '', '', ''`},
+		{"no lock", `^LOCK TABLES `, "DO 0"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
+				re := regexp.MustCompile(`(?s)` + c.match)
+				var hits, begun atomic.Int64
+				mutated := mytest.Mutant(t, dsn, func(_ context.Context, x mutant.Statement) string {
+					if strings.HasPrefix(x.Text, "REPLACE INTO `changeling_") {
+						begun.Add(1)
+					}
+					if !re.MatchString(x.Text) || begun.Load() == 0 {
+						return x.Text
+					}
+					hits.Add(1)
+					return c.instead
+				})
+				mutated.SetMaxOpenConns(20)
+				for round := range 4 {
+					l := newMyLedger(t, db, round)
+					l.binlog = dsn
+					err := l.change(mutated, true)
+					if hits.Load() == 0 {
+						t.Fatal("the statement was never sent: the mutant is none")
+					}
+					if err != nil || !slices.Equal(myRows(t, db, "orders"), myRows(t, db, "mirror")) {
+						t.Logf("caught in round %d (%v)", round, err)
+						return
+					}
+				}
+				t.Error("the mutant lives")
+			})
+		})
+	}
+}
+
+// TestBinlogDies is TestMySQLDies without triggers.
+func TestBinlogDies(t *testing.T) {
+	t.Parallel()
+	eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
+		dieMy(t, dsn, db, byBinlog(dsn, changeling.Config{DropAfter: changeling.DropNow, Lease: time.Second, Fast: true}))
+	})
+}
+
+// TestBinlogDisturbed: what others do to the table, or to the log, while a change holds.
+func TestBinlogDisturbed(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name    string
+		act     []string
+		want    error // of the run; nil: it goes through
+		restart bool
+		rows    int
+	}{
+		{"truncated", []string{`TRUNCATE TABLE orders`, `INSERT INTO orders (id, customer_id, email, amount) VALUES (5, 1, 'after', 9)`}, nil, true, 1},
+		{"rebuilt", []string{`ALTER TABLE orders ENGINE=InnoDB`, `DELETE FROM orders WHERE id = 3`}, nil, true, 299},
+		{"altered", []string{`ALTER TABLE orders ADD COLUMN more int`}, changeling.ErrRefused, false, 300},
+		{"another table in its place", []string{`CREATE TABLE other LIKE orders`, `RENAME TABLE orders TO gone, other TO orders`}, nil, true, 0},
+		{"written by a statement", []string{`SET SESSION binlog_format = 'STATEMENT'`, `UPDATE orders SET amount = amount + 1`}, changeling.ErrRefused, false, 300},
+		{"another table is written by a statement", []string{`CREATE TABLE other (id int PRIMARY KEY)`, `SET SESSION binlog_format = 'STATEMENT'`, `INSERT INTO other VALUES (1)`}, nil, false, 300},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
+				mytest.Exec(t, db, `CREATE TABLE orders `+myOrders)
+				fillMy(t, db, "orders", 300)
+				var told story
+				e, err := changeling.Open(t.Context(), db, byBinlog(dsn, changeling.Config{Hold: true, Events: event.Tee(told.tell, event.Lines(t.Output()))}))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer e.Close()
+				change, err := e.Start(t.Context(), myGrow)
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				done := make(chan error, 1)
+				go func() { done <- change.Run(ctx) }()
+				if err := told.await(ctx, holding); err != nil {
+					t.Fatal(err)
+				}
+				conn, err := db.Conn(ctx)
+				if err != nil {
+					t.Fatal(err)
+				}
+				mytest.Exec(t, conn, c.act...)
+				_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // its settings go with it
+				if c.restart {
+					if err := told.await(ctx, restarted); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if c.want == nil {
+					if err := change.Cutover(ctx); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := <-done; !errors.Is(err, c.want) {
+					t.Errorf("Run = %v, want %v", err, c.want)
+				}
+				if got := myRows(t, db, "orders"); len(got) != c.rows {
+					t.Errorf("%d rows, want %d", len(got), c.rows)
+				}
+				if told.count(differed) > 0 {
+					t.Error("rows differed")
+				}
+			})
+		})
+	}
+}
+
+// TestBinlogPurged: the log is gone that a change would have to read on from, so it begins again.
+func TestBinlogPurged(t *testing.T) {
+	t.Parallel()
+	server := mytest.Own(t, dbtest.MySQLOptions{Version: "mysql9.7"})
+	mytest.Exec(t, mytest.Open(t, server.DSN("mysql")), `CREATE DATABASE app`)
+	dsn := server.DSN("app")
+	db := mytest.Open(t, dsn)
+	for _, table := range []string{"orders", "twin"} {
+		mytest.Exec(t, db, `CREATE TABLE `+table+` `+myOrders)
+		fillMy(t, db, table, 300)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var told story
+	config := byBinlog(dsn, changeling.Config{DropAfter: changeling.DropNow, Events: upon(event.Lines(t.Output()), began("verify"), cancel)})
+	if err := changeling.Apply(ctx, db, myGrow, config); !errors.Is(err, changeling.ErrStopped) {
+		t.Fatalf("the first run: %v", err)
+	}
+	for _, table := range []string{"orders", "twin"} {
+		mytest.Exec(t, db, `UPDATE `+table+` SET amount = 77 WHERE id = 7`, `DELETE FROM `+table+` WHERE id = 8`)
+	}
+	var name string
+	mytest.Exec(t, db, `FLUSH BINARY LOGS`)
+	if err := db.QueryRow(`SELECT SUBSTRING_INDEX(file_name, '/', -1) FROM performance_schema.file_instances WHERE event_name = 'wait/io/file/sql/binlog' ORDER BY 1 DESC LIMIT 1`).Scan(&name); err != nil {
+		t.Fatal(err)
+	}
+	mytest.Exec(t, db, `PURGE BINARY LOGS TO '`+name+`'`)
+	config.Events = event.Tee(told.tell, event.Lines(t.Output()))
+	if err := changeling.Apply(t.Context(), db, myGrow, config); err != nil {
+		t.Fatal(err)
+	}
+	if told.count(restarted) == 0 {
+		t.Error("the copy did not begin again")
+	}
+	mytest.Exec(t, db, strings.Replace(myGrow, "orders", "twin", 1))
+	equalMy(t, db, "orders", "twin", "after the log was purged")
+}
+
+// TestBinlogStalledCommit: a transaction is in the log and can be read there, and is not visible yet, because the server
+// waits for a replica. Neither the first copy nor the last drain may pass it by (invariants I1 and I6). The order of the
+// server's commits sees to that, as long as what the engine writes is in the log as well: without that, rows are lost.
+func TestBinlogStalledCommit(t *testing.T) {
+	t.Parallel()
+	server := mytest.Own(t, dbtest.MySQLOptions{Version: "mysql9.7"})
+	root := mytest.Open(t, server.DSN("mysql"))
+	mytest.Exec(t, root, `INSTALL PLUGIN rpl_semi_sync_source SONAME 'semisync_source.so'`, `SET GLOBAL rpl_semi_sync_source_timeout = 1500`)
+	end := func() (file string, at int64) {
+		var none sql.NullString
+		if err := root.QueryRow(`SHOW BINARY LOG STATUS`).Scan(&file, &at, &none, &none, &none); err != nil {
+			t.Error(err)
+		}
+		return file, at
+	}
+	for _, c := range []struct {
+		name          string
+		holding, lost bool
+	}{
+		{"before the copy", false, false}, {"before the copy, the engine's writes not logged", false, true},
+		{"before the cutover", true, false}, {"before the cutover, the engine's writes not logged", true, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			name := fmt.Sprintf("app%d", rand.N(1<<30))
+			mytest.Exec(t, root, `CREATE DATABASE `+name)
+			dsn := server.DSN(name)
+			db := mytest.Open(t, dsn)
+			mytest.Exec(t, db, `CREATE TABLE orders `+myOrders)
+			fillMy(t, db, "orders", 300)
+			over := make(chan error, 1)
+			// The write of a user stands in the log when stall returns, and commits 1.5 s later.
+			stall := sync.OnceFunc(func() {
+				mytest.Exec(t, root, `SET GLOBAL rpl_semi_sync_source_enabled = 0`, `SET GLOBAL rpl_semi_sync_source_enabled = 1`)
+				_, before := end()
+				go func() {
+					_, err := db.Exec(`UPDATE orders SET amount = 4711 WHERE id = 5`)
+					over <- err
+				}()
+				for {
+					if _, now := end(); now > before {
+						return
+					}
+					time.Sleep(time.Millisecond)
+				}
+			})
+			var made atomic.Bool
+			pool := mytest.Mutant(t, dsn, func(_ context.Context, x mutant.Statement) string {
+				if strings.Contains(x.Text, "`.`position_") && strings.HasPrefix(x.Text, "CREATE TABLE") {
+					made.Store(true)
+				}
+				if made.Load() && !c.holding && x.Text == "SHOW BINARY LOG STATUS" {
+					stall()
+				}
+				if c.lost && x.Text == "SET NAMES utf8mb4" {
+					return "SET SESSION sql_log_bin = 0"
+				}
+				return x.Text
+			})
+			pool.SetMaxOpenConns(20)
+			var told story
+			e, err := changeling.Open(t.Context(), pool, byBinlog(dsn, changeling.Config{Fast: true, Hold: c.holding, Events: event.Tee(told.tell, event.Lines(t.Output()))}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer e.Close()
+			change, err := e.Start(t.Context(), myGrow)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			done := make(chan error, 1)
+			go func() { done <- change.Run(ctx) }()
+			if c.holding {
+				if err := told.await(ctx, holding); err != nil {
+					t.Fatal(err)
+				}
+				stall()
+				if err := <-over; err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Second)
+				if err := change.Cutover(ctx); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+			var amount int
+			if err := db.QueryRow(`SELECT amount FROM orders WHERE id = 5`).Scan(&amount); err != nil {
+				t.Fatal(err)
+			}
+			// A row that the copy passed by is found and mended by the comparison; one after it is found by nobody.
+			if wrong := amount != 4711 || told.count(differed) > 0; wrong != c.lost {
+				t.Errorf("amount %d, %d rows differed; passed by: %v, want %v", amount, told.count(differed), wrong, c.lost)
+			}
+		})
+	}
+}
+
+// TestBinlogPlanted: a row of the shadow that somebody falsified is found and mended, while users write all the time and the
+// key log lags behind them; nothing else is.
+func TestBinlogPlanted(t *testing.T) {
+	t.Parallel()
+	eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
+		l := newMyLedger(t, db, 0)
+		l.binlog = dsn
+		var told story
+		l.sink = upon(told.tell, began("verify"), func() {
+			var shadow string
+			if err := db.QueryRow(`SELECT CONCAT(table_schema, '.', table_name) FROM information_schema.tables
+WHERE table_name = 'orders' AND table_schema = (SELECT CONCAT('changeling_', id) FROM changeling.chg WHERE table_schema = DATABASE() AND status = 'running')`).Scan(&shadow); err != nil {
+				t.Error(err)
+				return
+			}
+			mytest.Exec(t, db, `UPDATE `+shadow+` SET amount = amount + 1 WHERE id = 10000`, `DELETE FROM `+shadow+` WHERE id = 9999`,
+				`INSERT INTO `+shadow+` (id, customer_id, email, amount) VALUES (19999, 1, 'planted', 1)`)
+		})
+		if err := l.change(db, false); err != nil {
+			t.Fatal(err)
+		}
+		equalMy(t, db, "orders", "mirror", "after the change")
+		var rows int64
+		told.count(func(e event.Event) bool {
+			if d, ok := e.(event.Differed); ok {
+				rows += d.Rows
+			}
+			return false
+		})
+		if rows == 0 || rows > 3 {
+			t.Errorf("%d rows differed, want the three that were planted, or less if users wrote to them meanwhile", rows)
 		}
 	})
 }

@@ -246,6 +246,7 @@ type myLedger struct {
 	db           *sql.DB // of the users
 	round        int
 	binlog       string // where the binary log is read; empty: triggers
+	sink         event.Sink
 	acknowledged atomic.Int64
 }
 
@@ -256,7 +257,7 @@ func newMyLedger(t *testing.T, db *sql.DB, round int) *myLedger {
 		mytest.Exec(t, db, `CREATE TABLE `+table+` `+myOrders)
 		fillMy(t, db, table, 10000)
 	}
-	return &myLedger{T: t, db: db, round: round}
+	return &myLedger{T: t, db: db, round: round, sink: event.Discard}
 }
 
 // change alters the table under its users, and the mirror after they have ended.
@@ -285,7 +286,7 @@ func (l *myLedger) change(pool *sql.DB, fast bool) error {
 			}
 		})
 	}
-	err := changeling.Apply(ctx, pool, myGrow, changeling.Config{Fast: fast, DropAfter: changeling.DropNow, Binlog: l.binlog, Events: event.Lines(l.Output())})
+	err := changeling.Apply(ctx, pool, myGrow, changeling.Config{Fast: fast, DropAfter: changeling.DropNow, Binlog: l.binlog, Events: event.Tee(l.sink, event.Lines(l.Output()))})
 	time.Sleep(200 * time.Millisecond)
 	close(stop)
 	wg.Wait()
@@ -339,53 +340,58 @@ func myWrite(ctx context.Context, db *sql.DB, random *rand.Rand, writer, n int) 
 func TestMySQLDies(t *testing.T) {
 	t.Parallel()
 	eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
-		random := rand.New(rand.NewPCG(seed(t), 77))
-		config := changeling.Config{DropAfter: changeling.DropNow, Lease: time.Second, Fast: true}
-		between := []string{`UPDATE %s SET amount = amount + 1000 WHERE id < 20`, `DELETE FROM %s WHERE id = 30`, `INSERT INTO %s (customer_id, email, amount) VALUES (1, 'new', 3)`, `UPDATE %s SET email = 'moved' WHERE id = 40`}
+		dieMy(t, dsn, db, changeling.Config{DropAfter: changeling.DropNow, Lease: time.Second, Fast: true})
+	})
+}
+
+// dieMy makes a change die at a sample of its statements.
+func dieMy(t *testing.T, dsn string, db *sql.DB, config changeling.Config) {
+	t.Helper()
+	random := rand.New(rand.NewPCG(seed(t), 77))
+	between := []string{`UPDATE %s SET amount = amount + 1000 WHERE id < 20`, `DELETE FROM %s WHERE id = 30`, `INSERT INTO %s (customer_id, email, amount) VALUES (1, 'new', 3)`, `UPDATE %s SET email = 'moved' WHERE id = 40`}
+	for _, table := range []string{"orders", "twin"} {
+		mytest.Exec(t, db, `CREATE TABLE `+table+` `+myOrders)
+		fillMy(t, db, table, 200)
+	}
+	// How many statements a change has.
+	counted, counter := mytest.Dying(t, dsn, dying.Death{})
+	counted.SetMaxOpenConns(20)
+	if err := changeling.Apply(t.Context(), counted, myGrow, config); err != nil {
+		t.Fatal(err)
+	}
+	total := counter.Count()
+	var points []crash
+	for n := 1; n <= total; n++ {
+		points = append(points, crash{n, dying.Before}, crash{n, dying.After})
+	}
+	if !full() {
+		random.Shuffle(len(points), func(i, j int) { points[i], points[j] = points[j], points[i] })
+		points = points[:len(points)/12]
+	}
+	for _, c := range points {
+		mytest.Exec(t, db, `DROP TABLE orders, twin`)
 		for _, table := range []string{"orders", "twin"} {
 			mytest.Exec(t, db, `CREATE TABLE `+table+` `+myOrders)
 			fillMy(t, db, table, 200)
 		}
-		// How many statements a change has.
-		counted, counter := mytest.Dying(t, dsn, dying.Death{})
-		counted.SetMaxOpenConns(20)
-		if err := changeling.Apply(t.Context(), counted, myGrow, config); err != nil {
-			t.Fatal(err)
-		}
-		total := counter.Count()
-		var points []crash
-		for n := 1; n <= total; n++ {
-			points = append(points, crash{n, dying.Before}, crash{n, dying.After})
-		}
-		if !full() {
-			random.Shuffle(len(points), func(i, j int) { points[i], points[j] = points[j], points[i] })
-			points = points[:len(points)/12]
-		}
-		for _, c := range points {
-			mytest.Exec(t, db, `DROP TABLE orders, twin`)
-			for _, table := range []string{"orders", "twin"} {
-				mytest.Exec(t, db, `CREATE TABLE `+table+` `+myOrders)
-				fillMy(t, db, table, 200)
+		mortal, death := mytest.Dying(t, dsn, dying.Death{At: c.n, Moment: c.moment})
+		mortal.SetMaxOpenConns(20)
+		first := changeling.Apply(t.Context(), mortal, myGrow, config)
+		text, died := death.Died()
+		at := fmt.Sprintf("death %s statement %d: %.100s", c.moment, c.n, strings.Join(strings.Fields(text), " "))
+		mortal.Close()
+		for _, table := range []string{"orders", "twin"} {
+			for _, s := range between {
+				mytest.Exec(t, db, fmt.Sprintf(s, table))
 			}
-			mortal, death := mytest.Dying(t, dsn, dying.Death{At: c.n, Moment: c.moment})
-			mortal.SetMaxOpenConns(20)
-			first := changeling.Apply(t.Context(), mortal, myGrow, config)
-			text, died := death.Died()
-			at := fmt.Sprintf("death %s statement %d: %.100s", c.moment, c.n, strings.Join(strings.Fields(text), " "))
-			mortal.Close()
-			for _, table := range []string{"orders", "twin"} {
-				for _, s := range between {
-					mytest.Exec(t, db, fmt.Sprintf(s, table))
-				}
-			}
-			mytest.Exec(t, db, strings.Replace(myGrow, "orders", "twin", 1))
-			if err := changeling.Apply(t.Context(), db, myGrow, config); err != nil {
-				t.Fatalf("%s (died %v, %v): the second run: %v", at, died, first, err)
-			}
-			equalMy(t, db, "orders", "twin", at)
 		}
-		t.Logf("%d statements, %d deaths", total, len(points))
-	})
+		mytest.Exec(t, db, strings.Replace(myGrow, "orders", "twin", 1))
+		if err := changeling.Apply(t.Context(), db, myGrow, config); err != nil {
+			t.Fatalf("%s (died %v, %v): the second run: %v", at, died, first, err)
+		}
+		equalMy(t, db, "orders", "twin", at)
+	}
+	t.Logf("%d statements, %d deaths", total, len(points))
 }
 
 // TestMySQLTruncated: TRUNCATE fires no trigger, and is seen all the same.

@@ -244,13 +244,13 @@ func (s *renamer) Begin(ctx context.Context) (cutover.Attempt, error) {
 // renaming is one attempt. Nothing on conn is a transaction: BEGIN would let the locks go. Each statement may run twice.
 type renaming struct {
 	*renamer
-	t       *tx
-	conn    *sql.Conn
-	marks   string // of the source's definition, before the lock
-	named   bool   // the new table needs names that the source has in its database
-	following bool // the follower is ours
-	counter uint64 // the next AUTO_INCREMENT value that the shadow was given
-	pending int64
+	t         *tx
+	conn      *sql.Conn
+	marks     string // of the source's definition, before the lock
+	named     bool   // the new table needs names that the source has in its database
+	following bool   // the follower is ours
+	counter   uint64 // the next AUTO_INCREMENT value that the shadow was given
+	pending   int64
 }
 
 func (a *renaming) prepare(ctx context.Context) (err error) {

@@ -48,7 +48,7 @@ type run struct {
 func newRun(c *Change, l *state.Lease) *run {
 	r := &run{Change: c, id: c.record.ID, lease: l, rows: c.engine.dialect.Rows(c.record.Plan.Pair), pair: c.record.Plan.Pair}
 	r.gate = &throttle.Gate{Sink: c.engine.config.Events}
-	r.verifier = &verify.Verifier{Tables: tables{r}, Counted: !r.pair.Ordered, Sink: c.engine.config.Events}
+	r.verifier = &verify.Verifier{Tables: tables{r}, Counted: !r.pair.Ordered, Late: r.pair.Binlog, Sink: c.engine.config.Events}
 	r.wish.Store(state.Beat{})
 	return r
 }

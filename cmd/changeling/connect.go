@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/spf13/cobra"
 
 	"github.com/changeling-db/changeling/internal/fault"
 	"github.com/changeling-db/changeling/internal/mysql"
@@ -29,6 +30,9 @@ func (a *app) open() (*sql.DB, error) {
 			return nil, usage("the connection string of %s cannot be read: %v", from, err)
 		}
 		a.secrets = append(a.secrets, target.Password)
+		if a.binlog = cmp.Or(a.binlog, dsn); a.binlog != dsn {
+			a.secrets = append(a.secrets, passwords(a.binlog)...)
+		}
 		db = sql.OpenDB(target.Connector())
 	} else {
 		config, err := a.config(dsn, from)
@@ -39,6 +43,13 @@ func (a *app) open() (*sql.DB, error) {
 	}
 	db.SetMaxOpenConns(connections)
 	return db, nil
+}
+
+// captureFlags are for commands that plan or run a change.
+func (a *app) captureFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&a.capture, "capture", "auto", "how changed rows are found on MySQL and MariaDB, a `way`: binlog, triggers, or auto: the binary log where it can be read")
+	f.StringVar(&a.binlog, "binlog-from", "", "connection `string` of a replica whose binary log is read, with GTIDs (default: the server itself)")
 }
 
 var schemes = regexp.MustCompile(`^(?i:mysql|mariadb)://`)

@@ -58,7 +58,7 @@ it goes on here until it is done, as run would.`,
 			})
 		},
 	}
-	w.flags(cmd)
+	w.flags(a, cmd)
 	return cmd
 }
 
@@ -89,7 +89,7 @@ is ready: it does not hold then. If nobody works on the change, it goes on here 
 			})
 		},
 	}
-	w.flags(cmd)
+	w.flags(a, cmd)
 	return cmd
 }
 

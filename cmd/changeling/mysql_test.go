@@ -12,7 +12,10 @@ func TestMySQL(t *testing.T) {
 	db := mytest.Open(t, s.dsn)
 	mytest.Exec(t, db, `CREATE TABLE orders (id int NOT NULL PRIMARY KEY, amount int NOT NULL, KEY (amount))`, `INSERT INTO orders VALUES (1, 10), (2, 20)`)
 	const statement = "ALTER TABLE orders MODIFY amount bigint NOT NULL"
-	contains(t, "plan", s.run(0, "plan", statement).stdout, "route      shadow-table", "install capture", "exclusive metadata lock", "nothing was changed")
+	contains(t, "plan", s.run(0, "plan", statement).stdout, "route      shadow-table", "follow binary log", "exclusive metadata lock", "nothing was changed")
+	contains(t, "plan with triggers", s.run(0, "plan", "--capture", "triggers", statement).stdout, "install capture", "because they were asked for")
+	contains(t, "a wrong way", s.run(2, "plan", "--capture", "guess", statement).stderr, `expected nothing, "binlog" or "triggers"`)
+	contains(t, "a log elsewhere that is not there", s.run(0, "plan", "--binlog-from", "mysql://root@127.0.0.1:1/x", statement).stdout, "install capture", "does not answer")
 	contains(t, "run", s.run(0, "run", "--fast", "--drop", "now", statement).stdout, "copy rows", "equal: 2 rows", "swapped at attempt", "done")
 	contains(t, "run again", s.run(0, "run", statement).stdout, "nothing to do")
 	contains(t, "list", s.run(0, "list").stdout, ".orders", "done")

@@ -62,6 +62,7 @@ A plan that refuses says why, and exits 3.`,
 			})
 		},
 	}
+	a.captureFlags(cmd)
 	from.flags(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the plan as JSON")
 	cmd.Flags().BoolVar(&withSQL, "sql", false, "show the statements of each step; their names hold an id that each run makes anew")

@@ -21,6 +21,8 @@ type app struct {
 	env      func(string) string
 
 	dsn     string   // the flag
+	capture string   // how changed rows are found
+	binlog  string   // where the binary log is read
 	secrets []string // what no output may contain
 	began   bool     // flags and arguments were right
 }
@@ -92,6 +94,10 @@ func (a *app) with(ctx context.Context, c changeling.Config, fn func(e *changeli
 		return &fault.Problem{Kind: fault.Precondition, Err: err, Text: fmt.Sprintf(
 			"no connection to the database: %s. Nothing was changed; `changeling --help` says where the connection is taken from", clean(fault.Message(err)))}
 	}
+	if c.Capture = changeling.Capture(a.capture); a.capture == "auto" {
+		c.Capture = changeling.CaptureAuto
+	}
+	c.Binlog = a.binlog
 	e, err := changeling.Open(ctx, db, c)
 	if err != nil {
 		return err

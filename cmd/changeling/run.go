@@ -59,7 +59,7 @@ SIGINT and SIGTERM stop it in good order with exit code 75; a second one exits a
 		},
 	}
 	from.flags(cmd)
-	w.flags(cmd)
+	w.flags(a, cmd)
 	f := cmd.Flags()
 	f.BoolVar(&hold, "hold", false, "stop before the cutover, stay in step, and wait for 'changeling cutover'")
 	f.StringVar(&drop, "drop", "after=24h", "when the old table may go: now, after=`duration` (30m, 24h, 7d), or never")

@@ -24,10 +24,11 @@ type working struct {
 	began bool // the change is run by us
 }
 
-func (w *working) flags(cmd *cobra.Command) {
+func (w *working) flags(a *app, cmd *cobra.Command) {
+	a.captureFlags(cmd)
 	f := cmd.Flags()
 	f.BoolVar(&w.fast, "fast", false, "take the machine for the change: two workers, no throttle; for quiet hours")
-	f.DurationVar(&w.chunkTime, "chunk-time", 0, "what one chunk of the copy should take, a `duration` (default 20ms)")
+	f.DurationVar(&w.chunkTime, "chunk-time", 0, "what one chunk of the copy should take, a `duration` (default 20ms on PostgreSQL, 100ms on MySQL)")
 	f.IntVar(&w.attempts, "cutover-attempts", 0, "`number` of attempts to swap (default 60, about five minutes)")
 	f.StringVar(&w.output, "output", "text", "`format`: text, or json with one event a line")
 	f.BoolVarP(&w.quiet, "quiet", "q", false, "tell only how it ended")

@@ -47,6 +47,9 @@ type Verifier struct {
 	Tables Tables
 	// Counted says that the ranges cannot find rows that only the shadow has, so that the tables are counted as well.
 	Counted bool
+	// Late says that the log lags behind the table, and that Relog waits for it: a range that differs, and in which Relog finds
+	// no row that does, was equal but for rows that are in the log by now.
+	Late bool
 	// Every is how often the log is drained while the tables are walked. Zero means 1s.
 	Every time.Duration
 	Sink  event.Sink
@@ -130,6 +133,9 @@ func (v *Verifier) chunk(ctx context.Context, c copier.Chunk) (int64, error) {
 			// Their keys are in the log now. The drain copies the rows, and Settle compares them.
 			v.repaired.Add(rows)
 			v.Sink(event.Differed{Keys: keys, Rows: rows})
+			return source.Rows, nil
+		}
+		if v.Late {
 			return source.Rows, nil
 		}
 	}
