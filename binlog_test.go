@@ -363,3 +363,53 @@ WHERE table_name = 'orders' AND table_schema = (SELECT CONCAT('changeling_', id)
 		}
 	})
 }
+
+// TestBinlogFromReplica: the log of a replica is read, which may lag, and the replica ends up with the same table.
+func TestBinlogFromReplica(t *testing.T) {
+	t.Parallel()
+	settings := func(id string) dbtest.MySQLOptions {
+		return dbtest.MySQLOptions{Version: "mysql9.7", Settings: map[string]string{"gtid_mode": "ON", "enforce_gtid_consistency": "ON", "server_id": id}}
+	}
+	primary, replica := mytest.Own(t, settings("11")), mytest.Own(t, settings("12"))
+	host, port, _ := strings.Cut(primary.Addr(), ":")
+	far := mytest.Open(t, replica.DSN("mysql"))
+	mytest.Exec(t, far, fmt.Sprintf(`CHANGE REPLICATION SOURCE TO SOURCE_HOST = '%s', SOURCE_PORT = %s, SOURCE_USER = 'root', SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1`, host, port), `START REPLICA`)
+	mytest.Exec(t, mytest.Open(t, primary.DSN("mysql")), `CREATE DATABASE app`)
+	dsn := primary.DSN("app")
+	db := mytest.Open(t, dsn)
+	l := newMyLedger(t, db, 0)
+	l.binlog = replica.DSN("app")
+	follow := func(want string) {
+		var done int
+		if err := far.QueryRow(`SELECT WAIT_FOR_EXECUTED_GTID_SET(?, 60)`, want).Scan(&done); err != nil || done != 0 {
+			t.Fatalf("the replica does not follow: %d, %v", done, err)
+		}
+	}
+	executed := func() (set string) {
+		if err := db.QueryRow(`SELECT @@global.gtid_executed`).Scan(&set); err != nil {
+			t.Fatal(err)
+		}
+		return set
+	}
+	follow(executed())
+	l.sink = upon(event.Discard, began("drain"), func() { // a lag of two seconds: the drain waits for it
+		mytest.Exec(t, far, `STOP REPLICA SQL_THREAD`)
+		time.AfterFunc(2*time.Second, func() {
+			if _, err := far.Exec(`START REPLICA SQL_THREAD`); err != nil {
+				t.Error(err)
+			}
+		})
+	})
+	if err := l.change(db, true); err != nil {
+		t.Fatal(err)
+	}
+	equalMy(t, db, "orders", "mirror", "on the primary")
+	follow(executed())
+	there := mytest.Open(t, replica.DSN("app"))
+	if got, want := myDefinition(t, there, "orders"), myDefinition(t, db, "orders"); got != want {
+		t.Errorf("the replica has\n%s\nthe primary\n%s", got, want)
+	}
+	if !slices.Equal(myRows(t, there, "orders"), myRows(t, db, "orders")) {
+		t.Error("the replica has other rows than the primary")
+	}
+}
