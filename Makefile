@@ -25,9 +25,12 @@ setup-all: ## all of these, PostgreSQL 14, 16, 17 and 18, and MariaDB 11.8
 build: ## build bin/changeling
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/changeling ./cmd/changeling
 
-demo: setup ## change a table under load on a throwaway server (DB=postgres)
-	@case '$(DB)' in postgres) ;; *) echo 'make demo: DB=$(DB) is unknown, expected postgres' >&2; exit 1 ;; esac
-	$(GO) run ./cmd/changeling demo
+demo: ## change a table under load on a throwaway server (DB=postgres, mysql or mariadb)
+	@case '$(DB)' in \
+	postgres) scripts/setup.sh ;; \
+	mysql|mariadb) scripts/setup.sh mysql ;; \
+	*) echo 'make demo: DB=$(DB) is unknown, expected postgres, mysql or mariadb' >&2; exit 1 ;; esac
+	$(GO) run ./cmd/changeling demo --db $(DB)
 
 check: ## gofmt, go vet, staticcheck, go.mod
 	@files=$$(gofmt -l .) && if [ -n "$$files" ]; then echo "gofmt these files:" >&2; echo "$$files" >&2; exit 1; fi

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -335,7 +336,7 @@ func (f *follower) take(ctx context.Context, b capture.Batch) error {
 		f.seen = map[string]bool{}
 	}
 	for _, k := range b.Keys {
-		if id := fmt.Sprintf("%q", k); !f.seen[id] {
+		if id := identity(k); !f.seen[id] {
 			f.seen[id] = true
 			f.keys = append(f.keys, k)
 		}
@@ -355,6 +356,24 @@ func (f *follower) take(ctx context.Context, b capture.Batch) error {
 		return copier.ErrReset
 	}
 	return nil
+}
+
+// identity is the same for the same values and no others. Keys that only the server takes for equal stay two.
+func identity(k capture.Key) string {
+	var b []byte
+	for _, v := range k {
+		switch v := v.(type) {
+		case int64:
+			b = append(strconv.AppendInt(b, v, 10), ' ')
+		case string:
+			b = append(strconv.AppendInt(append(b, 's'), int64(len(v)), 10), ' ')
+			b = append(b, v...)
+		case []byte:
+			b = append(strconv.AppendInt(append(b, 'b'), int64(len(v)), 10), ' ')
+			b = append(b, v...)
+		}
+	}
+	return string(b)
 }
 
 // judge says what an error of the reader means for the change. What cannot be mended by reading again stays.

@@ -3,8 +3,9 @@
 //	go run ./bench                       1M and 5M rows, idle, --fast against native; then 1M rows at 1,000 writes/s
 //	go run ./bench -idle 1000000 -rounds 3 -load 0
 //	go run ./bench -idle "" -load 1000000 -rate 1000 -rounds 5
+//	go run ./bench -db mysql -idle 2000000 -rounds 3 -load 0
 //
-// It starts a durable PostgreSQL of its own. Lines that begin with "Benchmark" are benchstat's format. On a shared machine
+// It starts a durable server of its own. Lines that begin with "Benchmark" are benchstat's format. On a shared machine
 // only the ratios within a run mean something.
 package main
 
@@ -14,6 +15,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -24,125 +26,170 @@ import (
 	"syscall"
 	"time"
 
-	_ "github.com/jackc/pgx/v5/stdlib"
-
 	"github.com/changeling-db/changeling"
 	"github.com/changeling-db/changeling/event"
-	"github.com/changeling-db/changeling/internal/dbtest"
 	"github.com/changeling-db/changeling/internal/sample"
 )
 
 func main() {
+	db := flag.String("db", "postgres", "kind of server: postgres, mysql or mariadb")
+	version := flag.String("server-version", "", "its version (default: the one that the set-up installs)")
 	idle := flag.String("idle", "1000000,5000000", "rows of the tables that are changed with nobody else there, comma separated")
 	load := flag.Int("load", 1_000_000, "rows of the table that is changed under load; 0: none")
 	rate := flag.Int("rate", 1000, "writes a second under load")
 	rounds := flag.Int("rounds", 5, "rounds, interleaved; medians are told")
 	fast := flag.Bool("fast", false, "the change under load is a fast one")
-	major := flag.Int("major", dbtest.DefaultMajor, "PostgreSQL major version")
+	triggers := flag.Bool("triggers", false, "on MySQL and MariaDB use triggers and not the binary log")
+	peer := flag.Bool("peer", false, "on MySQL and MariaDB run pt-online-schema-change in the same rounds, which has to be installed (percona-toolkit)")
 	memory := flag.Int("memory", 0, "rows of a table that the command changes in a process of its own, whose peak memory is told; 0: none")
-	my := flag.Int("mysql", 0, "rows of a table on MySQL that is changed with nobody else there, instead of all else; 0: none")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if *my > 0 {
-		if err := againstCopy(ctx, *my, *rounds); err != nil {
-			fmt.Fprintln(os.Stderr, "bench:", err)
-			os.Exit(1)
-		}
-		return
+	server, err := sample.Start(ctx, *db, *version)
+	if err == nil {
+		defer server.Stop()
+		b := &bench{Server: server, rounds: *rounds, rate: *rate, fast: *fast, triggers: *triggers, peer: *peer}
+		err = b.run(ctx, *idle, *load, *memory)
 	}
-	if err := run(ctx, *idle, *load, *rate, *rounds, *major, *memory, *fast); err != nil {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
+		if server != nil {
+			_ = server.Stop() // os.Exit runs nothing that was deferred
+		}
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, idle string, load, rate, rounds, major, memory int, fast bool) error {
-	server, err := dbtest.Start(ctx, dbtest.Options{Major: major, Durable: true, Settings: map[string]string{
-		"shared_buffers": "2GB", "max_wal_size": "8GB", "maintenance_work_mem": "512MB", "checkpoint_timeout": "15min",
-	}})
-	if err != nil {
+// bench is one server, and how it is measured.
+type bench struct {
+	*sample.Server
+	db                   *sql.DB
+	rounds, rate         int
+	fast, triggers, peer bool
+}
+
+func (b *bench) run(ctx context.Context, idle string, load, memory int) (err error) {
+	if b.db, err = b.Open(); err != nil {
 		return err
 	}
-	defer server.Stop()
-	db, err := sql.Open("pgx", server.DSN("postgres"))
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	for _, field := range strings.FieldsFunc(idle, func(r rune) bool { return r == ',' }) {
+	defer b.db.Close()
+	for field := range strings.FieldsFuncSeq(idle, func(r rune) bool { return r == ',' }) {
 		rows, err := strconv.Atoi(field)
 		if err != nil {
 			return err
 		}
-		if err := againstNative(ctx, db, rows, rounds); err != nil {
+		if err := b.idle(ctx, rows); err != nil {
 			return err
 		}
 	}
 	if load > 0 {
-		if err := underLoad(ctx, db, load, rate, rounds, fast); err != nil {
+		if err := b.load(ctx, load); err != nil {
 			return err
 		}
 	}
 	if memory > 0 {
-		return peakMemory(ctx, server, db, memory)
+		return b.memory(ctx, memory)
 	}
 	return nil
 }
 
-// directions are the statements of one round and the next: both rewrite the table.
-var directions = []string{"bigint", "integer"}
+// apply makes the change of a round.
+func (b *bench) apply(ctx context.Context, round int, fast bool) (*phases, error) {
+	p := newPhases()
+	c := changeling.Config{Fast: fast, DropAfter: changeling.DropNow, Events: p.sink}
+	if strings.HasPrefix(b.DSN, "mysql://") && !b.triggers {
+		c.Binlog = b.DSN
+	}
+	return p, changeling.Apply(ctx, b.db, b.Statement(round), c)
+}
 
-// againstNative runs the native ALTER on a twin and the change on the table, one after the other, several times.
-func againstNative(ctx context.Context, db *sql.DB, rows, rounds int) error {
-	if err := fresh(ctx, db, rows); err != nil {
+// goals are the first goals of the project for a fast change, as a part of the native ALTER's time.
+var goals = map[string]float64{"postgres": 1.1, "mysql": 0.7, "mariadb": 1.0}
+
+// idle runs the native ALTER on a twin and the change on the table, one after the other, several times.
+func (b *bench) idle(ctx context.Context, rows int) error {
+	if err := b.Create(ctx, b.db, rows); err != nil {
 		return err
 	}
-	var natives, changes, ratios []float64
-	for round := range rounds {
-		typ := directions[round%2]
-		if err := sample.Twin(ctx, db, "twin"); err != nil {
+	var natives, changes, ratios, peers []float64
+	for round := range b.rounds {
+		if err := b.Twin(ctx, b.db, "twin"); err != nil {
 			return err
+		}
+		native, err := b.timed(ctx, b.Native("twin", round))
+		if err != nil {
+			return err
+		}
+		peer := ""
+		if b.peer {
+			took, err := b.percona(ctx, round+1)
+			if err != nil {
+				return err
+			}
+			peers = append(peers, took.Seconds())
+			peer = fmt.Sprintf(", pt-online-schema-change %.1f s", took.Seconds())
+		}
+		if _, err := b.timed(ctx, "DROP TABLE twin"); err != nil {
+			return err
+		}
+		if b.Kind == "postgres" {
+			if _, err := b.timed(ctx, "CHECKPOINT"); err != nil {
+				return err
+			}
 		}
 		began := time.Now()
-		if _, err := db.ExecContext(ctx, "ALTER TABLE twin ALTER COLUMN amount TYPE "+typ); err != nil {
-			return err
-		}
-		native := time.Since(began)
-		if _, err := db.ExecContext(ctx, "DROP TABLE twin"); err != nil {
-			return err
-		}
-		if _, err := db.ExecContext(ctx, "CHECKPOINT"); err != nil {
-			return err
-		}
-		phases := newPhases()
-		began = time.Now()
-		err := changeling.Apply(ctx, db, "ALTER TABLE orders ALTER COLUMN amount TYPE "+typ,
-			changeling.Config{Fast: true, DropAfter: changeling.DropNow, Events: phases.sink})
+		phases, err := b.apply(ctx, round, true)
 		if err != nil {
 			return err
 		}
 		change := time.Since(began)
-		fmt.Printf("BenchmarkIdle/rows=%d/native 1 %d ns/op\nBenchmarkIdle/rows=%d/changeling 1 %d ns/op\n", rows, native, rows, change)
-		fmt.Printf("# round %d: native %.1f s, changeling %.1f s (%.2f), verification included; %s\n", round+1, native.Seconds(), change.Seconds(), change.Seconds()/native.Seconds(), phases)
+		fmt.Printf("BenchmarkIdle/%s/rows=%d/native 1 %d ns/op\nBenchmarkIdle/%s/rows=%d/changeling 1 %d ns/op\n", b.Kind, rows, native, b.Kind, rows, change)
+		fmt.Printf("# round %d: native %.1f s, changeling %.1f s (%.2f), verification included, lock held %.1f ms%s; %s\n",
+			round+1, native.Seconds(), change.Seconds(), change.Seconds()/native.Seconds(), ms(phases.held), peer, phases)
 		natives, changes, ratios = append(natives, native.Seconds()), append(changes, change.Seconds()), append(ratios, change.Seconds()/native.Seconds())
 	}
-	fmt.Printf("# idle, %d rows, medians of %d: native %.1f s, changeling %.1f s, ratio %.2f (goal 1.10)\n", rows, rounds, median(natives), median(changes), median(ratios))
+	fmt.Printf("# %s idle, %d rows, medians of %d: native %.1f s, changeling %.1f s, ratio %.2f (goal %.2f)\n",
+		b.Name, rows, b.rounds, median(natives), median(changes), median(ratios), goals[b.Kind])
+	if b.peer {
+		fmt.Printf("# pt-online-schema-change %.1f s, changeling is %.2f of it (goal 0.50)\n", median(peers), median(changes)/median(peers))
+	}
 	return nil
 }
 
-// underLoad runs changes while users write at a fixed rate, and compares what they felt before and during each.
-func underLoad(ctx context.Context, db *sql.DB, rows, rate, rounds int, fast bool) error {
+func (b *bench) timed(ctx context.Context, statement string) (time.Duration, error) {
+	began := time.Now()
+	_, err := b.db.ExecContext(ctx, statement)
+	return time.Since(began), err
+}
+
+// percona changes the twin with pt-online-schema-change, with its own defaults.
+func (b *bench) percona(ctx context.Context, round int) (time.Duration, error) {
+	at, err := url.Parse(b.DSN)
+	if err != nil {
+		return 0, err
+	}
+	clause := strings.TrimPrefix(b.Statement(round), "ALTER TABLE orders ")
+	command := exec.CommandContext(ctx, "pt-online-schema-change", "--execute", "--alter", clause, "--recursion-method=none",
+		fmt.Sprintf("h=%s,P=%s,u=root,D=%s,t=twin", at.Hostname(), at.Port(), strings.Trim(at.Path, "/")))
+	began := time.Now()
+	if out, err := command.CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("pt-online-schema-change: %w: %s", err, out)
+	}
+	return time.Since(began), nil
+}
+
+// load runs changes while users write at a fixed rate, and compares what they felt before and during each.
+func (b *bench) load(ctx context.Context, rows int) error {
 	var before99, during99, ratios, helds, rates []float64
-	for round := range rounds {
-		if err := fresh(ctx, db, rows); err != nil {
+	for round := range b.rounds {
+		if err := b.Create(ctx, b.db, rows); err != nil {
 			return err
 		}
-		usersDB, err := sql.Open("pgx", dsnOf(ctx, db))
+		usersDB, err := b.Open()
 		if err != nil {
 			return err
 		}
-		users := &sample.Users{DB: usersDB, Rate: rate, Rows: rows}
+		users := &sample.Users{DB: usersDB, Text: b.Text, Rate: b.rate, Rows: rows}
 		userCtx, stop := context.WithCancel(ctx)
 		done := make(chan error, 1)
 		began := time.Now()
@@ -153,9 +200,8 @@ func underLoad(ctx context.Context, db *sql.DB, rows, rate, rounds int, fast boo
 			<-done
 			return ctx.Err()
 		}
-		phases := newPhases()
 		from := time.Since(began)
-		err = changeling.Apply(ctx, db, sample.Change, changeling.Config{Fast: fast, DropAfter: changeling.DropNow, Events: phases.sink})
+		phases, err := b.apply(ctx, 0, b.fast)
 		to := time.Since(began)
 		stop()
 		err = errors.Join(err, <-done)
@@ -173,8 +219,8 @@ func underLoad(ctx context.Context, db *sql.DB, rows, rate, rounds int, fast boo
 		if failed := users.Failed(); lost > 0 || len(failed) > 0 {
 			return fmt.Errorf("%d writes lost %v, %d statements of users failed %v", lost, some, len(failed), failed[:min(len(failed), 3)])
 		}
-		fmt.Printf("BenchmarkLoad/rows=%d/rate=%d 1 %d ns/op %.1f before-p99-ms %.1f during-p99-ms %.1f held-ms %.0f writes/s\n",
-			rows, rate, to-from, ms(before.P99), ms(during.P99), ms(phases.held), during.Rate)
+		fmt.Printf("BenchmarkLoad/%s/rows=%d/rate=%d 1 %d ns/op %.1f before-p99-ms %.1f during-p99-ms %.1f held-ms %.0f writes/s\n",
+			b.Kind, rows, b.rate, to-from, ms(before.P99), ms(during.P99), ms(phases.held), during.Rate)
 		fmt.Printf("# round %d: change %.1f s; p50/p99 ms before %.1f/%.1f, during %.1f/%.1f, copy %.1f/%.1f, build %.1f/%.1f, drain %.1f/%.1f; rate %.0f -> %.0f; lock held %.1f ms; %d acknowledged, 0 lost; %s\n",
 			round+1, (to - from).Seconds(), ms(before.P50), ms(before.P99), ms(during.P50), ms(during.P99), ms(copying.P50), ms(copying.P99), ms(building.P50), ms(building.P99),
 			ms(draining.P50), ms(draining.P99), before.Rate, during.Rate, ms(phases.held), users.Acknowledged(), phases)
@@ -182,14 +228,14 @@ func underLoad(ctx context.Context, db *sql.DB, rows, rate, rounds int, fast boo
 		before99, during99 = append(before99, ms(before.P99)), append(during99, max(ms(copying.P99), ms(draining.P99)))
 		ratios, helds, rates = append(ratios, max(ms(copying.P99), ms(draining.P99))/quietest), append(helds, ms(phases.held)), append(rates, during.Rate)
 	}
-	fmt.Printf("# %d rows at %d writes/s, medians of %d: p99 before %.1f ms, in copy and drain %.1f ms, ratio %.1f (goal 3); lock held %.1f ms (goal 20); rate kept %.0f/s\n",
-		rows, rate, rounds, median(before99), median(during99), median(ratios), median(helds), median(rates))
+	fmt.Printf("# %s, %d rows at %d writes/s, medians of %d: p99 before %.1f ms, in copy and drain %.1f ms, ratio %.1f (goal 3); lock held %.1f ms (goal 20); rate kept %.0f/s\n",
+		b.Name, rows, b.rate, b.rounds, median(before99), median(during99), median(ratios), median(helds), median(rates))
 	return nil
 }
 
-// peakMemory runs the command itself, so that the users and the server of this process do not count.
-func peakMemory(ctx context.Context, server *dbtest.Server, db *sql.DB, rows int) error {
-	if err := fresh(ctx, db, rows); err != nil {
+// memory runs the command itself, so that the users and the server of this process do not count.
+func (b *bench) memory(ctx context.Context, rows int) error {
+	if err := b.Create(ctx, b.db, rows); err != nil {
 		return err
 	}
 	dir, err := os.MkdirTemp("", "changeling-bench")
@@ -201,8 +247,8 @@ func peakMemory(ctx context.Context, server *dbtest.Server, db *sql.DB, rows int
 	if out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, "./cmd/changeling").CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}
-	command := exec.CommandContext(ctx, binary, "run", "--fast", "--yes", "--quiet", sample.Change)
-	command.Env = append(os.Environ(), "CHANGELING_DSN="+server.DSN("postgres"))
+	command := exec.CommandContext(ctx, binary, "run", "--fast", "--yes", "--quiet", b.Statement(0))
+	command.Env = append(os.Environ(), "CHANGELING_DSN="+b.DSN)
 	if out, err := command.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}
@@ -210,26 +256,8 @@ func peakMemory(ctx context.Context, server *dbtest.Server, db *sql.DB, rows int
 	if !ok {
 		return errors.New("this system does not tell a process's memory")
 	}
-	fmt.Printf("BenchmarkMemory/rows=%d 1 %d peak-KiB\n# peak memory of the command at %d rows: %.0f MiB (goal 64)\n", rows, usage.Maxrss, rows, float64(usage.Maxrss)/1024)
+	fmt.Printf("BenchmarkMemory/%s/rows=%d 1 %d peak-KiB\n# peak memory of the command at %d rows: %.0f MiB (goal 64)\n", b.Kind, rows, usage.Maxrss, rows, float64(usage.Maxrss)/1024)
 	return nil
-}
-
-func fresh(ctx context.Context, db *sql.DB, rows int) error {
-	for _, s := range []string{"DROP TABLE IF EXISTS orders", "DROP TABLE IF EXISTS customers", "DROP SCHEMA IF EXISTS changeling CASCADE"} {
-		if _, err := db.ExecContext(ctx, s); err != nil {
-			return err
-		}
-	}
-	return sample.Create(ctx, db, rows)
-}
-
-// dsnOf opens another pool to the same server, so that users and tool do not share connections.
-func dsnOf(ctx context.Context, db *sql.DB) string {
-	var port int
-	if err := db.QueryRowContext(ctx, "SELECT current_setting('port')::int").Scan(&port); err != nil {
-		return ""
-	}
-	return fmt.Sprintf("postgres://postgres@127.0.0.1:%d/postgres?sslmode=disable", port)
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {

@@ -6,23 +6,24 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
-	_ "github.com/jackc/pgx/v5/stdlib"
 	"github.com/spf13/cobra"
 
 	"github.com/changeling-db/changeling"
 	"github.com/changeling-db/changeling/event"
-	"github.com/changeling-db/changeling/internal/dbtest"
 	"github.com/changeling-db/changeling/internal/fault"
 	"github.com/changeling-db/changeling/internal/sample"
 )
 
 // demo starts a server of its own, lets users write to a table, and changes the table under them.
 type demo struct {
-	rows, rate, major int
-	fast              bool
+	rows, rate  int
+	db, version string
+	fast        bool
 }
 
 func newDemo() *cobra.Command {
@@ -30,14 +31,17 @@ func newDemo() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "demo",
 		Short: "Change a table under load, on a throwaway server",
-		Long: `Starts a PostgreSQL of its own in a temporary directory, fills a table, lets users write to it at
+		Long: `Starts a server of its own in a temporary directory, fills a table, lets users write to it at
 a fixed rate, changes the type of a column while they do, and reports what they felt and whether
 a write was lost. Nothing outside the temporary directory is touched. It takes about a minute.`,
-		Example: "  changeling demo\n  changeling demo --rows 200000 --rate 500",
+		Example: "  changeling demo\n  changeling demo --db mysql --rows 200000 --rate 500",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if d.rows < 1000 || d.rate < 1 {
 				return usage("--rows %d --rate %d: expected at least 1000 rows and 1 write a second", d.rows, d.rate)
+			}
+			if !slices.Contains(sample.Kinds, d.db) {
+				return usage("--db %q: expected one of %s", d.db, strings.Join(sample.Kinds, ", "))
 			}
 			sink := event.Lines(c.OutOrStdout())
 			if width, isTerminal := terminal(c.OutOrStdout()); isTerminal {
@@ -48,51 +52,56 @@ a write was lost. Nothing outside the temporary directory is touched. It takes a
 	}
 	c.Flags().IntVar(&d.rows, "rows", 1_000_000, "`number` of rows of the table")
 	c.Flags().IntVar(&d.rate, "rate", 1000, "`number` of writes a second")
-	c.Flags().IntVar(&d.major, "major", dbtest.DefaultMajor, "major `version` of PostgreSQL")
+	c.Flags().StringVar(&d.db, "db", "postgres", "`kind` of server: postgres, mysql or mariadb")
+	c.Flags().StringVar(&d.version, "server-version", "", "its `version`, such as 16 or 9.7 (default: the one that the set-up installs)")
 	c.Flags().BoolVar(&d.fast, "fast", false, "take the machine for the change, as run --fast does")
 	return c
 }
 
 func (d demo) run(ctx context.Context, out io.Writer, sink event.Sink) error {
 	say := func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }
-	say("starting PostgreSQL %d in a temporary directory", d.major)
-	server, err := dbtest.Start(ctx, dbtest.Options{Major: d.major, Durable: true, Settings: map[string]string{"shared_buffers": "1GB", "max_wal_size": "4GB"}})
+	server, err := sample.Start(ctx, d.db, d.version)
 	if err != nil {
-		return &fault.Problem{Kind: fault.Precondition, Err: err, Text: "there is no PostgreSQL to show it on: " + err.Error() + ". On Debian: apt-get install postgresql"}
+		return &fault.Problem{Kind: fault.Precondition, Err: err, Text: "there is no server to show it on: " + err.Error() + ". On Debian `make demo DB=" + d.db + "` installs what is missing"}
 	}
 	defer server.Stop()
-	db, err := sql.Open("pgx", server.DSN("postgres"))
+	say("started %s in a temporary directory", server.Name)
+	db, err := server.Open()
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	say("filling the table orders: %d rows, a key, a unique email, two more indexes, a foreign key", d.rows)
-	if err := sample.Create(ctx, db, d.rows); err != nil {
+	say("filling the table orders: %d rows, a key, a unique email, two more indexes", d.rows)
+	if err := server.Create(ctx, db, d.rows); err != nil {
 		return err
 	}
-	native, err := nativeTime(ctx, db)
+	native, err := nativeTime(ctx, server, db)
 	if err != nil {
 		return err
 	}
-	say("a native ALTER TABLE on a copy took %.1f s, in which nobody could have read or written it", native.Seconds())
+	say("a native ALTER TABLE on a copy took %.1f s, in which nobody could have written to it", native.Seconds())
 
 	// The users have connections of their own.
-	usersDB, err := sql.Open("pgx", server.DSN("postgres"))
+	usersDB, err := server.Open()
 	if err != nil {
 		return err
 	}
 	defer usersDB.Close()
-	users := &sample.Users{DB: usersDB, Rate: d.rate, Rows: d.rows}
+	users := &sample.Users{DB: usersDB, Text: server.Text, Rate: d.rate, Rows: d.rows}
 	userCtx, stop := context.WithCancel(ctx)
 	defer stop()
 	done := make(chan error, 1)
 	began := time.Now()
 	go func() { done <- users.Run(userCtx) }()
-	say("8 users write %d times a second; 8 s to see what they feel without us\n\nchangeling run %q", d.rate, sample.Change)
+	say("8 users write %d times a second; 8 s to see what they feel without us\n\nchangeling run %q", d.rate, server.Statement(0))
 	rest(ctx, 8*time.Second)
 	var told ending
 	from := time.Since(began)
-	applied := changeling.Apply(ctx, db, sample.Change, changeling.Config{Fast: d.fast, Events: event.Tee(sink, told.hear)})
+	config := changeling.Config{Fast: d.fast, Events: event.Tee(sink, told.hear)}
+	if isMySQL(server.DSN) {
+		config.Binlog = server.DSN
+	}
+	applied := changeling.Apply(ctx, db, server.Statement(0), config)
 	to := time.Since(began)
 	// A moment on the new table, so that the ledger holds writes of after the swap too.
 	rest(ctx, 2*time.Second)
@@ -152,12 +161,12 @@ func (d demo) report(ctx context.Context, out io.Writer, users *sample.Users, to
 }
 
 // nativeTime is what the server itself needs for the change, on a copy that nobody uses.
-func nativeTime(ctx context.Context, db *sql.DB) (time.Duration, error) {
-	if err := sample.Twin(ctx, db, "orders_copy"); err != nil {
+func nativeTime(ctx context.Context, server *sample.Server, db *sql.DB) (time.Duration, error) {
+	if err := server.Twin(ctx, db, "orders_copy"); err != nil {
 		return 0, err
 	}
 	began := time.Now()
-	if _, err := db.ExecContext(ctx, "ALTER TABLE orders_copy ALTER COLUMN amount TYPE bigint"); err != nil {
+	if _, err := db.ExecContext(ctx, server.Native("orders_copy", 0)); err != nil {
 		return 0, err
 	}
 	took := time.Since(began)

@@ -1,52 +1,114 @@
-// Package sample makes a table as applications have them, and users who write to it at a fixed rate and keep a ledger of
-// what was acknowledged to them. The demo and the benchmarks stand on it.
 package sample
 
 import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
 )
-
-// Change is the statement that the demo and the benchmarks run: it makes every server rewrite the table.
-const Change = "ALTER TABLE orders ALTER COLUMN amount TYPE bigint"
 
 // Customers is how many rows the parent table has.
 const Customers = 10_000
 
-// Create makes the table orders with a number of rows of about 200 bytes: a bigint identity as key, a unique email, two
-// more indexes, a foreign key to customers and a text payload.
-func Create(ctx context.Context, db *sql.DB, rows int) error {
-	return exec(ctx, db,
+// Text is what differs between servers. The table orders has rows of about 200 bytes: a number of its own as key, a unique
+// email, two more indexes, and a payload.
+type Text struct {
+	my     bool // arguments are written ?, and the last inserted number is the driver's
+	create []string
+	fill   string   // with the number of rows
+	index  []string // after the rows are there
+	twin   []string // with {table} for its name
+	alter  string   // with a table and a type
+	copies string   // what makes the native statement rewrite the table
+	types  [2]string
+	insert string
+}
+
+var postgres = Text{
+	create: []string{
 		`CREATE TABLE customers (id bigint PRIMARY KEY, name text NOT NULL)`,
 		fmt.Sprintf(`INSERT INTO customers SELECT i, 'customer ' || i FROM generate_series(1, %d) i`, Customers),
-		`CREATE TABLE orders (
-  id bigint GENERATED ALWAYS AS IDENTITY,
-  customer_id bigint NOT NULL,
-  email text NOT NULL,
-  amount integer NOT NULL,
-  status text NOT NULL DEFAULT 'new',
-  created_at timestamptz NOT NULL DEFAULT now(),
-  payload text NOT NULL)`,
-		fmt.Sprintf(`INSERT INTO orders (customer_id, email, amount, created_at, payload)
+		`CREATE TABLE orders (id bigint GENERATED ALWAYS AS IDENTITY, customer_id bigint NOT NULL, email text NOT NULL, amount integer NOT NULL,
+  status text NOT NULL DEFAULT 'new', created_at timestamptz NOT NULL DEFAULT now(), payload text NOT NULL)`,
+	},
+	fill: fmt.Sprintf(`INSERT INTO orders (customer_id, email, amount, created_at, payload)
 SELECT 1 + i %% %d, 'user' || i || '@example.org', i %% 100000, timestamptz '2026-01-01' + i * interval '1 second', repeat(md5(i::text), 4)
-FROM generate_series(1, %d) i`, Customers, rows),
+FROM generate_series(1, %%d) i`, Customers),
+	index: []string{
 		`ALTER TABLE orders ADD CONSTRAINT orders_pkey PRIMARY KEY (id)`,
 		`ALTER TABLE orders ADD CONSTRAINT orders_email_key UNIQUE (email)`,
 		`CREATE INDEX orders_customer_id_idx ON orders (customer_id)`,
 		`CREATE INDEX orders_created_at_idx ON orders (created_at)`,
 		`ALTER TABLE orders ADD CONSTRAINT orders_customer_id_fkey FOREIGN KEY (customer_id) REFERENCES customers (id)`,
-		`VACUUM (ANALYZE) orders`, `VACUUM (ANALYZE) customers`, `CHECKPOINT`)
+		`VACUUM (ANALYZE) orders`, `VACUUM (ANALYZE) customers`, `CHECKPOINT`,
+	},
+	twin: []string{
+		`CREATE TABLE {table} (LIKE orders INCLUDING ALL)`,
+		`ALTER TABLE {table} ADD CONSTRAINT {table}_customer_id_fkey FOREIGN KEY (customer_id) REFERENCES customers (id)`,
+		// In bulk, as the table itself: the indexes of both are packed alike.
+		`INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT * FROM orders ORDER BY id`,
+		`REINDEX TABLE {table}`, `VACUUM (ANALYZE) {table}`, `CHECKPOINT`,
+	},
+	alter:  `ALTER TABLE %s ALTER COLUMN amount TYPE %s`,
+	types:  [2]string{"bigint", "integer"},
+	insert: `INSERT INTO orders (customer_id, email, amount, payload) VALUES ($1, $2, $3, $4) RETURNING id`,
+}
+
+// The emails of MySQL's table stand in random order, which is what a copy with all indexes in place suffers from.
+var inMySQL = Text{
+	my: true,
+	create: []string{`CREATE TABLE orders (id bigint NOT NULL AUTO_INCREMENT PRIMARY KEY, customer_id bigint NOT NULL, email varchar(100) NOT NULL, amount int NOT NULL,
+  status varchar(20) NOT NULL DEFAULT 'new', created_at datetime(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), payload varchar(200) NOT NULL,
+  UNIQUE KEY orders_email (email), KEY orders_customer (customer_id), KEY orders_created (created_at))`},
+	fill:   fmt.Sprintf(myFill, `/*+ SET_VAR(cte_max_recursion_depth = 1000000000) */ `, Customers),
+	index:  []string{`ANALYZE TABLE orders`},
+	twin:   []string{`CREATE TABLE {table} LIKE orders`, `INSERT INTO {table} SELECT * FROM orders`, `ANALYZE TABLE {table}`},
+	alter:  `ALTER TABLE %s MODIFY amount %s NOT NULL`,
+	copies: `, ALGORITHM=COPY`,
+	types:  [2]string{"bigint", "int"},
+	insert: `INSERT INTO orders (customer_id, email, amount, payload) VALUES (?, ?, ?, ?)`,
+}
+
+const myFill = `INSERT INTO orders (customer_id, email, amount, created_at, payload)
+WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %%d)
+SELECT %s1 + CRC32(i) %%%% %d, CONCAT(HEX(CRC32(CONCAT('e', i))), i, '@example.org'), i %%%% 100000,
+  TIMESTAMP('2026-01-01') + INTERVAL i SECOND, REPEAT(HEX(CRC32(i)), 15) FROM n`
+
+var inMariaDB = func() Text {
+	t := inMySQL
+	t.fill = fmt.Sprintf(myFill, "", Customers)
+	return t
+}()
+
+// Statement is the change that everybody makes: to a type by its number, 0 or 1. The server rewrites the table for it.
+func (t Text) Statement(round int) string {
+	return fmt.Sprintf(t.alter, "orders", t.types[round%2])
+}
+
+// Native is the same on another table, in the way in which the server itself copies the rows.
+func (t Text) Native(table string, round int) string {
+	return fmt.Sprintf(t.alter, table, t.types[round%2]) + t.copies
+}
+
+// Create makes the table with a number of rows. One that is there is dropped.
+func (t Text) Create(ctx context.Context, db *sql.DB, rows int) error {
+	drop := []string{`DROP TABLE IF EXISTS orders`, `DROP TABLE IF EXISTS customers`}
+	for _, list := range [][]string{drop, t.create, {fmt.Sprintf(t.fill, rows)}, t.index} {
+		if err := exec(ctx, db, list...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Twin makes a copy of the table under another name, for the native ALTER that a change is compared with.
-func Twin(ctx context.Context, db *sql.DB, name string) error {
-	return exec(ctx, db,
-		`CREATE TABLE `+name+` (LIKE orders INCLUDING ALL)`,
-		`ALTER TABLE `+name+` ADD CONSTRAINT `+name+`_customer_id_fkey FOREIGN KEY (customer_id) REFERENCES customers (id)`,
-		// In bulk, as the table itself: the indexes of both are packed alike.
-		`INSERT INTO `+name+` OVERRIDING SYSTEM VALUE SELECT * FROM orders ORDER BY id`,
-		`REINDEX TABLE `+name, `VACUUM (ANALYZE) `+name, `CHECKPOINT`)
+func (t Text) Twin(ctx context.Context, db *sql.DB, name string) error {
+	for _, s := range t.twin {
+		if err := exec(ctx, db, strings.ReplaceAll(s, "{table}", name)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func exec(ctx context.Context, db *sql.DB, statements ...string) error {

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"math/rand/v2"
+	"regexp"
 	"slices"
 	"sync"
 	"time"
@@ -17,6 +18,7 @@ import (
 // every one of them must hold.
 type Users struct {
 	DB      *sql.DB
+	Text    Text
 	Writers int // zero: 8
 	Rate    int // writes a second, of all together; zero: 1000
 	Rows    int // rows that the table began with
@@ -86,9 +88,7 @@ func (u *Users) one(ctx context.Context, conn *sql.Conn, random *rand.Rand, w in
 	amount := random.Int64N(1 << 30)
 	switch kind := random.IntN(6); {
 	case kind == 0:
-		var id int64
-		err := conn.QueryRowContext(ctx, `INSERT INTO orders (customer_id, email, amount, payload) VALUES ($1, $2, $3, $4) RETURNING id`,
-			1+random.Int64N(Customers), fmt.Sprintf("new-%d-%d@example.org", w, random.Int64()), amount, "fresh").Scan(&id)
+		id, err := u.insert(ctx, conn, 1+random.Int64N(Customers), fmt.Sprintf("new-%d-%d@example.org", w, random.Int64()), amount, "fresh")
 		if err == nil {
 			u.book[w][id] = &amount
 			*mine = append(*mine, id)
@@ -97,7 +97,7 @@ func (u *Users) one(ctx context.Context, conn *sql.Conn, random *rand.Rand, w in
 	case kind == 1 && len(*mine) > 0:
 		i := random.IntN(len(*mine))
 		id := (*mine)[i]
-		_, err := conn.ExecContext(ctx, `DELETE FROM orders WHERE id = $1`, id)
+		_, err := conn.ExecContext(ctx, u.Text.written(`DELETE FROM orders WHERE id = $1`), id)
 		if err == nil {
 			*mine = slices.Delete(*mine, i, i+1)
 			u.book[w][id] = nil
@@ -109,12 +109,35 @@ func (u *Users) one(ctx context.Context, conn *sql.Conn, random *rand.Rand, w in
 	if id > int64(u.Rows) {
 		id -= int64(u.Writers)
 	}
-	_, err := conn.ExecContext(ctx, `UPDATE orders SET amount = $1, status = 'changed' WHERE id = $2`, amount, id)
+	_, err := conn.ExecContext(ctx, u.Text.written(`UPDATE orders SET amount = $1, status = 'changed' WHERE id = $2`), amount, id)
 	if err == nil {
 		u.book[w][id] = &amount
 	}
 	return err
 }
+
+// insert adds a row and answers its number.
+func (u *Users) insert(ctx context.Context, conn *sql.Conn, args ...any) (id int64, err error) {
+	if !u.Text.my {
+		err = conn.QueryRowContext(ctx, u.Text.insert, args...).Scan(&id)
+		return id, err
+	}
+	done, err := conn.ExecContext(ctx, u.Text.insert, args...)
+	if err != nil {
+		return 0, err
+	}
+	return done.LastInsertId()
+}
+
+// written is a statement with its arguments as the server's driver wants them. They stand in their order.
+func (t Text) written(statement string) string {
+	if t.my {
+		return numbered.ReplaceAllString(statement, "?")
+	}
+	return statement
+}
+
+var numbered = regexp.MustCompile(`\$\d`)
 
 // Window is what users felt between two moments, counted from the beginning of Run.
 type Window struct {
@@ -163,7 +186,7 @@ func (u *Users) Lost(ctx context.Context) (lost int, some []string, err error) {
 			want[id] = amount
 		}
 	}
-	rows, err := u.DB.QueryContext(ctx, `SELECT id, amount FROM orders WHERE status = 'changed' OR id > $1`, u.Rows)
+	rows, err := u.DB.QueryContext(ctx, u.Text.written(`SELECT id, amount FROM orders WHERE status = 'changed' OR id > $1`), u.Rows)
 	if err != nil {
 		return 0, nil, err
 	}
