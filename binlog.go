@@ -99,9 +99,6 @@ func (d mysqld) unfollowable(ctx context.Context, db *sql.DB) (why string, err e
 		if why, err = mysql.Unfollowable(ctx, replica, d.maria); why != "" || err != nil {
 			return why, err
 		}
-		if why, err = mysql.Silent(ctx, replica, d.maria); why != "" || err != nil {
-			return why, err
-		}
 	}
 	at, err := capture.Current(ctx, source)
 	if err != nil {
@@ -301,6 +298,14 @@ func (f *follower) catchUp(ctx context.Context) error {
 
 // upto reads all that is in the log by now.
 func (f *follower) upto(ctx context.Context) error {
+	if f.replica != nil {
+		// How far a replica has come, GTIDs tell, and those of a transaction are made known a moment after it can be seen. A
+		// commit of our own comes after that.
+		store := f.run.engine.store
+		if err := store.Exec(ctx, store.DB, store.Text.Probe, f.run.id); err != nil {
+			return err
+		}
+	}
 	now, err := capture.Current(ctx, f.run.engine.db)
 	if err != nil {
 		return err

@@ -20,6 +20,7 @@ import (
 	"github.com/changeling-db/changeling/internal/dbtest"
 	"github.com/changeling-db/changeling/internal/dbtest/mutant"
 	"github.com/changeling-db/changeling/internal/dbtest/mytest"
+	"github.com/changeling-db/changeling/plan"
 )
 
 // byBinlog is a configuration that reads it, and nothing else.
@@ -416,5 +417,61 @@ func TestBinlogFromReplica(t *testing.T) {
 	}
 	if !slices.Equal(myRows(t, there, "orders"), myRows(t, db, "orders")) {
 		t.Error("the replica has other rows than the primary")
+	}
+}
+
+// TestBinlogOrTriggers: where the binary log cannot tell, triggers do, and the plan says why; who insists is refused.
+func TestBinlogOrTriggers(t *testing.T) {
+	t.Parallel()
+	server := mytest.Own(t, dbtest.MySQLOptions{Version: "mysql9.7", Settings: map[string]string{"log_replica_updates": "OFF"}})
+	quiet := mytest.Own(t, dbtest.MySQLOptions{Version: "mysql9.7", Settings: map[string]string{"log_bin": "OFF"}})
+	choosy := mytest.Own(t, dbtest.MySQLOptions{Version: "mysql9.7", Settings: map[string]string{"binlog_ignore_db": "elsewhere"}})
+	for _, s := range []*dbtest.MySQL{server, quiet, choosy} {
+		mytest.Exec(t, mytest.Open(t, s.DSN("mysql")), `CREATE DATABASE app`, `CREATE TABLE app.orders `+myOrders,
+			`CREATE USER app@'127.0.0.1'`, `GRANT ALL ON *.* TO app@'127.0.0.1'`)
+	}
+	anybody := func(s *dbtest.MySQL) string { return strings.Replace(s.DSN("app"), "root@", "app@", 1) }
+	for _, c := range []struct {
+		name          string
+		server        *dbtest.MySQL
+		before, after string
+		why           string
+	}{
+		{"all is well", server, `DO 0`, `DO 0`, ""},
+		{"no log", quiet, `DO 0`, `DO 0`, "log_bin=OFF"},
+		{"a log with gaps", choosy, `DO 0`, `DO 0`, "binlog_ignore_db=elsewhere"},
+		{"statements", server, `SET GLOBAL binlog_format = 'MIXED'`, `SET GLOBAL binlog_format = 'ROW'`, "binlog_format=MIXED"},
+		{"commits in any order", server, `SET GLOBAL binlog_order_commits = OFF`, `SET GLOBAL binlog_order_commits = ON`, "binlog_order_commits=OFF"},
+		{"a replica that does not log", server, `CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = 1`, `RESET REPLICA ALL`, "log_replica_updates=OFF"},
+		{"may not read it", server, `REVOKE REPLICATION SLAVE ON *.* FROM app@'127.0.0.1'`, `GRANT ALL ON *.* TO app@'127.0.0.1'`, "GRANT REPLICATION SLAVE"},
+		{"may not ask for it", server, `REVOKE REPLICATION CLIENT, SUPER ON *.* FROM app@'127.0.0.1'`, `GRANT ALL ON *.* TO app@'127.0.0.1'`, "GRANT REPLICATION CLIENT"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			root := mytest.Open(t, c.server.DSN("app"))
+			mytest.Exec(t, root, c.before)
+			defer mytest.Exec(t, root, c.after)
+			db := mytest.Open(t, anybody(c.server))
+			look := func(way changeling.Capture) *plan.Plan {
+				e, err := changeling.Open(t.Context(), db, changeling.Config{Capture: way, Binlog: anybody(c.server)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer e.Close()
+				p, err := e.Plan(t.Context(), myGrow)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return p
+			}
+			p := look(changeling.CaptureAuto)
+			at := p.Find(plan.Capture)
+			if at < 0 || p.Pair.Binlog != (c.why == "") || !strings.Contains(p.Steps[at].Why, c.why) {
+				t.Fatalf("%s, steps %+v, want one that says %q", p.Why, p.Steps, c.why)
+			}
+			p = look(changeling.CaptureBinlog)
+			if (p.Route == plan.Refuse) != (c.why != "") || c.why != "" && !strings.Contains(p.Why, c.why) {
+				t.Errorf("asked for the log: %s, %s", p.Route, p.Why)
+			}
+		})
 	}
 }

@@ -142,34 +142,50 @@ func Unfollowable(ctx context.Context, q DB, maria bool) (why string, err error)
 	case filters != "":
 		return "the server leaves databases out of its binary log (" + filters + ")", nil
 	}
-	return "", nil
+	return silent(ctx, q, maria)
 }
 
-// Silent says why a replica's binary log does not have what it applies, or nothing if it does.
-func Silent(ctx context.Context, q DB, maria bool) (why string, err error) {
-	name := "log_replica_updates"
+// silent says that the server is a replica whose binary log does not have what it applies.
+func silent(ctx context.Context, q DB, maria bool) (why string, err error) {
+	name, status := "log_replica_updates", "SHOW REPLICA STATUS"
 	if maria {
-		name = "log_slave_updates"
+		name, status = "log_slave_updates", "SHOW ALL SLAVES STATUS"
 	}
 	var on bool
 	err = q.QueryRowContext(ctx, "SELECT @@global."+name).Scan(&on)
-	if err == nil && !on {
-		why = "the replica does not log what it applies (" + name + "=OFF)"
+	if unknownVariable(err) { // MySQL before 8.0.26
+		status = "SHOW SLAVE STATUS"
+		err = q.QueryRowContext(ctx, "SELECT @@global.log_slave_updates").Scan(&on)
 	}
-	return why, err
+	if err != nil || on {
+		return "", err
+	}
+	rows, err := q.QueryContext(ctx, status)
+	if fault.Denied(coded(err)) {
+		return "the server does not log what it applies as a replica (" + name + "=OFF), and the account may not ask whether it is one: GRANT REPLICATION CLIENT ON *.* (on MariaDB SLAVE MONITOR)", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	defer rows.Close()
+	if rows.Next() {
+		why = "the server is a replica that does not log what it applies (" + name + "=OFF)"
+	}
+	return why, rows.Err()
 }
 
 // filtered are the databases that the server's own filters name.
 func filtered(ctx context.Context, q DB, maria bool) (string, error) {
 	query := "SHOW BINARY LOG STATUS" // from MySQL 8.2 on
+	if maria {
+		query = "SHOW MASTER STATUS"
+	}
 	rows, err := q.QueryContext(ctx, query)
-	if err != nil || maria {
-		if rows != nil {
-			rows.Close()
-		}
-		if rows, err = q.QueryContext(ctx, "SHOW MASTER STATUS"); err != nil {
-			return "", err
-		}
+	if fault.Code(coded(err)) == "42601" {
+		rows, err = q.QueryContext(ctx, "SHOW MASTER STATUS")
+	}
+	if err != nil {
+		return "", err
 	}
 	defer rows.Close()
 	columns, err := rows.Columns()
