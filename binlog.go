@@ -430,8 +430,8 @@ func (f *follower) save(ctx context.Context, keys []capture.Key, at capture.Posi
 	return err
 }
 
-// put is write over a connection that has locked the tables. What it wrote is committed at once; the position is not needed
-// if the swap comes, and read again from where it stands if not.
+// put is write over a connection that has locked the tables. It keeps the keys, for if the swap does not come they may be
+// rolled back.
 func (f *follower) put(ctx context.Context, db execer) error {
 	if len(f.keys) == 0 {
 		return nil
@@ -446,7 +446,6 @@ func (f *follower) put(ctx context.Context, db execer) error {
 	if err := f.insert(ctx, db, f.keys); err != nil {
 		return err
 	}
-	f.keys, f.seen = nil, nil
 	return set(f.run.pair.Settings["time_zone"])
 }
 

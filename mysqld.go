@@ -3,6 +3,7 @@ package changeling
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"regexp"
@@ -241,7 +242,8 @@ func (s *renamer) Begin(ctx context.Context) (cutover.Attempt, error) {
 	return a, nil
 }
 
-// renaming is one attempt. Nothing on conn is a transaction: BEGIN would let the locks go. Each statement may run twice.
+// renaming is one attempt. BEGIN would let the locks go; with autocommit off what follows LOCK TABLES is a transaction all the
+// same, which RENAME commits, and waits for the disk once instead of with each statement.
 type renaming struct {
 	*renamer
 	t         *tx
@@ -258,7 +260,7 @@ func (a *renaming) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	for _, text := range append([]string{a.engine.dialect.Session(session{LockWait: time.Second, Settings: a.pair.Settings}),
-		"SET SESSION transaction_isolation = 'READ-COMMITTED', information_schema_stats_expiry = 0"}, mysql.Rows{Pair: a.pair}.Warm()...) {
+		"SET SESSION transaction_isolation = 'READ-COMMITTED', information_schema_stats_expiry = 0, autocommit = 0"}, mysql.Rows{Pair: a.pair}.Warm()...) {
 		if _, err := a.conn.ExecContext(ctx, text); err != nil {
 			return err
 		}
@@ -387,7 +389,7 @@ func (a *renaming) Commit() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	s := a.engine.store
-	defer a.conn.Close()
+	defer discard(a.conn)
 	if a.following {
 		a.follower.over = true
 		defer a.follower.mu.Unlock()
@@ -410,10 +412,16 @@ func (a *renaming) Rollback() error {
 		defer a.follower.mu.Unlock()
 	}
 	if a.conn != nil {
-		if _, err = a.conn.ExecContext(ctx, "UNLOCK TABLES"); fault.Lost(err) {
+		if _, err = a.conn.ExecContext(ctx, "ROLLBACK"+mysql.Then+"UNLOCK TABLES"); fault.Lost(err) {
 			err = nil // the server let them go
 		}
-		a.conn.Close()
+		discard(a.conn)
 	}
 	return errors.Join(err, ended(a.t.Tx))
+}
+
+// discard ends a session whose settings nobody else may get.
+func discard(conn *sql.Conn) {
+	_ = conn.Raw(func(any) error { return driver.ErrBadConn })
+	conn.Close()
 }

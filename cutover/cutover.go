@@ -63,6 +63,12 @@ type Config struct {
 	Sink    event.Sink
 }
 
+// Unlocker is an attempt whose locks end with the swap, before what it still has to save.
+type Unlocker interface {
+	// Unlocked is when they did; zero if they did not.
+	Unlocked() time.Time
+}
+
 // Run tries until the tables are swapped, and returns for how long the locks were held in the attempt that did it.
 // When the attempts are used up the error is of kind fault.NoCutover, and the change can be run again.
 //
@@ -160,6 +166,9 @@ func try(ctx context.Context, s Server, n int) (tried event.CutoverTried) {
 		err = a.Commit()
 	}
 	tried.Held = time.Since(locked)
+	if early, ok := a.(Unlocker); ok && !early.Unlocked().IsZero() {
+		tried.Held = early.Unlocked().Sub(locked)
+	}
 	tried.Err, tried.Swapped = err, err == nil
 	return tried
 }
