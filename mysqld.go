@@ -253,7 +253,11 @@ type renaming struct {
 	following bool   // the follower is ours
 	counter   uint64 // the next AUTO_INCREMENT value that the shadow was given
 	pending   int64
+	over      time.Time // when the locks were let go
 }
+
+// Unlocked is after UNLOCK TABLES; what Commit saves nobody waits for.
+func (a *renaming) Unlocked() time.Time { return a.over }
 
 func (a *renaming) prepare(ctx context.Context) (err error) {
 	if a.conn, err = a.engine.db.Conn(ctx); err != nil {
@@ -382,6 +386,7 @@ func (a *renaming) Swap(ctx context.Context) error {
 			return err
 		}
 	}
+	a.over = time.Now()
 	return nil
 }
 
