@@ -37,6 +37,8 @@ type Config struct {
 	// ChunkTime is what a chunk of the copy should take. Zero means 20ms on PostgreSQL and 100ms
 	// on MySQL, where a commit waits for two logs.
 	ChunkTime time.Duration
+	// Snapshots says what becomes of transactions of PostgreSQL that hold a snapshot of before the swap.
+	Snapshots Snapshots
 	// Capture says how changed rows are found on MySQL and MariaDB.
 	Capture Capture
 	// Binlog is the connection string under which the binary log is read, as the command line takes them: of the server that
@@ -67,6 +69,9 @@ const (
 func (c Config) validate() (Config, error) {
 	if c.Capture != CaptureAuto && c.Capture != CaptureBinlog && c.Capture != CaptureTriggers {
 		return c, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("Capture is %q: expected nothing, %q or %q", string(c.Capture), string(CaptureBinlog), string(CaptureTriggers))}
+	}
+	if c.Snapshots != SnapshotsWait && c.Snapshots != SnapshotsInsist && c.Snapshots != SnapshotsIgnore {
+		return c, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("Snapshots is %q: expected nothing, %q or %q", string(c.Snapshots), string(SnapshotsInsist), string(SnapshotsIgnore))}
 	}
 	if c.LockWait < 0 || c.LockWait > 10*time.Second {
 		return c, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("LockWait is %s: expected 0 to 10s, because everybody who wants the table waits as long", c.LockWait)}

@@ -135,7 +135,7 @@ func newStage(t *testing.T, dsn string, o ledger.Options) *stage {
 	s := &stage{T: t, dsn: dsn, db: pgtest.Open(t, dsn)}
 	s.db.SetMaxIdleConns(10)
 	s.ledger = ledger.New(pgtest.Open(t, dsn), o)
-	s.config = changeling.Config{ChunkTime: 20 * time.Millisecond, Events: s.story.tell}
+	s.config = changeling.Config{ChunkTime: 20 * time.Millisecond, Events: event.Tee(s.story.tell, event.Lines(t.Output()))}
 	if err := s.ledger.Prepare(t.Context()); err != nil {
 		t.Fatal(err)
 	}

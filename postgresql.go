@@ -85,4 +85,6 @@ func (postgresql) Abandon(p schema.Pair, wait time.Duration) []plan.Step {
 
 func (postgresql) Follow(context.Context, *run) (*follower, error) { return nil, nil }
 
-func (postgresql) Cutover(r *run, s plan.Step) cutover.Server { return &server{run: r, step: s} }
+func (postgresql) Cutover(r *run, s plan.Step) cutover.Server {
+	return &server{run: r, step: s, handing: handing{run: r}}
+}

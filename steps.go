@@ -27,6 +27,11 @@ func (r *run) exec(ctx context.Context, s plan.Step) error {
 			return r.explain(ctx, s, err)
 		}
 	}
+	if s.Kind == plan.Release && r.engine.dialect.Transactional() {
+		if err := r.unguard(ctx); err != nil {
+			return r.late(s, r.explain(ctx, s, err))
+		}
+	}
 	if !r.engine.dialect.Transactional() {
 		return r.late(s, r.explain(ctx, s, r.patiently(ctx, "lock", func(ctx context.Context) error { return r.alone(ctx, s) })))
 	}

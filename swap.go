@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,8 +35,12 @@ func (r *run) cutover(ctx context.Context, s plan.Step) error {
 			})
 		}
 	}
-	held, err := cutover.Run(ctx, r.engine.dialect.Cutover(r, s), cutover.Config{Attempts: r.engine.config.CutoverAttempts, Sink: r.engine.config.Events})
+	other := r.engine.dialect.Cutover(r, s)
+	held, err := cutover.Run(ctx, other, cutover.Config{Attempts: r.engine.config.CutoverAttempts, Sink: r.engine.config.Events})
 	if err != nil {
+		if s, ok := other.(*server); ok {
+			s.handing.end(ctx)
+		}
 		return r.explain(ctx, s, err)
 	}
 	// The figure is for people; a run that dies here has swapped all the same.
@@ -46,13 +51,19 @@ func (r *run) cutover(ctx context.Context, s plan.Step) error {
 // server is a run seen by a cutover.
 type server struct {
 	*run
-	step plan.Step
+	step    plan.Step
+	handing handing
 }
 
 // most is how many keys may be applied under the lock.
 const most = 2000
 
-func (s *server) Ready(ctx context.Context) error { return s.verifier.Settle(ctx) }
+func (s *server) Ready(ctx context.Context) error {
+	if err := s.verifier.Settle(ctx); err != nil {
+		return err
+	}
+	return s.handing.ready(ctx)
+}
 
 func (s *server) Blockers(ctx context.Context) ([]cutover.Blocker, error) {
 	return s.blockers(ctx, postgres.Blockers(s.step.Tables), s.lease.Application())
@@ -97,6 +108,7 @@ type attempt struct {
 	t       *tx
 	marks   string // of the source's definition, before the lock
 	pending int64
+	guard   bool // somebody at SERIALIZABLE has read the source
 }
 
 func (a *attempt) prepare(ctx context.Context) error {
@@ -149,6 +161,9 @@ func (a *attempt) Drain(ctx context.Context) (int64, error) {
 	if a.pending > most {
 		return a.pending, cutover.ErrBusy
 	}
+	if a.handing.on {
+		return a.pending, a.mirrored(ctx)
+	}
 	if a.pending == 0 {
 		return 0, nil
 	}
@@ -167,6 +182,24 @@ func (a *attempt) Drain(ctx context.Context) (int64, error) {
 	return a.pending, err
 }
 
+// mirrored is the last drain of a hand-over. It may not write: what it wrote nobody's old snapshot would see.
+func (a *attempt) mirrored(ctx context.Context) error {
+	clean := true
+	err := a.t.as(ctx, a.pair.Owner, func() (err error) {
+		if a.pending > 0 {
+			clean, err = a.handing.compare(ctx, a.t)
+		}
+		return err
+	})
+	if err == nil && !clean {
+		err = &later{"a row was written at the last moment that open snapshots would not see"}
+	}
+	if err == nil {
+		err = a.t.QueryRowContext(ctx, postgres.ReadLocks(a.pair)).Scan(&a.guard)
+	}
+	return err
+}
+
 // unequal is the end of an attempt whose last rows differ after they were copied.
 func (r *run) unequal(keys []string) error {
 	return &fault.Problem{Kind: fault.Mismatch, Text: fmt.Sprintf(
@@ -175,7 +208,11 @@ func (r *run) unequal(keys []string) error {
 
 // Swap runs all statements and moves the program counter in one round trip.
 func (a *attempt) Swap(ctx context.Context) error {
-	done, err := a.t.ExecContext(ctx, postgres.SwapText(a.step.SQL[1:], a.engine.store.Text, a.id, a.record.Step))
+	swap := a.step.SQL[1:]
+	if a.guard {
+		swap = append(slices.Clone(swap), postgres.Guard(a.pair)...)
+	}
+	done, err := a.t.ExecContext(ctx, postgres.SwapText(swap, a.engine.store.Text, a.id, a.record.Step))
 	if err != nil {
 		return err
 	}

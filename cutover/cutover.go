@@ -81,12 +81,14 @@ func Run(ctx context.Context, s Server, c Config) (held time.Duration, err error
 	}
 	var last error
 	for n := 1; n <= attempts; n++ {
-		if err := s.Ready(ctx); err != nil {
-			return 0, err
+		blocked := s.Ready(ctx)
+		if blocked != nil && !errors.Is(blocked, ErrBusy) {
+			return 0, blocked
 		}
-		blocked, err := c.blocked(ctx, s)
-		if err != nil {
-			return 0, err
+		if blocked == nil {
+			if blocked, err = c.blocked(ctx, s); err != nil {
+				return 0, err
+			}
 		}
 		if blocked == nil {
 			tried := try(ctx, s, n)

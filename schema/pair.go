@@ -24,6 +24,9 @@ type Pair struct {
 	Ordered bool `json:"ordered"`
 	// SameKey says that the key has the same type on both sides.
 	SameKey bool `json:"same_key"`
+	// Mirrored says that the capture can also write the shadow's rows, in the user's own transaction and without failing for
+	// reasons of its own, so that open snapshots survive the swap.
+	Mirrored bool `json:"mirrored,omitempty"`
 	// Settings are those of the session that planned the change which conversions depend on: time zone, date style and so
 	// on. Rows are always moved and compared under them, whoever resumes the change from wherever.
 	Settings map[string]string `json:"settings,omitempty"`
@@ -39,7 +42,8 @@ type Mapped struct {
 	Expr   string `json:"expr,omitempty"`   // the user's USING, or the constant of a column that the change adds
 	// Converted says that the value may change on its way, so a row may fail on it.
 	Converted bool   `json:"converted,omitempty"`
-	Digest    string `json:"digest"` // how the value is digested to a number: an expression with %s for the value
+	Always    bool   `json:"always,omitempty"` // GENERATED ALWAYS AS IDENTITY: no UPDATE may set it
+	Digest    string `json:"digest"`           // how the value is digested to a number: an expression with %s for the value
 }
 
 // Kept is a column that the change adds with a volatile default: it is assigned once a row, kept when the row is copied

@@ -20,6 +20,7 @@ type working struct {
 	lockWait  time.Duration
 	chunkTime time.Duration
 	attempts  int
+	snapshots string
 
 	began bool // the change is run by us
 }
@@ -30,6 +31,7 @@ func (w *working) flags(a *app, cmd *cobra.Command) {
 	f.BoolVar(&w.fast, "fast", false, "take the machine for the change: two workers, no throttle; for quiet hours")
 	f.DurationVar(&w.chunkTime, "chunk-time", 0, "what one chunk of the copy should take, a `duration` (default 20ms on PostgreSQL, 100ms on MySQL)")
 	f.IntVar(&w.attempts, "cutover-attempts", 0, "`number` of attempts to swap (default 60, about five minutes)")
+	f.StringVar(&w.snapshots, "snapshots", "wait", "what becomes of transactions that began before the swap and read the table after it, on PostgreSQL, a `way`: wait (a minute), insist, or ignore")
 	f.StringVar(&w.output, "output", "text", "`format`: text, or json with one event a line")
 	f.BoolVarP(&w.quiet, "quiet", "q", false, "tell only how it ended")
 }
@@ -46,7 +48,11 @@ func (w *working) config(a *app) (changeling.Config, error) {
 		}
 		sink(e)
 	}
-	return changeling.Config{Fast: w.fast, LockWait: w.lockWait, ChunkTime: w.chunkTime, CutoverAttempts: w.attempts, Events: first}, nil
+	snapshots := changeling.Snapshots(w.snapshots)
+	if w.snapshots == "wait" {
+		snapshots = changeling.SnapshotsWait
+	}
+	return changeling.Config{Fast: w.fast, Snapshots: snapshots, LockWait: w.lockWait, ChunkTime: w.chunkTime, CutoverAttempts: w.attempts, Events: first}, nil
 }
 
 // sink is a bar on a terminal, lines elsewhere, JSON lines where asked for.

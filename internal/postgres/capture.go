@@ -18,27 +18,16 @@ const seq = "changeling_seq"
 // Keys are compared by their image (*<>): that needs no operator of the key's type, which the search path may not find.
 // The log's columns have the base types of the key's: a domain could refuse the NULLs that stand for a TRUNCATE.
 func installCapture(p schema.Pair) []string {
-	var defs, names, olds, news, gone []string
+	var defs []string
 	for _, k := range p.Key {
 		defs = append(defs, ident.Quote(k.Source)+" "+k.LogType)
-		names = append(names, ident.Quote(k.Source))
-		olds = append(olds, "OLD."+ident.Quote(k.Source))
-		news = append(news, "NEW."+ident.Quote(k.Source))
-		gone = append(gone, "NULL")
 	}
-	log, list := qualified(p.Log), strings.Join(names, ", ")
-	insert := "INSERT INTO " + log + " (" + list + ") VALUES ("
 	trigger := ident.Quote(p.Capture.Table)
 	truncate := ident.Quote(p.Capture.Table + "_truncate")
 	create := []string{
-		"CREATE TABLE " + log + " (" + seq + " bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, " + strings.Join(defs, ", ") + ") WITH (vacuum_truncate = false)",
+		"CREATE TABLE " + qualified(p.Log) + " (" + seq + " bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, " + mirrored + " boolean NOT NULL DEFAULT false, " + strings.Join(defs, ", ") + ") WITH (vacuum_truncate = false)",
 		"CREATE TABLE " + qualified(p.Checks) + " (" + seq + " bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, " + strings.Join(defs, ", ") + ")",
-		"CREATE FUNCTION " + qualified(p.Capture) + "() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $changeling$\nBEGIN\n" +
-			"  IF TG_OP = 'INSERT' THEN\n    " + insert + strings.Join(news, ", ") + ");\n" +
-			"  ELSIF TG_OP = 'TRUNCATE' THEN\n    " + insert + strings.Join(gone, ", ") + ");\n" +
-			"  ELSE\n    " + insert + strings.Join(olds, ", ") + ");\n" +
-			"    IF TG_OP = 'UPDATE' AND ROW(" + strings.Join(news, ", ") + ")::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(" + strings.Join(olds, ", ") + ")::pg_catalog.record THEN\n      " +
-			insert + strings.Join(news, ", ") + ");\n    END IF;\n  END IF;\n  RETURN NULL;\nEND $changeling$",
+		LogOnly(p),
 		"REVOKE ALL ON FUNCTION " + qualified(p.Capture) + "() FROM PUBLIC",
 	}
 	create = append(create, createAlive(p)...)
@@ -47,6 +36,40 @@ func installCapture(p schema.Pair) []string {
 		"CREATE TRIGGER "+truncate+" AFTER TRUNCATE ON "+qualified(p.Source)+" FOR EACH STATEMENT EXECUTE FUNCTION "+qualified(p.Capture)+"()",
 		"ALTER TABLE "+qualified(p.Source)+" ENABLE ALWAYS TRIGGER "+trigger,
 		"ALTER TABLE "+qualified(p.Source)+" ENABLE ALWAYS TRIGGER "+truncate)
+}
+
+// mirrored is the log's column that says that the trigger wrote the shadow's row too; see DualWrite.
+const mirrored = "changeling_ok"
+
+// recording are the key columns of the rows that a trigger sees, for the statements that log them.
+type recording struct{ names, olds, news, gone []string }
+
+func recordingOf(p schema.Pair) (r recording) {
+	for _, k := range p.Key {
+		name := ident.Quote(k.Source)
+		r.names, r.olds, r.news, r.gone = append(r.names, name), append(r.olds, "OLD."+name), append(r.news, "NEW."+name), append(r.gone, "NULL")
+	}
+	return r
+}
+
+// moved says that an UPDATE changed the key.
+func (r recording) moved() string {
+	return "ROW(" + strings.Join(r.news, ", ") + ")::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(" + strings.Join(r.olds, ", ") + ")::pg_catalog.record"
+}
+
+// logs are the statements that log the keys, with what goes into the log's own column.
+func (r recording) logs(p schema.Pair, ok string) string {
+	insert := func(values []string) string {
+		return "INSERT INTO " + qualified(p.Log) + " (" + strings.Join(r.names, ", ") + ", " + mirrored + ") VALUES (" + strings.Join(values, ", ") + ", " + ok + ");"
+	}
+	return "  IF TG_OP = 'INSERT' THEN\n    " + insert(r.news) + "\n  ELSIF TG_OP = 'TRUNCATE' THEN\n    " + insert(r.gone) + "\n  ELSE\n    " + insert(r.olds) +
+		"\n    IF TG_OP = 'UPDATE' AND " + r.moved() + " THEN\n      " + insert(r.news) + "\n    END IF;\n  END IF;\n  RETURN NULL;\nEND $changeling$"
+}
+
+// LogOnly is the capture's function as it is most of the time: it logs keys, and does nothing else. It may run twice.
+func LogOnly(p schema.Pair) string {
+	return "CREATE OR REPLACE FUNCTION " + qualified(p.Capture) + "() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $changeling$\nBEGIN\n" +
+		recordingOf(p).logs(p, "false")
 }
 
 // tryCapture fires the function once for each kind of write, on a table of ours with a key of the source, before any

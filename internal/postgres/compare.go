@@ -157,10 +157,13 @@ func (w Rows) RelogChecked() string {
 	return "WITH " + w.pending() + ", keys AS (DELETE FROM " + qualified(w.Pair.Checks) + " RETURNING " + w.sourceKey("") + "), " + w.relog()
 }
 
+// unlike says that the rows of a key differ.
+func (w Rows) unlike(key string) string {
+	return "(SELECT " + w.digest(true) + " FROM " + w.from() + " WHERE " + w.sameSource(w.alias(), key) + ") IS DISTINCT FROM (SELECT " +
+		w.digest(false) + " FROM " + qualified(w.Pair.Shadow) + " d, LATERAL " + w.converted("(SELECT "+w.sourceKey(key+".")+")") + " c WHERE " + w.sameShadow("d", "c") + ")"
+}
+
 func (w Rows) relog() string {
-	return "differing AS MATERIALIZED (SELECT DISTINCT " + w.sourceKey("k.") + " FROM keys k WHERE " + w.notPending("k") +
-		" AND (SELECT " + w.digest(true) + " FROM " + w.from() + " WHERE " + w.sameSource(w.alias(), "k") + ") IS DISTINCT FROM (SELECT " +
-		w.digest(false) + " FROM " + qualified(w.Pair.Shadow) + " d, LATERAL " + w.converted("(SELECT "+w.sourceKey("k.")+")") + " c WHERE " + w.sameShadow("d", "c") +
-		")), logged AS (INSERT INTO " + qualified(w.Pair.Log) + " (" + w.sourceKey("") + ") SELECT " + w.sourceKey("") + " FROM differing)" +
+	return "differing AS MATERIALIZED (SELECT DISTINCT " + w.sourceKey("k.") + " FROM keys k WHERE " + w.notPending("k") + " AND " + w.unlike("k") + "), logged AS (INSERT INTO " + qualified(w.Pair.Log) + " (" + w.sourceKey("") + ") SELECT " + w.sourceKey("") + " FROM differing)" +
 		" SELECT (SELECT count(*) FROM keys), (SELECT count(*) FROM differing), coalesce((SELECT pg_catalog.json_agg(t.k)::pg_catalog.text FROM (SELECT " + w.keyText("differing.") + " AS k FROM differing LIMIT 10) t), '[]'), " + w.reset()
 }

@@ -383,6 +383,7 @@ func (w *planner) shadowTable(r *rehearsal) (*plan.Plan, error) {
 			return refuse(p, fmt.Sprintf("the statement drops column %s, and its sequence %s.%s is used by something else: ALTER SEQUENCE … OWNED BY NONE first, to keep it", q.Column, q.Schema, q.Name)), nil
 		}
 	}
+	pair.Mirrored = r.mirrors()
 	keys := r.foreignKeys()
 	p.Pair, p.Route = pair, plan.ShadowTable
 	p.Why = "the server would rewrite or scan the table while nobody can use it: the rows go to a second table that takes its place"
@@ -414,7 +415,7 @@ func (w *planner) shadowTable(r *rehearsal) (*plan.Plan, error) {
 	}
 	add(plan.Step{Kind: plan.Hold, Name: "hold", Why: "waits for `changeling cutover` if asked to, and stays in step"})
 	add(plan.Step{Kind: plan.Cutover, Name: "cutover", SQL: r.swap(pair, keys, helper), Tables: lockedNames(r.locked(keys, pair)), LockWait: wait, Lock: "ACCESS EXCLUSIVE",
-		Why: "the last keys, then the swap, in one transaction"})
+		Why: swapping(pair)})
 	for _, k := range validations(keys) {
 		add(plan.Step{Kind: plan.Exec, Name: "validate " + k.Name, SQL: []string{"ALTER TABLE " + qualified(k.Table) + " VALIDATE CONSTRAINT " + ident.Quote(k.Name)},
 			LockWait: wait, Lock: "SHARE UPDATE EXCLUSIVE", Why: "reads and writes go on"})
@@ -442,10 +443,19 @@ func (w *planner) keyExpression(r *rehearsal, p schema.Pair, k schema.Key) error
 	return nil
 }
 
+// swapping says how the cutover goes.
+func swapping(p schema.Pair) string {
+	if !p.Mirrored {
+		return "the last keys, then the swap, in one transaction. The statement adds a unique index, so users' transactions cannot write both tables before it: those at REPEATABLE READ that began earlier may miss rows"
+	}
+	return "for some seconds users' transactions write both tables, until older snapshots have ended; then the last keys and the swap, in one transaction"
+}
+
 func releaseSQL(p schema.Pair) []string {
 	return []string{
 		"DROP TABLE IF EXISTS " + qualified(p.Log) + ", " + qualified(p.Checks) + dropAlive(p),
 		"DROP FUNCTION IF EXISTS " + qualified(p.Capture) + "()",
+		"DROP FUNCTION IF EXISTS " + ident.Qualified(p.Log.Schema, guard(p)) + "()",
 		"DROP SCHEMA IF EXISTS " + ident.Quote(p.Shadow.Schema),
 	}
 }

@@ -15,7 +15,12 @@ import (
 // The source always stands under its bare name as alias, because the user's USING expressions may name it.
 // Positions in the heap are block numbers, positions in a key are the text forms of its columns: the text output of
 // every type reads back to the same value.
-type Rows struct{ Pair schema.Pair }
+type Rows struct {
+	Pair schema.Pair
+	// Sparing makes drains compare first and write only rows that differ: for a hand-over, in which the users' own transactions
+	// write the shadow, and nobody should wait for a row of it.
+	Sparing bool
+}
 
 func (w Rows) from() string  { return "ONLY " + qualified(w.Pair.Source) + " AS " + w.alias() }
 func (w Rows) alias() string { return ident.Quote(w.Pair.Source.Table) }
@@ -216,7 +221,12 @@ func (w Rows) Drain(limit int64, note bool) string {
 	}
 	b.WriteString(" RETURNING " + w.sourceKey("") + "),\n")
 	taken := "(SELECT " + w.sourceKey("") + " FROM taken WHERE " + ident.Quote(p.Key[0].Source) + " IS NOT NULL)"
-	b.WriteString("live AS MATERIALIZED (SELECT DISTINCT " + w.sourceKey("") + " FROM taken WHERE " + ident.Quote(p.Key[0].Source) + " IS NOT NULL),\n")
+	live := "SELECT DISTINCT " + w.sourceKey("") + " FROM taken WHERE " + ident.Quote(p.Key[0].Source) + " IS NOT NULL"
+	if w.Sparing {
+		live = "SELECT " + w.sourceKey("k.") + " FROM (" + live + ") k WHERE " + w.unlike("k")
+		taken = "(SELECT " + w.sourceKey("") + " FROM live)"
+	}
+	b.WriteString("live AS MATERIALIZED (" + live + "),\n")
 	var returning, kept, keptNames []string
 	for i := range p.Key {
 		returning = append(returning, fmt.Sprintf("c.c%d", i+1))
