@@ -56,7 +56,11 @@ func (d mysqld) buildsInParallel() bool {
 func (mysqld) Syntax() plan.Syntax { return plan.MySQLSyntax() }
 
 func (d mysqld) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.Duration) (*plan.Plan, error) {
-	p, err := mysql.Plan(ctx, db, ddl, mysql.Options{ID: id, LockWait: wait, Binlog: d.capture == CaptureBinlog,
+	server, err := mysql.Fit(ctx, db)
+	if err != nil {
+		return nil, err
+	}
+	p, err := mysql.Plan(ctx, db, ddl, mysql.Options{ID: id, LockWait: wait, Replicas: server.Replicas, Binlog: d.capture == CaptureBinlog,
 		Triggers: func(ctx context.Context) (string, error) { return d.unfollowable(ctx, db) }})
 	if err != nil || p.Route != plan.ShadowTable {
 		return p, err
@@ -261,6 +265,9 @@ func (a *renaming) Unlocked() time.Time { return a.over }
 
 func (a *renaming) prepare(ctx context.Context) (err error) {
 	if a.conn, err = a.engine.db.Conn(ctx); err != nil {
+		return err
+	}
+	if _, err := mysql.Fit(ctx, a.conn); err != nil { // it may have become another one since the plan was made
 		return err
 	}
 	for _, text := range append([]string{a.engine.dialect.Session(session{LockWait: time.Second, Settings: a.pair.Settings}),

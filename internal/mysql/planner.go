@@ -24,6 +24,7 @@ type Options struct {
 	Triggers func(ctx context.Context) (why string, err error)
 	// Binlog says that anything but the binary log is to be refused.
 	Binlog bool
+	Replicas int // that read the server's binary log
 }
 
 // Plan finds out what the server does with a statement, and how the change goes. What it tries, it tries on an empty twin

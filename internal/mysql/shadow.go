@@ -18,6 +18,7 @@ type rehearsal struct {
 	shadow    *Relation // after the statement
 	create    []string  // what makes the databases and the clone
 	steady    bool      // the session's time zone has no hour twice
+	replicas  int       // that read the server's binary log
 }
 
 func (r *rehearsal) in() string  { return "changeling_" + r.change }
@@ -318,6 +319,17 @@ func (r *rehearsal) bareAgain(later []Index) []string {
 	}
 }
 
+// standing says what attached replicas do while an index is built.
+func (r *rehearsal) standing() string {
+	switch r.replicas {
+	case 0:
+		return ""
+	case 1:
+		return "; 1 replica is attached: it builds the index in its turn, and applies nothing else for as long as that takes"
+	}
+	return fmt.Sprintf("; %d replicas are attached: each builds the index in its turn, and applies nothing else for as long as that takes", r.replicas)
+}
+
 // builds are the steps that make indexes: the ordinary ones in one statement, which reads the rows once, each FULLTEXT one in
 // a statement of its own, as the server demands.
 func (r *rehearsal) builds(later []Index) []plan.Step {
@@ -334,7 +346,7 @@ func (r *rehearsal) builds(later []Index) []plan.Step {
 		out = append(out, plan.Step{Kind: plan.Build, Name: name, SQL: []string{"ALTER TABLE " + qualified(table) + " " + strings.Join(adds, ", ")},
 			Done: fmt.Sprintf("SELECT COUNT(DISTINCT INDEX_NAME) = %d FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s AND INDEX_NAME IN (%s)",
 				len(names), literal(table.Schema), literal(table.Table), literals(names)),
-			Why: "built in bulk on the shadow, which nobody else writes to"})
+			Why: "built in bulk on the shadow, which nobody else writes to" + r.standing()})
 	}
 	var plain, others []Index
 	for _, x := range later {
