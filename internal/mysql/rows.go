@@ -100,8 +100,10 @@ func textual(typ string) (into, back string) {
 		return "CAST(%s AS CHAR)", "CAST(%s AS TIME(6))"
 	case "char", "varchar", "tinytext", "text", "mediumtext", "longtext":
 		return "CONVERT(%s USING utf8mb4)", "%s"
+	case "enum", "set", "bit": // by number, which is their order; between texts an index would not be used, nor be in order
+		return "CAST(%s + 0 AS CHAR)", "CAST(%s AS UNSIGNED)"
 	}
-	return "HEX(%s)", "UNHEX(%s)" // binary, varbinary, bit, blob
+	return "HEX(%s)", "UNHEX(%s)" // binary, varbinary, blob
 }
 
 // keyText is a key as the text forms of its columns, in a JSON array.
@@ -128,15 +130,57 @@ func (w Rows) bounds(key copier.Key) []string {
 // older servers, so the comparison is written out, with a first part that is.
 func (w Rows) beyond(names []string, key copier.Key, op, orEqual string) string {
 	values := w.bounds(key)
+	against := func(i int, op string) string {
+		if n := len(enumerated(w.Pair.Key[i].Type)); n > 0 {
+			return numbers(names[i], op, key[i], n)
+		}
+		return names[i] + " " + op + " " + values[i]
+	}
 	last := len(names) - 1
-	out := names[last] + " " + orEqual + " " + values[last]
+	out := against(last, orEqual)
 	for i := last - 1; i >= 0; i-- {
-		out = names[i] + " " + op + " " + values[i] + " OR " + names[i] + " = " + values[i] + " AND (" + out + ")"
+		out = against(i, op) + " OR " + names[i] + " = " + values[i] + " AND (" + out + ")"
 	}
 	if last > 0 {
-		return names[0] + " " + op + "= " + values[0] + " AND (" + out + ")"
+		return against(0, op+"=") + " AND (" + out + ")"
 	}
 	return out
+}
+
+// enumerated are the members of an ENUM, none for another type.
+func enumerated(typ string) []string {
+	if !strings.HasPrefix(strings.ToLower(typ), "enum(") {
+		return nil
+	}
+	return members(typ)
+}
+
+// numbers compares an ENUM of n members with one of their numbers by naming all that are meant: = and IN find ranges of an
+// index with numbers, and > and < do not (tried on 9.7). The number 0 is of a value that was none of the members.
+func numbers(name, op, number string, n int) string {
+	at, err := strconv.Atoi(number)
+	if err != nil {
+		return "FALSE" // no key of ours says so
+	}
+	from, upto := 0, n
+	switch op {
+	case ">":
+		from = at + 1
+	case ">=":
+		from = at
+	case "<":
+		upto = at - 1
+	case "<=":
+		upto = at
+	}
+	var list []string
+	for i := from; i <= min(upto, n); i++ {
+		list = append(list, strconv.Itoa(i))
+	}
+	if len(list) == 0 {
+		return "FALSE"
+	}
+	return name + " IN (" + strings.Join(list, ", ") + ")"
 }
 
 // within is a key range as a condition on the source or on the shadow.

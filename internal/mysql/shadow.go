@@ -174,7 +174,7 @@ func (r *rehearsal) key(p *schema.Pair, x Index) string {
 	p.Key, p.Ordered, p.SameKey = nil, true, true
 	ops := schema.Operators{Equal: "=", Above: ">", Upto: "<="}
 	var names []string
-	for _, k := range x.Keys {
+	for i, k := range x.Keys {
 		from, to := r.source.column(k.Column), r.target(k.Column)
 		if to == nil || to.Generated {
 			return fmt.Sprintf("the statement drops or generates column %s of the key %s of %s; a row can then not be found in both tables. "+
@@ -183,8 +183,8 @@ func (r *rehearsal) key(p *schema.Pair, x Index) string {
 		if from.Name == seq {
 			return fmt.Sprintf("the key column %s of %s is called as a column of the engine's own key log: rename it first", from.Name, p.Source)
 		}
-		if !slices.Contains([]string{"int", "decimal", "year", "date", "datetime", "timestamp", "time", "text", "bytes"}, from.kind()) {
-			return fmt.Sprintf("the key column %s of %s is of type %s, by which rows cannot be walked in order yet on MySQL: a key of numbers, times or texts is needed", from.Name, p.Source, from.Type)
+		if why := walked(*from, i == 0); why != "" {
+			return fmt.Sprintf("the key column %s of %s is of type %s, by which rows cannot be walked in order: %s", from.Name, p.Source, from.Type, why)
 		}
 		if from.Data == "timestamp" && !r.steady {
 			return fmt.Sprintf("the key column %s of %s is a TIMESTAMP, and in the connection's time zone an hour of autumn comes twice: connect with time_zone='+00:00'", from.Name, p.Source)
@@ -205,6 +205,32 @@ func (r *rehearsal) key(p *schema.Pair, x Index) string {
 	}
 	return fmt.Sprintf("the new table has no unique index over (%s) in this order, all NOT NULL, by which %s finds its rows: keep the key %s in this change, and drop it in one of its own afterwards",
 		strings.Join(names, ", "), p.Source, x.Name)
+}
+
+// walked says why the values of a key's column cannot be walked in order, or nothing.
+func walked(c Column, leads bool) string {
+	switch c.kind() {
+	case "int", "decimal", "year", "date", "datetime", "timestamp", "time", "text", "bytes", "bit":
+		return ""
+	case "enum":
+		// Bounds of an ENUM name every member that is meant, see numbers.
+		switch list := members(c.Type); {
+		case slices.Contains(list, ""):
+			return "one of its members is the empty text, which a value that is none of the members is shown as too"
+		case leads && len(list) > 1000:
+			return "it leads the key and has more than 1000 members"
+		}
+		return ""
+	case "set":
+		switch {
+		case leads:
+			return "it leads the key, and no index finds a range of sets"
+		case len(members(c.Type)) == 64:
+			return "it has 64 members, whose numbers are not compared exactly"
+		}
+		return ""
+	}
+	return "a key of numbers, times or texts is needed"
 }
 
 // logged is the type of a key's column in the key log. MariaDB gives a TIMESTAMP a default and NOT NULL by itself.
