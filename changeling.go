@@ -45,6 +45,11 @@ type Config struct {
 	Binlog string
 	// CutoverAttempts bounds the attempts to swap. Zero means 60, over about five minutes.
 	CutoverAttempts int
+	// IgnoreSnapshots swaps on MySQL and MariaDB although transactions at REPEATABLE READ are open that began before the last
+	// rows came to the new table. If one of them reads the table for the first time after the swap, it is shown the new table
+	// as it was when it began: rows may be missing, or be older than they should, without an error. By default such
+	// transactions are waited for, like those that hold the table, until the attempts are used up.
+	IgnoreSnapshots bool
 	// Lease is how long a run may be silent before another one takes its change over. Zero means 30s.
 	Lease time.Duration
 	// Owner is how this run calls itself to others. Empty means host and process id.

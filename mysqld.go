@@ -220,17 +220,19 @@ func (*late) SQLState() string { return "55P03" }
 // renames, while a transaction in another one holds the claim and saves what happened.
 type renamer struct {
 	*run
-	step plan.Step
+	step  plan.Step
+	tries int
 }
 
 func (s *renamer) Ready(ctx context.Context) error { return s.verifier.Settle(ctx) }
 
 func (s *renamer) Blockers(ctx context.Context) ([]cutover.Blocker, error) {
 	list, err := s.blockers(ctx, mysql.Blockers(s.pair.Source))
-	if fault.Denied(err) || fault.Undefined(err) {
-		return nil, nil // performance_schema is not for us; the bounded lock finds them
+	if err != nil && !fault.Denied(err) && !fault.Undefined(err) { // performance_schema may not be for us; the bounded lock finds them
+		return nil, err
 	}
-	return list, err
+	old, err := s.holders(ctx)
+	return append(list, old...), err
 }
 
 // Begin asks and makes ready whatever it can without the lock.
@@ -239,6 +241,7 @@ func (s *renamer) Begin(ctx context.Context) (cutover.Attempt, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.tries++
 	a := &renaming{renamer: s, t: t}
 	if err := a.prepare(ctx); err != nil {
 		return nil, errors.Join(err, a.Rollback())
@@ -297,7 +300,7 @@ func (a *renaming) prepare(ctx context.Context) (err error) {
 	if now != a.record.Plan.Fingerprint {
 		return a.altered()
 	}
-	return nil
+	return a.settled(ctx)
 }
 
 // count gives the shadow the source's next AUTO_INCREMENT value, if it is behind.
@@ -364,8 +367,9 @@ func (a *renaming) Drain(ctx context.Context) (int64, error) {
 		return a.pending, cutover.ErrBusy
 	}
 	if a.pending == 0 {
-		return 0, nil
+		return 0, a.current(ctx, a.tries)
 	}
+	a.wrote.Store(0)
 	var taken, resets, none int64
 	if err := a.conn.QueryRowContext(ctx, a.rows.Drain(0, true)).Scan(&taken, &resets, &none, &none); err != nil {
 		return a.pending, err
@@ -373,6 +377,9 @@ func (a *renaming) Drain(ctx context.Context) (int64, error) {
 	_, rows, keys, err := a.relogged(ctx, a.conn, a.rows.RelogChecked())
 	if err == nil && rows > 0 {
 		err = a.unequal(keys)
+	}
+	if err == nil {
+		err = a.current(ctx, a.tries)
 	}
 	return a.pending, err
 }

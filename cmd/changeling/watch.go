@@ -20,6 +20,7 @@ type working struct {
 	lockWait  time.Duration
 	chunkTime time.Duration
 	attempts  int
+	snapshots bool
 
 	began bool // the change is run by us
 }
@@ -29,6 +30,7 @@ func (w *working) flags(a *app, cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.BoolVar(&w.fast, "fast", false, "take the machine for the change: two workers, no throttle; for quiet hours")
 	f.DurationVar(&w.chunkTime, "chunk-time", 0, "what one chunk of the copy should take, a `duration` (default 20ms on PostgreSQL, 100ms on MySQL)")
+	f.BoolVar(&w.snapshots, "ignore-snapshots", false, "MySQL: swap although older transactions at REPEATABLE READ, if they read\nthe table afterwards, would be shown an old state of it")
 	f.IntVar(&w.attempts, "cutover-attempts", 0, "`number` of attempts to swap (default 60, about five minutes)")
 	f.StringVar(&w.output, "output", "text", "`format`: text, or json with one event a line")
 	f.BoolVarP(&w.quiet, "quiet", "q", false, "tell only how it ended")
@@ -46,7 +48,7 @@ func (w *working) config(a *app) (changeling.Config, error) {
 		}
 		sink(e)
 	}
-	return changeling.Config{Fast: w.fast, LockWait: w.lockWait, ChunkTime: w.chunkTime, CutoverAttempts: w.attempts, Events: first}, nil
+	return changeling.Config{Fast: w.fast, LockWait: w.lockWait, ChunkTime: w.chunkTime, CutoverAttempts: w.attempts, IgnoreSnapshots: w.snapshots, Events: first}, nil
 }
 
 // sink is a bar on a terminal, lines elsewhere, JSON lines where asked for.

@@ -23,7 +23,7 @@ type Options struct {
 	// asked for a change by a second table only. Nil: triggers do.
 	Triggers func(ctx context.Context) (why string, err error)
 	// Binlog says that anything but the binary log is to be refused.
-	Binlog bool
+	Binlog   bool
 	Replicas int // that read the server's binary log
 }
 
