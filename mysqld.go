@@ -94,7 +94,7 @@ func (d mysqld) Session(s session) string {
 	if !d.buildsInParallel() {
 		parallel = 0
 	}
-	return mysql.Session{LockWait: s.LockWait, Settings: s.Settings, Idle: s.Idle, Parallel: parallel}.SQL()
+	return mysql.Session{Name: s.Application, LockWait: s.LockWait, Settings: s.Settings, Idle: s.Idle, Parallel: parallel}.SQL()
 }
 
 func (mysqld) As(string) string { return "DO 0" } // there are no roles to take
@@ -129,12 +129,12 @@ func (r *run) alone(ctx context.Context, s plan.Step) error {
 			}
 		}
 		if s.Kind == plan.Release {
-			if err := r.putAway(ctx); err != nil {
+			if err := r.putAway(ctx, t); err != nil {
 				return err
 			}
 		}
 		if !done {
-			if err := r.each(ctx, s); err != nil {
+			if err := r.each(ctx, t, s); err != nil {
 				return err
 			}
 		}
@@ -151,26 +151,31 @@ func (r *run) alone(ctx context.Context, s plan.Step) error {
 }
 
 // putAway takes the triggers off the old table and brings it to its place. It may run twice.
-func (r *run) putAway(ctx context.Context) error {
+func (r *run) putAway(ctx context.Context, t *tx) error {
 	var aside bool
 	if err := r.engine.db.QueryRowContext(ctx, mysql.IsAside(r.pair)).Scan(&aside); err != nil || !aside {
 		return err
 	}
-	return r.each(ctx, plan.Step{SQL: append(mysql.DropCapture(r.pair), mysql.PutAway(r.pair)), LockWait: r.engine.config.LockWait})
+	return r.each(ctx, t, plan.Step{SQL: append(mysql.DropCapture(r.pair), mysql.PutAway(r.pair)), LockWait: r.engine.config.LockWait})
 }
 
-// each runs a step's statements on a connection of their own.
-func (r *run) each(ctx context.Context, s plan.Step) error {
+// each runs a step's statements on a connection of their own, beside a transaction that holds the claim. The connection has its
+// name before the claim is looked at again: whoever took the change over in between did not end it, and whoever does later
+// ends it first (invariant I8).
+func (r *run) each(ctx context.Context, t *tx, s plan.Step) error {
 	conn, err := r.engine.db.Conn(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	wanted := session{LockWait: max(s.LockWait, r.engine.config.LockWait), Settings: r.pair.Settings, Idle: long}
+	wanted := session{Application: r.lease.Application(), LockWait: max(s.LockWait, r.engine.config.LockWait), Settings: r.pair.Settings, Idle: long}
 	if s.Kind == plan.Build && r.engine.config.Fast {
 		wanted.Parallel = 4
 	}
 	if _, err := conn.ExecContext(ctx, r.engine.dialect.Session(wanted)); err != nil {
+		return err
+	}
+	if err := r.lease.Fence(ctx, t); err != nil {
 		return err
 	}
 	for _, text := range s.SQL {
@@ -273,11 +278,14 @@ func (a *renaming) prepare(ctx context.Context) (err error) {
 	if _, err := mysql.Fit(ctx, a.conn); err != nil { // it may have become another one since the plan was made
 		return err
 	}
-	for _, text := range append([]string{a.engine.dialect.Session(session{LockWait: time.Second, Settings: a.pair.Settings}),
+	for _, text := range append([]string{a.engine.dialect.Session(session{Application: a.lease.Application(), LockWait: time.Second, Settings: a.pair.Settings}),
 		"SET SESSION transaction_isolation = 'READ-COMMITTED', information_schema_stats_expiry = 0, autocommit = 0"}, mysql.Rows{Pair: a.pair}.Warm()...) {
 		if _, err := a.conn.ExecContext(ctx, text); err != nil {
 			return err
 		}
+	}
+	if err := a.lease.Fence(ctx, a.t); err != nil { // see each
+		return err
 	}
 	if err := a.conn.QueryRowContext(ctx, mysql.Named(a.pair)).Scan(&a.named); err != nil {
 		return err
@@ -329,6 +337,10 @@ func (a *renaming) Lock(ctx context.Context) error {
 	if a.follower != nil {
 		a.follower.mu.Lock() // until the attempt is over: the key log is locked, and nobody else could write it
 		a.following = true
+	}
+	// A run that stands still under the lock holds everybody up: the server ends it soon.
+	if _, err := a.conn.ExecContext(ctx, "SET SESSION wait_timeout = 3"); err != nil {
+		return err
 	}
 	return a.bounded(ctx, a.conn, a.step.LockWait, "LOCK TABLES "+mysql.Rows{Pair: a.pair}.Locked())
 }

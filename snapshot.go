@@ -37,8 +37,11 @@ func (r *run) stale(ctx context.Context) ([]snapshot, error) {
 		return nil, err
 	}
 	// The server gives everybody the same answer for a tenth of a second, so the first one may be too old.
-	for {
+	for n := 1; ; n++ {
 		list, fresh, err := snapshots(ctx, conn)
+		if err == nil && !fresh && n == 2 {
+			err = &errOld{"somebody asks information_schema.innodb_trx so often that it does not tell which transactions are open now"}
+		}
 		if err != nil || fresh {
 			var old []snapshot
 			for _, s := range list {
@@ -126,6 +129,9 @@ func (r *run) holders(ctx context.Context) ([]cutover.Blocker, error) {
 		return nil, nil
 	}
 	old, err := r.stale(ctx)
+	if errors.Is(err, cutover.ErrBusy) {
+		err = nil // it is asked again under the lock
+	}
 	var out []cutover.Blocker
 	for _, s := range old {
 		out = append(out, cutover.Blocker{Who: s.who + ", at REPEATABLE READ, which began before the last rows came to the new table", Age: s.age})
