@@ -254,8 +254,8 @@ func (s *renamer) Begin(ctx context.Context) (cutover.Attempt, error) {
 	return a, nil
 }
 
-// renaming is one attempt. BEGIN would let the locks go; with autocommit off what follows LOCK TABLES is a transaction all the
-// same, which RENAME commits, and waits for the disk once instead of with each statement.
+// renaming is one attempt. BEGIN would let the locks go; with autocommit off the last drain after LOCK TABLES is a transaction all
+// the same, and waits for the disk once instead of with each statement.
 type renaming struct {
 	*renamer
 	t         *tx
@@ -390,10 +390,13 @@ func (a *renaming) Drain(ctx context.Context) (int64, error) {
 	if err == nil && rows > 0 {
 		err = a.unequal(keys)
 	}
-	if err == nil {
-		err = a.current(ctx, a.tries)
+	if err != nil {
+		return a.pending, err
 	}
-	return a.pending, err
+	if _, err := a.conn.ExecContext(ctx, "COMMIT"); err != nil { // a snapshot that begins from here on has the last rows in it
+		return a.pending, err
+	}
+	return a.pending, a.current(ctx, a.tries)
 }
 
 // Swap renames. Nothing else can have happened if the connection breaks: the catalogue tells which.
