@@ -29,10 +29,6 @@ func (r *run) stale(ctx context.Context) ([]snapshot, error) {
 		return nil, err
 	}
 	defer conn.Close()
-	quiet := time.Duration(0)
-	if last := r.wrote.Load(); last != 0 {
-		quiet = time.Since(time.Unix(0, last))
-	}
 	if _, err := conn.ExecContext(ctx, mysql.OpenSnapshot()); err != nil {
 		return nil, err
 	}
@@ -43,14 +39,8 @@ func (r *run) stale(ctx context.Context) ([]snapshot, error) {
 			err = &errOld{"somebody asks information_schema.innodb_trx so often that it does not tell which transactions are open now"}
 		}
 		if err != nil || fresh {
-			var old []snapshot
-			for _, s := range list {
-				if s.age+time.Second > quiet {
-					old = append(old, s)
-				}
-			}
 			_, endErr := conn.ExecContext(ctx, "ROLLBACK")
-			return old, errors.Join(err, endErr)
+			return r.old(list), errors.Join(err, endErr)
 		}
 		select {
 		case <-ctx.Done():
@@ -113,7 +103,7 @@ func (r *run) current(ctx context.Context, attempt int) error {
 }
 
 // strict is how many attempts a transaction counts in that began a moment ago.
-const strict = 5
+const strict = 3
 
 func told(list []snapshot) string {
 	var who []string
@@ -123,21 +113,37 @@ func told(list []snapshot) string {
 	return fmt.Sprintf("transactions at REPEATABLE READ are open (%d: %s)", len(list), strings.Join(who, "; "))
 }
 
-// holders are those snapshots of which a lock would be in vain, as blockers of a cutover.
+// holders are those snapshots of which a lock would be in vain, as blockers of a cutover. The answer may be a moment old; it is
+// asked again under the lock.
 func (r *run) holders(ctx context.Context) ([]cutover.Blocker, error) {
 	if r.engine.config.IgnoreSnapshots {
 		return nil, nil
 	}
-	old, err := r.stale(ctx)
-	if errors.Is(err, cutover.ErrBusy) {
-		err = nil // it is asked again under the lock
+	conn, err := r.engine.db.Conn(ctx)
+	if err != nil {
+		return nil, err
 	}
+	defer conn.Close()
+	if _, err := conn.ExecContext(ctx, mysql.SystemTime()); err != nil {
+		return nil, err
+	}
+	list, _, err := snapshots(ctx, conn)
+	r.asked.Store(time.Now().UnixNano())
 	var out []cutover.Blocker
-	for _, s := range old {
+	for _, s := range r.old(list) {
 		out = append(out, cutover.Blocker{Who: s.who + ", at REPEATABLE READ, which began before the last rows came to the new table", Age: s.age})
 	}
-	r.asked.Store(time.Now().UnixNano())
 	return out, err
+}
+
+// old are those that may have begun before the shadow was written to last.
+func (r *run) old(list []snapshot) []snapshot {
+	last := r.wrote.Load()
+	if last == 0 {
+		return list
+	}
+	quiet := time.Since(time.Unix(0, last))
+	return slices.DeleteFunc(list, func(s snapshot) bool { return s.age+time.Second <= quiet })
 }
 
 // settled waits until the server would not repeat what it told holders.

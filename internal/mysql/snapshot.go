@@ -1,10 +1,12 @@
 package mysql
 
-// OpenSnapshot begins a transaction on a connection that holds none, for Snapshots to be seen by. Times of transactions are
-// in the system's time zone.
+// OpenSnapshot begins a transaction on a connection that holds none, for Snapshots to be seen by.
 func OpenSnapshot() string {
-	return "SET SESSION time_zone = 'SYSTEM', transaction_isolation = 'REPEATABLE-READ'" + Then + "START TRANSACTION WITH CONSISTENT SNAPSHOT"
+	return SystemTime() + Then + "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ" + Then + "START TRANSACTION WITH CONSISTENT SNAPSHOT"
 }
+
+// SystemTime lets a connection read times as the server keeps them.
+func SystemTime() string { return "SET SESSION time_zone = 'SYSTEM'" }
 
 // Snapshots are the transactions that may read more than once from one snapshot, each with its connection, who it is, and its
 // age in whole seconds, rounded down. The server keeps the answer for a tenth of a second after anybody asked (trx0i_s.cc of
