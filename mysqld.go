@@ -129,6 +129,9 @@ func (r *run) alone(ctx context.Context, s plan.Step) error {
 			}
 		}
 		if s.Kind == plan.Release {
+			if err := r.settleTriggers(ctx, t); err != nil {
+				return err
+			}
 			if err := r.putAway(ctx, t); err != nil {
 				return err
 			}
@@ -163,27 +166,37 @@ func (r *run) putAway(ctx context.Context, t *tx) error {
 // name before the claim is looked at again: whoever took the change over in between did not end it, and whoever does later
 // ends it first (invariant I8).
 func (r *run) each(ctx context.Context, t *tx, s plan.Step) error {
-	conn, err := r.engine.db.Conn(ctx)
+	conn, err := r.beside(ctx, t, s)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	wanted := session{Application: r.lease.Application(), LockWait: max(s.LockWait, r.engine.config.LockWait), Settings: r.pair.Settings, Idle: long}
-	if s.Kind == plan.Build && r.engine.config.Fast {
-		wanted.Parallel = 4
-	}
-	if _, err := conn.ExecContext(ctx, r.engine.dialect.Session(wanted)); err != nil {
-		return err
-	}
-	if err := r.lease.Fence(ctx, t); err != nil {
-		return err
-	}
 	for _, text := range s.SQL {
 		if err := r.bounded(ctx, conn, s.LockWait, text); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// beside is a connection for the statements of a step, see each.
+func (r *run) beside(ctx context.Context, t *tx, s plan.Step) (*sql.Conn, error) {
+	conn, err := r.engine.db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	wanted := session{Application: r.lease.Application(), LockWait: max(s.LockWait, r.engine.config.LockWait), Settings: r.pair.Settings, Idle: long}
+	if s.Kind == plan.Build && r.engine.config.Fast {
+		wanted.Parallel = 4
+	}
+	if _, err = conn.ExecContext(ctx, r.engine.dialect.Session(wanted)); err == nil {
+		err = r.lease.Fence(ctx, t)
+	}
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn, nil
 }
 
 // bounded ends a statement that waits too long for a lock. The server's own bound counts in seconds.
@@ -407,13 +420,17 @@ func (a *renaming) Swap(ctx context.Context) error {
 	}
 	var texts []string
 	old := mysql.Aside(a.pair)
-	if a.named || a.pair.Binlog {
+	if !mysql.Stays(a.pair) && (a.named || a.pair.Binlog) {
 		old, texts = a.pair.Old, append(texts, mysql.DropCapture(a.pair)...)
 	}
-	for _, text := range append(texts, mysql.SwapTo(a.pair, old), "UNLOCK TABLES") {
+	for _, text := range append(texts, mysql.SwapTo(a.pair, old)) {
 		if _, err := a.conn.ExecContext(ctx, text); err != nil {
 			return err
 		}
+	}
+	a.carried(ctx, a.conn)
+	if _, err := a.conn.ExecContext(ctx, "UNLOCK TABLES"); err != nil {
+		return err
 	}
 	a.over = time.Now()
 	return nil

@@ -15,10 +15,11 @@ type rehearsal struct {
 	statement plan.Statement
 	altered   string // the user's statement on the shadow
 	source    *Relation
-	shadow    *Relation // after the statement
-	create    []string  // what makes the databases and the clone
-	steady    bool      // the session's time zone has no hour twice
-	replicas  int       // that read the server's binary log
+	shadow    *Relation   // after the statement
+	create    []string    // what makes the databases and the clone
+	steady    bool        // the session's time zone has no hour twice
+	replicas  int         // that read the server's binary log
+	place     schema.Name // where the shadow stands once it is made
 }
 
 func (r *rehearsal) in() string  { return "changeling_" + r.change }
@@ -335,7 +336,7 @@ func (r *rehearsal) bareAgain(later []Index) []string {
 	for _, x := range later {
 		names = append(names, x.Name)
 	}
-	n := r.shadowName()
+	n := r.place
 	return []string{
 		"SET SESSION group_concat_max_len = 1000000",
 		"SET @changeling_text = (SELECT CONCAT(" + literal("ALTER TABLE "+qualified(n)+" ") + ", GROUP_CONCAT(DISTINCT 'DROP INDEX `', REPLACE(INDEX_NAME, '`', '``'), '`' SEPARATOR ', ')) FROM information_schema.STATISTICS" +
@@ -368,7 +369,7 @@ func (r *rehearsal) builds(later []Index) []plan.Step {
 		for _, x := range list {
 			adds, names = append(adds, "ADD "+x.Def), append(names, x.Name)
 		}
-		table := r.shadowName()
+		table := r.place
 		out = append(out, plan.Step{Kind: plan.Build, Name: name, SQL: []string{"ALTER TABLE " + qualified(table) + " " + strings.Join(adds, ", ")},
 			Done: fmt.Sprintf("SELECT COUNT(DISTINCT INDEX_NAME) = %d FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s AND INDEX_NAME IN (%s)",
 				len(names), literal(table.Schema), literal(table.Table), literals(names)),
