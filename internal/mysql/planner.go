@@ -205,8 +205,12 @@ func (w *planner) unwritten() []string {
 			if len(s.Clauses) > 1 {
 				out = append(out, fmt.Sprintf("the clause %q cannot go together with others: run it as a statement of its own", c.Text))
 			}
-		case plan.MaintainPartition, plan.PartitionBy, plan.RemovePartitioning:
-			out = append(out, fmt.Sprintf("the clause %q is about partitions, and partitioned tables are not carried yet on MySQL: run it as it is, at a quiet time", c.Text))
+		case plan.MaintainPartition:
+			out = append(out, fmt.Sprintf("the clause %q is about single partitions, some of which take rows away: run it as it is", c.Text))
+		case plan.PartitionBy, plan.RemovePartitioning:
+			if w.dialect.maria {
+				out = append(out, fmt.Sprintf("the clause %q is about partitions, and partitioned tables are not carried yet on MariaDB: run it as it is, at a quiet time", c.Text))
+			}
 		case plan.Tablespace, plan.AddSystemVersioning, plan.DropSystemVersioning:
 			out = append(out, fmt.Sprintf("the clause %q cannot be carried to a second table yet: run it as it is, at a quiet time", c.Text))
 		}
@@ -253,7 +257,12 @@ func (w *planner) unsupported(r *Relation) []string {
 		add("%s uses the engine %s: only InnoDB tables are copied while they are written to; ALTER TABLE %s ENGINE=InnoDB first, at a quiet time", name, r.Engine, name)
 	}
 	if strings.Contains(r.Options, "partitioned") {
-		add("%s is partitioned: it cannot be carried yet on MySQL", name)
+		switch {
+		case r.Maria:
+			add("%s is partitioned: it cannot be carried yet on MariaDB", name)
+		case strings.Contains(strings.ToUpper(r.Create), " DIRECTORY ="):
+			add("%s has partitions in directories of their own, which a twin would lose: it cannot be carried yet", name)
+		}
 	}
 	for _, k := range r.Parents {
 		add("foreign keys are not carried yet on MySQL: %s has %s; drop it first and add it again afterwards, or run the statement as it is at a quiet time", name, k)

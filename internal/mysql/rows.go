@@ -209,10 +209,18 @@ func (w Rows) Guard() string { return "DO (SELECT 1 FROM " + qualified(w.Pair.So
 // another one, as does every rebuild. (information_schema.tables.create_time does not change with a TRUNCATE, tried on 9.7.)
 func (w Rows) Heap() string { return "SELECT " + Made(w.Pair.Source) }
 
-// Made is the number, or NULL for a role without PROCESS. InnoDB encodes names with other characters than letters, digits
-// and _ in a way of its own; they are not found.
+// Made is one number for the numbers that InnoDB has given to the table, or to each of its partitions, or NULL for a role
+// without PROCESS. InnoDB encodes letters beyond ASCII in a way of its own; names with them are not found.
 func Made(n schema.Name) string {
-	return "(SELECT CAST(i.table_id AS SIGNED) FROM information_schema.innodb_tables i WHERE i.name = " + literal(n.Schema+"/"+n.Table) + ")"
+	return "(SELECT " + numbersOfFiles + " FROM information_schema.innodb_tables i WHERE " + filesOf(n) + ")"
+}
+
+const numbersOfFiles = "CAST(SUM(CRC32(CONCAT(i.name, ' ', i.table_id))) AS SIGNED)"
+
+// filesOf says that a row of InnoDB's own list is of a table, or of a partition of it.
+func filesOf(n schema.Name) string {
+	name := fileName(n.Schema) + "/" + fileName(n.Table)
+	return fmt.Sprintf("(i.name = %s OR LOWER(LEFT(i.name, %d)) = LOWER(%s))", literal(name), len(name)+3, literal(name+"#p#"))
 }
 
 // Live notes what the source is before the copy, so that a TRUNCATE, which fires no trigger, is seen afterwards.
