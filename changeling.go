@@ -37,7 +37,7 @@ type Config struct {
 	// ChunkTime is what a chunk of the copy should take. Zero means 20ms on PostgreSQL and 100ms
 	// on MySQL, where a commit waits for two logs.
 	ChunkTime time.Duration
-	// Snapshots says what becomes of transactions of PostgreSQL that hold a snapshot of before the swap.
+	// Snapshots says what becomes of transactions that hold a snapshot of before the swap.
 	Snapshots Snapshots
 	// Capture says how changed rows are found on MySQL and MariaDB.
 	Capture Capture

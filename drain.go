@@ -43,6 +43,9 @@ func (r *run) drain(ctx context.Context, note bool) error {
 						return err
 					})
 			})
+			if err != nil || done.Keys > 0 {
+				r.wrote.Store(time.Now().UnixNano())
+			}
 			return done, err
 		},
 		Done: func(d copier.Drained, took time.Duration) {

@@ -16,14 +16,17 @@ import (
 	"github.com/changeling-db/changeling/internal/postgres"
 )
 
-// Snapshots says what becomes of transactions of PostgreSQL that hold a snapshot of before the swap, at REPEATABLE READ or
-// SERIALIZABLE, when they come to the table after it.
+// Snapshots says what becomes of transactions that hold a snapshot of before the swap, at REPEATABLE READ or SERIALIZABLE, when
+// they come to the table after it.
 type Snapshots string
 
 // With SnapshotsWait, the default, and SnapshotsInsist they read exactly what they would have read: for some seconds before the
 // swap the users' own transactions write both tables, and the swap waits until older snapshots have ended. If that takes
 // more than a minute, SnapshotsWait says so and swaps, SnapshotsInsist gives up in the end. SnapshotsIgnore swaps at once.
 // Snapshots that were not waited for may miss rows, as they miss all of them after a native ALTER TABLE that rewrites.
+//
+// On MySQL and MariaDB nothing is written twice: the swap comes when no snapshot is open that is older than the last row
+// that was copied. SnapshotsWait and SnapshotsInsist wait for that until the attempts are used up.
 const (
 	SnapshotsWait   Snapshots = ""
 	SnapshotsInsist Snapshots = "insist"

@@ -66,12 +66,18 @@ type child struct {
 
 func newChild(t *testing.T, dsn string, env ...string) *child {
 	t.Helper()
+	return newChildOf(t, "TestChangeInChild", append(env, "CHANGELING_CHILD="+dsn)...)
+}
+
+// newChildOf runs one of the tests that are none.
+func newChildOf(t *testing.T, name string, env ...string) *child {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &child{T: t, cmd: exec.Command(self, "-test.run=^TestChangeInChild$", "-test.count=1"), lines: make(chan string, 1000)}
-	c.cmd.Env = append(os.Environ(), append(env, "CHANGELING_CHILD="+dsn)...)
+	c := &child{T: t, cmd: exec.Command(self, "-test.run=^"+name+"$", "-test.count=1"), lines: make(chan string, 1000)}
+	c.cmd.Env = append(os.Environ(), env...)
 	if c.in, err = c.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}

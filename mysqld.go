@@ -56,7 +56,11 @@ func (d mysqld) buildsInParallel() bool {
 func (mysqld) Syntax() plan.Syntax { return plan.MySQLSyntax() }
 
 func (d mysqld) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.Duration) (*plan.Plan, error) {
-	p, err := mysql.Plan(ctx, db, ddl, mysql.Options{ID: id, LockWait: wait, Binlog: d.capture == CaptureBinlog,
+	server, err := mysql.Fit(ctx, db)
+	if err != nil {
+		return nil, err
+	}
+	p, err := mysql.Plan(ctx, db, ddl, mysql.Options{ID: id, LockWait: wait, Replicas: server.Replicas, Binlog: d.capture == CaptureBinlog,
 		Triggers: func(ctx context.Context) (string, error) { return d.unfollowable(ctx, db) }})
 	if err != nil || p.Route != plan.ShadowTable {
 		return p, err
@@ -68,7 +72,7 @@ func (d mysqld) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.
 	if !number.Valid {
 		p.Route, p.Steps = plan.Refuse, nil
 		p.Refusals = append(p.Refusals, fmt.Sprintf("a TRUNCATE of %s while it is copied could not be noticed: information_schema.innodb_tables does not show it. "+
-			"Needed: GRANT PROCESS ON *.* for this role, and names of letters, digits and _ only", p.Table))
+			"Needed: GRANT PROCESS ON *.* for this role, and names without letters beyond ASCII", p.Table))
 	}
 	return p, nil
 }
@@ -90,7 +94,7 @@ func (d mysqld) Session(s session) string {
 	if !d.buildsInParallel() {
 		parallel = 0
 	}
-	return mysql.Session{LockWait: s.LockWait, Settings: s.Settings, Idle: s.Idle, Parallel: parallel}.SQL()
+	return mysql.Session{Name: s.Application, LockWait: s.LockWait, Settings: s.Settings, Idle: s.Idle, Parallel: parallel}.SQL()
 }
 
 func (mysqld) As(string) string { return "DO 0" } // there are no roles to take
@@ -125,12 +129,15 @@ func (r *run) alone(ctx context.Context, s plan.Step) error {
 			}
 		}
 		if s.Kind == plan.Release {
-			if err := r.putAway(ctx); err != nil {
+			if err := r.settleTriggers(ctx, t); err != nil {
+				return err
+			}
+			if err := r.putAway(ctx, t); err != nil {
 				return err
 			}
 		}
 		if !done {
-			if err := r.each(ctx, s); err != nil {
+			if err := r.each(ctx, t, s); err != nil {
 				return err
 			}
 		}
@@ -147,34 +154,49 @@ func (r *run) alone(ctx context.Context, s plan.Step) error {
 }
 
 // putAway takes the triggers off the old table and brings it to its place. It may run twice.
-func (r *run) putAway(ctx context.Context) error {
+func (r *run) putAway(ctx context.Context, t *tx) error {
 	var aside bool
 	if err := r.engine.db.QueryRowContext(ctx, mysql.IsAside(r.pair)).Scan(&aside); err != nil || !aside {
 		return err
 	}
-	return r.each(ctx, plan.Step{SQL: append(mysql.DropCapture(r.pair), mysql.PutAway(r.pair)), LockWait: r.engine.config.LockWait})
+	return r.each(ctx, t, plan.Step{SQL: append(mysql.DropCapture(r.pair), mysql.PutAway(r.pair)), LockWait: r.engine.config.LockWait})
 }
 
-// each runs a step's statements on a connection of their own.
-func (r *run) each(ctx context.Context, s plan.Step) error {
-	conn, err := r.engine.db.Conn(ctx)
+// each runs a step's statements on a connection of their own, beside a transaction that holds the claim. The connection has its
+// name before the claim is looked at again: whoever took the change over in between did not end it, and whoever does later
+// ends it first (invariant I8).
+func (r *run) each(ctx context.Context, t *tx, s plan.Step) error {
+	conn, err := r.beside(ctx, t, s)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	wanted := session{LockWait: max(s.LockWait, r.engine.config.LockWait), Settings: r.pair.Settings, Idle: long}
-	if s.Kind == plan.Build && r.engine.config.Fast {
-		wanted.Parallel = 4
-	}
-	if _, err := conn.ExecContext(ctx, r.engine.dialect.Session(wanted)); err != nil {
-		return err
-	}
 	for _, text := range s.SQL {
 		if err := r.bounded(ctx, conn, s.LockWait, text); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// beside is a connection for the statements of a step, see each.
+func (r *run) beside(ctx context.Context, t *tx, s plan.Step) (*sql.Conn, error) {
+	conn, err := r.engine.db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	wanted := session{Application: r.lease.Application(), LockWait: max(s.LockWait, r.engine.config.LockWait), Settings: r.pair.Settings, Idle: long}
+	if s.Kind == plan.Build && r.engine.config.Fast {
+		wanted.Parallel = 4
+	}
+	if _, err = conn.ExecContext(ctx, r.engine.dialect.Session(wanted)); err == nil {
+		err = r.lease.Fence(ctx, t)
+	}
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn, nil
 }
 
 // bounded ends a statement that waits too long for a lock. The server's own bound counts in seconds.
@@ -216,17 +238,19 @@ func (*late) SQLState() string { return "55P03" }
 // renames, while a transaction in another one holds the claim and saves what happened.
 type renamer struct {
 	*run
-	step plan.Step
+	step  plan.Step
+	tries int
 }
 
 func (s *renamer) Ready(ctx context.Context) error { return s.verifier.Settle(ctx) }
 
 func (s *renamer) Blockers(ctx context.Context) ([]cutover.Blocker, error) {
 	list, err := s.blockers(ctx, mysql.Blockers(s.pair.Source))
-	if fault.Denied(err) || fault.Undefined(err) {
-		return nil, nil // performance_schema is not for us; the bounded lock finds them
+	if err != nil && !fault.Denied(err) && !fault.Undefined(err) { // performance_schema may not be for us; the bounded lock finds them
+		return nil, err
 	}
-	return list, err
+	old, err := s.holders(ctx)
+	return append(list, old...), err
 }
 
 // Begin asks and makes ready whatever it can without the lock.
@@ -235,6 +259,7 @@ func (s *renamer) Begin(ctx context.Context) (cutover.Attempt, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.tries++
 	a := &renaming{renamer: s, t: t}
 	if err := a.prepare(ctx); err != nil {
 		return nil, errors.Join(err, a.Rollback())
@@ -242,8 +267,8 @@ func (s *renamer) Begin(ctx context.Context) (cutover.Attempt, error) {
 	return a, nil
 }
 
-// renaming is one attempt. BEGIN would let the locks go; with autocommit off what follows LOCK TABLES is a transaction all the
-// same, which RENAME commits, and waits for the disk once instead of with each statement.
+// renaming is one attempt. BEGIN would let the locks go; with autocommit off the last drain after LOCK TABLES is a transaction all
+// the same, and waits for the disk once instead of with each statement.
 type renaming struct {
 	*renamer
 	t         *tx
@@ -263,11 +288,17 @@ func (a *renaming) prepare(ctx context.Context) (err error) {
 	if a.conn, err = a.engine.db.Conn(ctx); err != nil {
 		return err
 	}
-	for _, text := range append([]string{a.engine.dialect.Session(session{LockWait: time.Second, Settings: a.pair.Settings}),
+	if _, err := mysql.Fit(ctx, a.conn); err != nil { // it may have become another one since the plan was made
+		return err
+	}
+	for _, text := range append([]string{a.engine.dialect.Session(session{Application: a.lease.Application(), LockWait: time.Second, Settings: a.pair.Settings}),
 		"SET SESSION transaction_isolation = 'READ-COMMITTED', information_schema_stats_expiry = 0, autocommit = 0"}, mysql.Rows{Pair: a.pair}.Warm()...) {
 		if _, err := a.conn.ExecContext(ctx, text); err != nil {
 			return err
 		}
+	}
+	if err := a.lease.Fence(ctx, a.t); err != nil { // see each
+		return err
 	}
 	if err := a.conn.QueryRowContext(ctx, mysql.Named(a.pair)).Scan(&a.named); err != nil {
 		return err
@@ -290,7 +321,7 @@ func (a *renaming) prepare(ctx context.Context) (err error) {
 	if now != a.record.Plan.Fingerprint {
 		return a.altered()
 	}
-	return nil
+	return a.settled(ctx)
 }
 
 // count gives the shadow the source's next AUTO_INCREMENT value, if it is behind.
@@ -319,6 +350,10 @@ func (a *renaming) Lock(ctx context.Context) error {
 	if a.follower != nil {
 		a.follower.mu.Lock() // until the attempt is over: the key log is locked, and nobody else could write it
 		a.following = true
+	}
+	// A run that stands still under the lock holds everybody up: the server ends it soon.
+	if _, err := a.conn.ExecContext(ctx, "SET SESSION wait_timeout = 3"); err != nil {
+		return err
 	}
 	return a.bounded(ctx, a.conn, a.step.LockWait, "LOCK TABLES "+mysql.Rows{Pair: a.pair}.Locked())
 }
@@ -357,8 +392,9 @@ func (a *renaming) Drain(ctx context.Context) (int64, error) {
 		return a.pending, cutover.ErrBusy
 	}
 	if a.pending == 0 {
-		return 0, nil
+		return 0, a.current(ctx, a.tries)
 	}
+	a.wrote.Store(0)
 	var taken, resets, none int64
 	if err := a.conn.QueryRowContext(ctx, a.rows.Drain(0, true)).Scan(&taken, &resets, &none, &none); err != nil {
 		return a.pending, err
@@ -367,7 +403,13 @@ func (a *renaming) Drain(ctx context.Context) (int64, error) {
 	if err == nil && rows > 0 {
 		err = a.unequal(keys)
 	}
-	return a.pending, err
+	if err != nil {
+		return a.pending, err
+	}
+	if _, err := a.conn.ExecContext(ctx, "COMMIT"); err != nil { // a snapshot that begins from here on has the last rows in it
+		return a.pending, err
+	}
+	return a.pending, a.current(ctx, a.tries)
 }
 
 // Swap renames. Nothing else can have happened if the connection breaks: the catalogue tells which.
@@ -378,13 +420,17 @@ func (a *renaming) Swap(ctx context.Context) error {
 	}
 	var texts []string
 	old := mysql.Aside(a.pair)
-	if a.named || a.pair.Binlog {
+	if !mysql.Stays(a.pair) && (a.named || a.pair.Binlog) {
 		old, texts = a.pair.Old, append(texts, mysql.DropCapture(a.pair)...)
 	}
-	for _, text := range append(texts, mysql.SwapTo(a.pair, old), "UNLOCK TABLES") {
+	for _, text := range append(texts, mysql.SwapTo(a.pair, old)) {
 		if _, err := a.conn.ExecContext(ctx, text); err != nil {
 			return err
 		}
+	}
+	a.carried(ctx, a.conn)
+	if _, err := a.conn.ExecContext(ctx, "UNLOCK TABLES"); err != nil {
+		return err
 	}
 	a.over = time.Now()
 	return nil

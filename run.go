@@ -42,6 +42,8 @@ type run struct {
 	rowsDone atomic.Int64
 	pending  atomic.Int64
 	swapped  atomic.Bool  // past the cutover: there is nothing to abort any more
+	wrote    atomic.Int64 // when the shadow was written to last, as far as this run knows; zero: not known
+	asked    atomic.Int64 // when the server was asked for snapshots last
 	wish     atomic.Value // state.Beat
 }
 
@@ -205,6 +207,9 @@ func (r *run) steps(ctx context.Context) error {
 		began := time.Now()
 		r.gate.SetStep(string(step.Kind))
 		err := r.step(ctx, step)
+		if step.Kind != plan.Verify && step.Kind != plan.Hold && step.Kind != plan.Loose { // what these write, drains note
+			r.wrote.Store(time.Now().UnixNano())
+		}
 		switch {
 		case err == nil && (step.Kind == plan.Build || step.Kind == plan.Hold && !r.record.Hold): // builds tell of themselves
 		case err == nil:

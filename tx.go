@@ -126,7 +126,7 @@ func (t *tx) ddl(ctx context.Context, s plan.Step) error {
 	if t.run.engine.dialect.Transactional() {
 		return t.all(ctx, s.SQL)
 	}
-	return t.run.each(ctx, s)
+	return t.run.each(ctx, t, s)
 }
 
 // tx runs fn in a transaction and commits it.

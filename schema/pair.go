@@ -20,6 +20,8 @@ type Pair struct {
 	Columns []Mapped `json:"columns"` // what a copied row gets from the source
 	Kept    []Kept   `json:"kept,omitempty"`
 	Key     []Key    `json:"key"`
+	// Triggers are those of the user's that the new table gets, in the order in which they fire, where that is done at the swap.
+	Triggers []Trigger `json:"triggers,omitempty"`
 	// Ordered says that both tables sort their keys alike, so that a range of one is a range of the other.
 	Ordered bool `json:"ordered"`
 	// SameKey says that the key has the same type on both sides.
@@ -51,6 +53,14 @@ type Mapped struct {
 type Kept struct {
 	Shadow string `json:"shadow"`
 	Expr   string `json:"expr"`
+}
+
+// Trigger is a trigger of the user's that the new table gets.
+type Trigger struct {
+	Name    string   `json:"name"`
+	StandIn string   `json:"stand_in"` // a trigger that does the same until the other one has its name
+	Stand   []string `json:"stand"`    // make the stand-in on the shadow; may run twice
+	Make    []string `json:"make"`     // make the trigger on the new table, behind its stand-in
 }
 
 // Key is one column of the key by which rows are found in both tables, in index order.

@@ -31,7 +31,7 @@ func (w *working) flags(a *app, cmd *cobra.Command) {
 	f.BoolVar(&w.fast, "fast", false, "take the machine for the change: two workers, no throttle; for quiet hours")
 	f.DurationVar(&w.chunkTime, "chunk-time", 0, "what one chunk of the copy should take, a `duration` (default 20ms on PostgreSQL, 100ms on MySQL)")
 	f.IntVar(&w.attempts, "cutover-attempts", 0, "`number` of attempts to swap (default 60, about five minutes)")
-	f.StringVar(&w.snapshots, "snapshots", "wait", "what becomes of transactions that began before the swap and read the table after it, on PostgreSQL, a `way`: wait (a minute), insist, or ignore")
+	f.StringVar(&w.snapshots, "snapshots", "wait", "what becomes of transactions that began before the swap and read the table after it, a `way`: wait, insist, or ignore")
 	f.StringVar(&w.output, "output", "text", "`format`: text, or json with one event a line")
 	f.BoolVarP(&w.quiet, "quiet", "q", false, "tell only how it ended")
 }

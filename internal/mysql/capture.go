@@ -95,5 +95,5 @@ GROUP BY t.processlist_id, t.processlist_user, t.processlist_command ORDER BY ag
 func Abandon(p schema.Pair) (triggers, rest []string) {
 	return DropCapture(p), []string{
 		"DROP TABLE IF EXISTS " + qualified(p.Shadow), "DROP TABLE IF EXISTS " + qualified(p.Log) + ", " + qualified(p.Checks) + ", " + qualified(alive(p)),
-		"DROP DATABASE IF EXISTS " + quote(p.Shadow.Schema), "DROP DATABASE IF EXISTS " + quote(p.Old.Schema)}
+		"DROP DATABASE IF EXISTS " + quote(p.Log.Schema), "DROP DATABASE IF EXISTS " + quote(p.Old.Schema)}
 }

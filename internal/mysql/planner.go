@@ -23,7 +23,8 @@ type Options struct {
 	// asked for a change by a second table only. Nil: triggers do.
 	Triggers func(ctx context.Context) (why string, err error)
 	// Binlog says that anything but the binary log is to be refused.
-	Binlog bool
+	Binlog   bool
+	Replicas int // that read the server's binary log
 }
 
 // Plan finds out what the server does with a statement, and how the change goes. What it tries, it tries on an empty twin
@@ -204,8 +205,12 @@ func (w *planner) unwritten() []string {
 			if len(s.Clauses) > 1 {
 				out = append(out, fmt.Sprintf("the clause %q cannot go together with others: run it as a statement of its own", c.Text))
 			}
-		case plan.MaintainPartition, plan.PartitionBy, plan.RemovePartitioning:
-			out = append(out, fmt.Sprintf("the clause %q is about partitions, and partitioned tables are not carried yet on MySQL: run it as it is, at a quiet time", c.Text))
+		case plan.MaintainPartition:
+			out = append(out, fmt.Sprintf("the clause %q is about single partitions, some of which take rows away: run it as it is", c.Text))
+		case plan.PartitionBy, plan.RemovePartitioning:
+			if w.dialect.maria {
+				out = append(out, fmt.Sprintf("the clause %q is about partitions, and partitioned tables are not carried yet on MariaDB: run it as it is, at a quiet time", c.Text))
+			}
 		case plan.Tablespace, plan.AddSystemVersioning, plan.DropSystemVersioning:
 			out = append(out, fmt.Sprintf("the clause %q cannot be carried to a second table yet: run it as it is, at a quiet time", c.Text))
 		}
@@ -252,7 +257,12 @@ func (w *planner) unsupported(r *Relation) []string {
 		add("%s uses the engine %s: only InnoDB tables are copied while they are written to; ALTER TABLE %s ENGINE=InnoDB first, at a quiet time", name, r.Engine, name)
 	}
 	if strings.Contains(r.Options, "partitioned") {
-		add("%s is partitioned: it cannot be carried yet on MySQL", name)
+		switch {
+		case r.Maria:
+			add("%s is partitioned: it cannot be carried yet on MariaDB", name)
+		case strings.Contains(strings.ToUpper(r.Create), " DIRECTORY ="):
+			add("%s has partitions in directories of their own, which a twin would lose: it cannot be carried yet", name)
+		}
 	}
 	for _, k := range r.Parents {
 		add("foreign keys are not carried yet on MySQL: %s has %s; drop it first and add it again afterwards, or run the statement as it is at a quiet time", name, k)
@@ -261,7 +271,10 @@ func (w *planner) unsupported(r *Relation) []string {
 		add("foreign keys are not carried yet on MySQL: %s refers to %s; drop it first and add it again afterwards, or run the statement as it is at a quiet time", k, name)
 	}
 	for _, t := range r.Triggers {
-		add("triggers are not carried yet on MySQL: %s has %s; drop it first and make it again afterwards", name, t)
+		if !r.Maria {
+			break // see carry
+		}
+		add("triggers are not carried yet on MariaDB: %s has %s; drop it first and make it again afterwards", name, t)
 	}
 	for _, p := range r.Parts {
 		if p.Other {
@@ -306,9 +319,14 @@ func words(err error) string {
 func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, error) {
 	p := w.plan
 	pair, refusals := r.pair()
-	if len(refusals) > 0 {
+	more, err := w.carry(ctx, r, &pair)
+	if err != nil {
+		return nil, err
+	}
+	if refusals = append(refusals, more...); len(refusals) > 0 {
 		return refuse(p, refusals...), nil
 	}
+	r.place = pair.Shadow
 	pair.Settings = w.settings()
 	why, err := w.triggers(ctx, pair)
 	if err != nil {
@@ -324,6 +342,9 @@ func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, er
 	wait := w.options.LockWait
 	add := func(s plan.Step) { p.Steps = append(p.Steps, s) }
 	create := slices.Concat([]string{ours()}, dropDatabases(pair), r.create, []string{w.theirs(), r.altered, ours()}, r.strip(later))
+	if Stays(pair) {
+		create = append(create, "RENAME TABLE "+qualified(r.shadowName())+" TO "+qualified(pair.Shadow))
+	}
 	add(plan.Step{Kind: plan.Exec, Name: "create shadow", SQL: create, Lock: "none",
 		Why: "an empty twin under the same names, changed by the statement itself, without the indexes that are built faster later"})
 	if pair.Binlog {
@@ -342,10 +363,18 @@ func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, er
 	add(plan.Step{Kind: plan.Loose, Name: "analyze", SQL: []string{"ANALYZE TABLE " + qualified(pair.Shadow)}, Why: "statistics for the first query after the swap"})
 	add(plan.Step{Kind: plan.Verify, Name: "verify", Why: "every row is compared, in one snapshot a chunk, without the keys that are pending in it"})
 	add(plan.Step{Kind: plan.Hold, Name: "hold", Why: "waits for `changeling cutover` if asked to, and stays in step"})
+	if len(pair.Triggers) > 0 {
+		var stand []string
+		for _, t := range pair.Triggers {
+			stand = append(stand, t.Stand...)
+		}
+		add(plan.Step{Kind: plan.Exec, Name: "carry triggers", SQL: stand, Lock: "none",
+			Why: "your triggers, on the shadow and under names of the change's own, silent for the change itself; under the swap's lock they get their own names"})
+	}
 	add(plan.Step{Kind: plan.Cutover, Name: "cutover", SQL: []string{SwapTo(pair, pair.Old)}, Done: Swapped(pair), Tables: []string{qualified(pair.Source)}, LockWait: wait, Lock: "exclusive metadata lock",
 		Why: "the last keys under the table's lock, then the swap, in one statement"})
 	add(plan.Step{Kind: plan.Release, Name: "release", SQL: []string{"DROP TABLE IF EXISTS " + qualified(pair.Log) + ", " + qualified(pair.Checks) + ", " + qualified(pair.Alive) + ", " + qualified(position(pair)),
-		"DROP DATABASE IF EXISTS " + quote(pair.Shadow.Schema)}, Why: "the key log and its database"})
+		"DROP DATABASE IF EXISTS " + quote(pair.Log.Schema)}, Why: "the key log and its database"})
 	add(plan.Step{Kind: plan.Drop, Name: "drop old table", SQL: []string{"DROP TABLE IF EXISTS " + qualified(pair.Old), "DROP DATABASE IF EXISTS " + quote(pair.Old.Schema)},
 		Lock: "exclusive metadata lock on the old table", Why: "when its time has come"})
 	return p, nil
@@ -371,5 +400,9 @@ func (w *planner) triggers(ctx context.Context, p schema.Pair) (why string, err 
 
 // dropDatabases drops what an earlier try of the same change left. They are the change's own: nobody else writes there.
 func dropDatabases(p schema.Pair) []string {
-	return []string{"DROP DATABASE IF EXISTS " + quote(p.Shadow.Schema), "DROP DATABASE IF EXISTS " + quote(p.Old.Schema)}
+	out := []string{"DROP DATABASE IF EXISTS " + quote(p.Log.Schema), "DROP DATABASE IF EXISTS " + quote(p.Old.Schema)}
+	if Stays(p) {
+		out = append(out, "DROP TABLE IF EXISTS "+qualified(p.Shadow))
+	}
+	return out
 }

@@ -14,7 +14,7 @@ import (
 
 // rehearse runs the statement on an empty twin under the same names and looks at what the server did.
 func (w *planner) rehearse(ctx context.Context, source *Relation) (out *plan.Plan, err error) {
-	r := &rehearsal{source: source, change: w.options.ID, statement: w.statement, steady: w.steady}
+	r := &rehearsal{source: source, change: w.options.ID, statement: w.statement, steady: w.steady, replicas: w.options.Replicas}
 	var there int
 	if err := w.conn.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME IN ("+literal(r.in())+", "+literal(r.old())+")").Scan(&there); err != nil {
 		return nil, err

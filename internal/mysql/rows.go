@@ -100,8 +100,10 @@ func textual(typ string) (into, back string) {
 		return "CAST(%s AS CHAR)", "CAST(%s AS TIME(6))"
 	case "char", "varchar", "tinytext", "text", "mediumtext", "longtext":
 		return "CONVERT(%s USING utf8mb4)", "%s"
+	case "enum", "set", "bit": // by number, which is their order; between texts an index would not be used, nor be in order
+		return "CAST(%s + 0 AS CHAR)", "CAST(%s AS UNSIGNED)"
 	}
-	return "HEX(%s)", "UNHEX(%s)" // binary, varbinary, bit, blob
+	return "HEX(%s)", "UNHEX(%s)" // binary, varbinary, blob
 }
 
 // keyText is a key as the text forms of its columns, in a JSON array.
@@ -128,15 +130,57 @@ func (w Rows) bounds(key copier.Key) []string {
 // older servers, so the comparison is written out, with a first part that is.
 func (w Rows) beyond(names []string, key copier.Key, op, orEqual string) string {
 	values := w.bounds(key)
+	against := func(i int, op string) string {
+		if n := len(enumerated(w.Pair.Key[i].Type)); n > 0 {
+			return numbers(names[i], op, key[i], n)
+		}
+		return names[i] + " " + op + " " + values[i]
+	}
 	last := len(names) - 1
-	out := names[last] + " " + orEqual + " " + values[last]
+	out := against(last, orEqual)
 	for i := last - 1; i >= 0; i-- {
-		out = names[i] + " " + op + " " + values[i] + " OR " + names[i] + " = " + values[i] + " AND (" + out + ")"
+		out = against(i, op) + " OR " + names[i] + " = " + values[i] + " AND (" + out + ")"
 	}
 	if last > 0 {
-		return names[0] + " " + op + "= " + values[0] + " AND (" + out + ")"
+		return against(0, op+"=") + " AND (" + out + ")"
 	}
 	return out
+}
+
+// enumerated are the members of an ENUM, none for another type.
+func enumerated(typ string) []string {
+	if !strings.HasPrefix(strings.ToLower(typ), "enum(") {
+		return nil
+	}
+	return members(typ)
+}
+
+// numbers compares an ENUM of n members with one of their numbers by naming all that are meant: = and IN find ranges of an
+// index with numbers, and > and < do not (tried on 9.7). The number 0 is of a value that was none of the members.
+func numbers(name, op, number string, n int) string {
+	at, err := strconv.Atoi(number)
+	if err != nil {
+		return "FALSE" // no key of ours says so
+	}
+	from, upto := 0, n
+	switch op {
+	case ">":
+		from = at + 1
+	case ">=":
+		from = at
+	case "<":
+		upto = at - 1
+	case "<=":
+		upto = at
+	}
+	var list []string
+	for i := from; i <= min(upto, n); i++ {
+		list = append(list, strconv.Itoa(i))
+	}
+	if len(list) == 0 {
+		return "FALSE"
+	}
+	return name + " IN (" + strings.Join(list, ", ") + ")"
 }
 
 // within is a key range as a condition on the source or on the shadow.
@@ -165,10 +209,18 @@ func (w Rows) Guard() string { return "DO (SELECT 1 FROM " + qualified(w.Pair.So
 // another one, as does every rebuild. (information_schema.tables.create_time does not change with a TRUNCATE, tried on 9.7.)
 func (w Rows) Heap() string { return "SELECT " + Made(w.Pair.Source) }
 
-// Made is the number, or NULL for a role without PROCESS. InnoDB encodes names with other characters than letters, digits
-// and _ in a way of its own; they are not found.
+// Made is one number for the numbers that InnoDB has given to the table, or to each of its partitions, or NULL for a role
+// without PROCESS. InnoDB encodes letters beyond ASCII in a way of its own; names with them are not found.
 func Made(n schema.Name) string {
-	return "(SELECT CAST(i.table_id AS SIGNED) FROM information_schema.innodb_tables i WHERE i.name = " + literal(n.Schema+"/"+n.Table) + ")"
+	return "(SELECT " + numbersOfFiles + " FROM information_schema.innodb_tables i WHERE " + filesOf(n) + ")"
+}
+
+const numbersOfFiles = "CAST(SUM(CRC32(CONCAT(i.name, ' ', i.table_id))) AS SIGNED)"
+
+// filesOf says that a row of InnoDB's own list is of a table, or of a partition of it.
+func filesOf(n schema.Name) string {
+	name := fileName(n.Schema) + "/" + fileName(n.Table)
+	return fmt.Sprintf("(i.name = %s OR LOWER(LEFT(i.name, %d)) = LOWER(%s))", literal(name), len(name)+3, literal(name+"#p#"))
 }
 
 // Live notes what the source is before the copy, so that a TRUNCATE, which fires no trigger, is seen afterwards.

@@ -10,6 +10,7 @@ import (
 
 // Session is what the engine sets for its own connections, see Wrap. It holds until the next one.
 type Session struct {
+	Name     string        // under which the connection is found by who takes the change over; empty: under none
 	LockWait time.Duration // of a row; of a table's definition at least the second that the server can count
 	Settings map[string]string
 	Parallel int           // threads of an index build, from MySQL 8.0.27 on; zero: the server's own
@@ -37,6 +38,10 @@ func (s Session) SQL() string {
 	}
 	if s.Parallel > 0 {
 		set = append(set, fmt.Sprintf("innodb_ddl_threads = %d", s.Parallel), fmt.Sprintf("innodb_parallel_read_threads = %d", s.Parallel), "innodb_ddl_buffer_size = 134217728")
+	}
+	if s.Name != "" {
+		// The lock of the last lease goes, so that nobody takes the connection for one of it.
+		set = append(set, "@changeling = IF(RELEASE_ALL_LOCKS() >= 0, GET_LOCK(CONCAT(LEFT("+literal(s.Name)+", 43), '/', CONNECTION_ID()), 0), 0)")
 	}
 	return "SET SESSION " + strings.Join(set, ", ")
 }

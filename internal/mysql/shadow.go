@@ -15,9 +15,11 @@ type rehearsal struct {
 	statement plan.Statement
 	altered   string // the user's statement on the shadow
 	source    *Relation
-	shadow    *Relation // after the statement
-	create    []string  // what makes the databases and the clone
-	steady    bool      // the session's time zone has no hour twice
+	shadow    *Relation   // after the statement
+	create    []string    // what makes the databases and the clone
+	steady    bool        // the session's time zone has no hour twice
+	replicas  int         // that read the server's binary log
+	place     schema.Name // where the shadow stands once it is made
 }
 
 func (r *rehearsal) in() string  { return "changeling_" + r.change }
@@ -173,7 +175,7 @@ func (r *rehearsal) key(p *schema.Pair, x Index) string {
 	p.Key, p.Ordered, p.SameKey = nil, true, true
 	ops := schema.Operators{Equal: "=", Above: ">", Upto: "<="}
 	var names []string
-	for _, k := range x.Keys {
+	for i, k := range x.Keys {
 		from, to := r.source.column(k.Column), r.target(k.Column)
 		if to == nil || to.Generated {
 			return fmt.Sprintf("the statement drops or generates column %s of the key %s of %s; a row can then not be found in both tables. "+
@@ -182,8 +184,8 @@ func (r *rehearsal) key(p *schema.Pair, x Index) string {
 		if from.Name == seq {
 			return fmt.Sprintf("the key column %s of %s is called as a column of the engine's own key log: rename it first", from.Name, p.Source)
 		}
-		if !slices.Contains([]string{"int", "decimal", "year", "date", "datetime", "timestamp", "time", "text", "bytes"}, from.kind()) {
-			return fmt.Sprintf("the key column %s of %s is of type %s, by which rows cannot be walked in order yet on MySQL: a key of numbers, times or texts is needed", from.Name, p.Source, from.Type)
+		if why := walked(*from, i == 0); why != "" {
+			return fmt.Sprintf("the key column %s of %s is of type %s, by which rows cannot be walked in order: %s", from.Name, p.Source, from.Type, why)
 		}
 		if from.Data == "timestamp" && !r.steady {
 			return fmt.Sprintf("the key column %s of %s is a TIMESTAMP, and in the connection's time zone an hour of autumn comes twice: connect with time_zone='+00:00'", from.Name, p.Source)
@@ -204,6 +206,32 @@ func (r *rehearsal) key(p *schema.Pair, x Index) string {
 	}
 	return fmt.Sprintf("the new table has no unique index over (%s) in this order, all NOT NULL, by which %s finds its rows: keep the key %s in this change, and drop it in one of its own afterwards",
 		strings.Join(names, ", "), p.Source, x.Name)
+}
+
+// walked says why the values of a key's column cannot be walked in order, or nothing.
+func walked(c Column, leads bool) string {
+	switch c.kind() {
+	case "int", "decimal", "year", "date", "datetime", "timestamp", "time", "text", "bytes", "bit":
+		return ""
+	case "enum":
+		// Bounds of an ENUM name every member that is meant, see numbers.
+		switch list := members(c.Type); {
+		case slices.Contains(list, ""):
+			return "one of its members is the empty text, which a value that is none of the members is shown as too"
+		case leads && len(list) > 1000:
+			return "it leads the key and has more than 1000 members"
+		}
+		return ""
+	case "set":
+		switch {
+		case leads:
+			return "it leads the key, and no index finds a range of sets"
+		case len(members(c.Type)) == 64:
+			return "it has 64 members, whose numbers are not compared exactly"
+		}
+		return ""
+	}
+	return "a key of numbers, times or texts is needed"
 }
 
 // logged is the type of a key's column in the key log. MariaDB gives a TIMESTAMP a default and NOT NULL by itself.
@@ -308,7 +336,7 @@ func (r *rehearsal) bareAgain(later []Index) []string {
 	for _, x := range later {
 		names = append(names, x.Name)
 	}
-	n := r.shadowName()
+	n := r.place
 	return []string{
 		"SET SESSION group_concat_max_len = 1000000",
 		"SET @changeling_text = (SELECT CONCAT(" + literal("ALTER TABLE "+qualified(n)+" ") + ", GROUP_CONCAT(DISTINCT 'DROP INDEX `', REPLACE(INDEX_NAME, '`', '``'), '`' SEPARATOR ', ')) FROM information_schema.STATISTICS" +
@@ -316,6 +344,17 @@ func (r *rehearsal) bareAgain(later []Index) []string {
 		"SET @changeling_text = COALESCE(@changeling_text, 'DO 0')",
 		"PREPARE changeling_bare FROM @changeling_text", "EXECUTE changeling_bare", "DEALLOCATE PREPARE changeling_bare",
 	}
+}
+
+// standing says what attached replicas do while an index is built.
+func (r *rehearsal) standing() string {
+	switch r.replicas {
+	case 0:
+		return ""
+	case 1:
+		return "; 1 replica is attached: it builds the index in its turn, and applies nothing else for as long as that takes"
+	}
+	return fmt.Sprintf("; %d replicas are attached: each builds the index in its turn, and applies nothing else for as long as that takes", r.replicas)
 }
 
 // builds are the steps that make indexes: the ordinary ones in one statement, which reads the rows once, each FULLTEXT one in
@@ -330,11 +369,11 @@ func (r *rehearsal) builds(later []Index) []plan.Step {
 		for _, x := range list {
 			adds, names = append(adds, "ADD "+x.Def), append(names, x.Name)
 		}
-		table := r.shadowName()
+		table := r.place
 		out = append(out, plan.Step{Kind: plan.Build, Name: name, SQL: []string{"ALTER TABLE " + qualified(table) + " " + strings.Join(adds, ", ")},
 			Done: fmt.Sprintf("SELECT COUNT(DISTINCT INDEX_NAME) = %d FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s AND INDEX_NAME IN (%s)",
 				len(names), literal(table.Schema), literal(table.Table), literals(names)),
-			Why: "built in bulk on the shadow, which nobody else writes to"})
+			Why: "built in bulk on the shadow, which nobody else writes to" + r.standing()})
 	}
 	var plain, others []Index
 	for _, x := range later {

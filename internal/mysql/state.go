@@ -11,6 +11,8 @@ import (
 func StateText() state.Text {
 	then := func(parts ...string) string { return strings.Join(parts, Then) }
 	const now = "UTC_TIMESTAMP(6)"
+	// A connection's name is a lock that it holds, see Session: ids begin again when a server does, and the lock tells whose it is.
+	const named = `FROM information_schema.processlist a WHERE a.id <> CONNECTION_ID() AND IS_USED_LOCK(CONCAT(LEFT($1, 43), '/', a.id)) = a.id`
 	return state.Text{
 		Schema: []string{
 			`CREATE DATABASE IF NOT EXISTS changeling CHARACTER SET utf8mb4 COLLATE utf8mb4_bin`,
@@ -62,8 +64,8 @@ FROM changeling.claim l JOIN changeling.progress p ON p.change_id = l.change_id 
 WHERE p.change_id = $1 AND l.token = $2 + 1 AND l.owner = $3`,
 			`SELECT token FROM changeling.claim WHERE change_id = $1 AND token = $2 + 1 AND owner = $3`),
 		Unclaim: `UPDATE changeling.claim SET owner = '' WHERE change_id = $1 AND token = $2`,
-		// Whoever holds the claim's row holds it until the transaction ends: the claim waits for that.
-		Holders: `SELECT 0`,
+		Holders: `SELECT COUNT(*) ` + named,
+		Ends:    `SELECT CONCAT('KILL ', a.id) ` + named,
 		Session: `DO 0`,
 		Fence:   `SELECT 1 FROM changeling.claim WHERE change_id = $1 AND token = $2 LOCK IN SHARE MODE`,
 		Beat: then(`UPDATE changeling.progress p JOIN changeling.claim l ON l.change_id = p.change_id SET p.at = `+now+`, p.pending = $3, p.reason = $4, p.pid = CONNECTION_ID()

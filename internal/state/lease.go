@@ -59,6 +59,9 @@ func (l *Lease) claim(ctx context.Context) error {
 	// Whoever held it is gone or frozen. What its connections still do must end before the token goes up.
 	err = retry.Do(ctx, retry.Policy{Initial: 50 * time.Millisecond, Max: 500 * time.Millisecond, Elapsed: 20 * time.Second},
 		func(err error) bool { return errors.Is(err, errHeld) || fault.LockTimeout(err) }, nil, func(ctx context.Context) error {
+			if err := l.end(ctx, application(l.Change, token)); err != nil {
+				return err
+			}
 			var left int
 			if err := l.conn.QueryRowContext(ctx, l.store.Text.Holders, application(l.Change, token)).Scan(&left); err != nil {
 				return err
@@ -76,6 +79,40 @@ func (l *Lease) claim(ctx context.Context) error {
 		return &fault.Problem{Kind: fault.Owned, Text: fmt.Sprintf("change %s was claimed by somebody else a moment ago: see `changeling status %s`; nothing was touched", l.Change, l.Change)}
 	}
 	return err
+}
+
+// end ends the connections of a holder one by one, where that is how the server does it.
+func (l *Lease) end(ctx context.Context, name string) error {
+	if l.store.Text.Ends == "" {
+		return nil
+	}
+	rows, err := l.conn.QueryContext(ctx, l.store.Text.Ends, name)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var list []string
+	for rows.Next() {
+		var text string
+		if err := rows.Scan(&text); err != nil {
+			return err
+		}
+		list = append(list, text)
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	for _, text := range list {
+		_, err := l.conn.ExecContext(ctx, text)
+		if fault.Denied(err) {
+			return &fault.Problem{Kind: fault.Precondition, Err: err, Text: fmt.Sprintf("a run of change %s stands still, and its connections cannot be ended: %s. "+
+				"Take it over with the account that it runs under, or with one that has CONNECTION_ADMIN; nothing was touched", l.Change, fault.Message(err))}
+		}
+		if err != nil && !fault.Undefined(err) { // it ended by itself
+			return err
+		}
+	}
+	return nil
 }
 
 // doubt is how long a claim whose holder seems to live is watched for its next heartbeat, in steps of a blink.

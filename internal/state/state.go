@@ -91,6 +91,7 @@ type Text struct {
 	Claimed  string   // id -> token, owner, alive, seconds since the last beat
 	Unclaim  string   // id, token
 	Holders  string   // application name -> ends its connections, answers how many there were
+	Ends     string   // application name -> statements that end its connections, where Holders cannot; else empty
 	Session  string   // application name: names this connection
 	Fence    string   // id, token -> a row, locked against another claim
 	Beat     string   // id, token, pending, reason -> token, want, hold
