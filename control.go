@@ -28,6 +28,7 @@ type Status struct {
 	OldTable       string     `json:"old_table"`    // empty before the cutover, and after the drop
 	Owner          string     `json:"owner"`        // who works on it now, empty if nobody does
 	ThrottleReason string     `json:"throttle_reason"`
+	Settings       []string   `json:"settings"` // of the throttle, that were made for this change: "max-lag=10s"
 	Error          string     `json:"error"`
 	ErrorCode      int        `json:"error_code"`
 	LockHeldMs     float64    `json:"lock_held_ms"`
@@ -39,7 +40,7 @@ type Status struct {
 
 func statusOf(r *state.Record) Status {
 	s := Status{ID: r.ID, Statement: r.Statement, Table: r.Table.String(), Route: string(r.Plan.Route), Status: string(r.Status),
-		RowsDone: r.RowsDone, RowsEstimate: r.Plan.Rows, RowsVerified: r.Verified, PendingKeys: r.Pending, Error: r.Error, ErrorCode: r.ErrorKind,
+		Settings: throttled(r.Settings), RowsDone: r.RowsDone, RowsEstimate: r.Plan.Rows, RowsVerified: r.Verified, PendingKeys: r.Pending, Error: r.Error, ErrorCode: r.ErrorKind,
 		LockHeldMs: float64(r.Held) / float64(time.Millisecond), Created: r.Created, Updated: r.Updated}
 	if r.Step < len(r.Plan.Steps) && !(r.Over() && r.Dropped) {
 		s.Step = r.Plan.Steps[r.Step].Name

@@ -43,13 +43,23 @@ type run struct {
 	pending  atomic.Int64
 	swapped  atomic.Bool  // past the cutover: there is nothing to abort any more
 	wish     atomic.Value // state.Beat
+
+	settings                 atomic.Pointer[Throttle]
+	overrides                string
+	probe                    *throttle.Probe
+	began                    bool          // the signals were read once
+	asking, asked            chan struct{} // held while a signal of ours, of the user's, asks the server
+	toldUnseen, toldAttached bool
 }
 
 func newRun(c *Change, l *state.Lease) *run {
 	r := &run{Change: c, id: c.record.ID, lease: l, rows: c.engine.dialect.Rows(c.record.Plan.Pair), pair: c.record.Plan.Pair}
 	r.gate = &throttle.Gate{Sink: c.engine.config.Events}
 	r.verifier = &verify.Verifier{Tables: tables{r}, Counted: !r.pair.Ordered, Late: r.pair.Binlog, Sink: c.engine.config.Events}
-	r.wish.Store(state.Beat{})
+	r.wish.Store(state.Beat{Settings: c.record.Settings})
+	r.asking, r.asked = make(chan struct{}, 1), make(chan struct{}, 1)
+	r.settings.Store(&c.engine.config.Throttle)
+	r.adjust(c.record.Settings)
 	return r
 }
 
@@ -131,15 +141,25 @@ func (r *run) guarded(ctx context.Context) error {
 		}
 		return nil
 	})
-	controller := r.controller(beside)
-	group.Go(func() error { return controller.Run(beside) })
+	settings := r.settings.Load()
+	controller, err := r.controller(beside, settings) // before the first step: nobody copies before all signals were read
+	if err != nil {
+		stop()
+		return errors.Join(err, group.Wait())
+	}
+	group.Go(func() error {
+		if err := r.throttle(beside, controller, settings); err != nil {
+			cancel(err)
+		}
+		return nil
+	})
 	if r.follower != nil {
 		group.Go(func() error {
 			r.follower.keep(beside)
 			return nil
 		})
 	}
-	err := r.steps(ctx)
+	err = r.steps(ctx)
 	stop()
 	_ = group.Wait() // both report through the cause of ctx
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
@@ -151,6 +171,7 @@ func (r *run) guarded(ctx context.Context) error {
 // heard takes up what people want of the change.
 func (r *run) heard(b state.Beat, cancel context.CancelCauseFunc) {
 	r.wish.Store(b)
+	r.adjust(b.Settings)
 	switch b.Want {
 	case state.WantAbort:
 		if !r.swapped.Load() {
@@ -162,21 +183,6 @@ func (r *run) heard(b state.Beat, cancel context.CancelCauseFunc) {
 		r.gate.SetPaused("")
 	}
 	r.lease.Tell(r.pending.Load(), r.gate.Reason())
-}
-
-// controller throttles by the latency of a tiny commit, as the users feel it.
-func (r *run) controller(ctx context.Context) *throttle.Controller {
-	c := &throttle.Controller{Gate: r.gate, Workers: 2, Rest: 1, Fast: r.engine.config.Fast}
-	if c.Fast {
-		return c
-	}
-	s := r.engine.store
-	// Users notice what is many times of what they are used to, however little it is: the limit is low where commits are fast.
-	probe := &throttle.Probe{Limit: 5 * time.Millisecond, Commit: func(ctx context.Context) error { return s.Exec(ctx, s.DB, s.Text.Probe, r.id) }}
-	// Without a baseline the fixed limit counts; the first reading reports what is wrong.
-	_ = probe.Calibrate(ctx, 5)
-	c.Watches = []throttle.Watch{{Signal: probe, Name: "commit latency"}}
-	return c
 }
 
 // steps is the interpreter: it runs the step that the program counter names until there is none.

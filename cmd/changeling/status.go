@@ -189,6 +189,9 @@ func printStatus(w io.Writer, s changeling.Status) error {
 	if s.Owner != "" {
 		row("owner", "%s", s.Owner)
 	}
+	if len(s.Settings) > 0 {
+		row("throttle", "%s", strings.Join(s.Settings, ", "))
+	}
 	if s.ThrottleReason != "" {
 		row("waits", "%s", s.ThrottleReason)
 	}

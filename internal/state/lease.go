@@ -33,6 +33,8 @@ type Lease struct {
 type Beat struct {
 	Want Want
 	Hold bool
+	// Settings of the throttle, that were made while the change runs.
+	Settings string
 }
 
 // Acquire claims a change. If somebody else holds it and lives, the error is of kind fault.Owned and says who.
@@ -184,7 +186,7 @@ func (l *Lease) beat(ctx context.Context) (b Beat, err error) {
 	pending, reason := l.pending, l.reason
 	l.mu.Unlock()
 	var token int64
-	err = l.conn.QueryRowContext(ctx, l.store.Text.Beat, l.Change, l.Token, pending, reason).Scan(&token, &b.Want, &b.Hold)
+	err = l.conn.QueryRowContext(ctx, l.store.Text.Beat, l.Change, l.Token, pending, reason).Scan(&token, &b.Want, &b.Hold, &b.Settings)
 	if errors.Is(err, sql.ErrNoRows) || err == nil && token != l.Token {
 		return b, l.errFenced()
 	}
