@@ -46,6 +46,10 @@ type Config struct {
 	Binlog string
 	// CutoverAttempts bounds the attempts to swap. Zero means 60, over about five minutes.
 	CutoverAttempts int
+	// Kill says which sessions that hold the table may be ended for the cutover. The zero value is none.
+	Kill Kill
+	// BeforeCutover is asked before each attempt to swap, with the id of the change. An error puts the attempt off. It may be nil.
+	BeforeCutover func(ctx context.Context, change string) error
 	// Lease is how long a run may be silent before another one takes its change over. Zero means 30s.
 	Lease time.Duration
 	// Owner is how this run calls itself to others. Empty means host and process id.

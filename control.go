@@ -35,7 +35,8 @@ type Status struct {
 	Created        time.Time  `json:"created"`
 	Updated        time.Time  `json:"updated"`
 	CutOver        *time.Time `json:"cut_over"`
-	DropAt         *time.Time `json:"drop_at"` // null: never, or gone
+	Remarks        []Remark   `json:"remarks,omitempty"` // of its history, such as sessions that it ended; not in a list
+	DropAt         *time.Time `json:"drop_at"`           // null: never, or gone
 }
 
 func statusOf(r *state.Record) Status {
@@ -103,7 +104,10 @@ func (c *Change) Status(ctx context.Context) (Status, error) {
 	if err := c.reload(ctx); err != nil {
 		return Status{}, err
 	}
-	return statusOf(c.record), nil
+	s := statusOf(c.record)
+	var err error
+	s.Remarks, err = c.remarks(ctx)
+	return s, err
 }
 
 // own is a copy to work with, which reload may move on: a Change itself never changes, so several goroutines may use it, one

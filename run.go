@@ -44,19 +44,22 @@ type run struct {
 	swapped  atomic.Bool  // past the cutover: there is nothing to abort any more
 	wish     atomic.Value // state.Beat
 
+	under                    atomic.Pointer[work]
+	pauses                   int // beats since a pause was heard of
 	settings                 atomic.Pointer[Throttle]
 	overrides                string
 	probe                    *throttle.Probe
 	began                    bool          // the signals were read once
 	asking, asked            chan struct{} // held while a signal of ours, of the user's, asks the server
 	toldUnseen, toldAttached bool
+	toldBuild                atomic.Bool
 }
 
 func newRun(c *Change, l *state.Lease) *run {
 	r := &run{Change: c, id: c.record.ID, lease: l, rows: c.engine.dialect.Rows(c.record.Plan.Pair), pair: c.record.Plan.Pair}
 	r.gate = &throttle.Gate{Sink: c.engine.config.Events}
 	r.verifier = &verify.Verifier{Tables: tables{r}, Counted: !r.pair.Ordered, Late: r.pair.Binlog, Sink: c.engine.config.Events}
-	r.wish.Store(state.Beat{Settings: c.record.Settings})
+	r.wish.Store(state.Beat{Want: c.record.Want, Hold: c.record.Hold, Settings: c.record.Settings})
 	r.asking, r.asked = make(chan struct{}, 1), make(chan struct{}, 1)
 	r.settings.Store(&c.engine.config.Throttle)
 	r.adjust(c.record.Settings)
@@ -178,9 +181,9 @@ func (r *run) heard(b state.Beat, cancel context.CancelCauseFunc) {
 			cancel(errAbort)
 		}
 	case state.WantPause:
-		r.gate.SetPaused("paused by request: `changeling resume " + r.id + "` goes on")
+		r.halt()
 	default:
-		r.gate.SetPaused("")
+		r.goOn()
 	}
 	r.lease.Tell(r.pending.Load(), r.gate.Reason())
 }
@@ -210,11 +213,12 @@ func (r *run) steps(ctx context.Context) error {
 		}
 		began := time.Now()
 		r.gate.SetStep(string(step.Kind))
-		err := r.step(ctx, step)
+		err := r.interruptible(ctx, step)
 		switch {
-		case err == nil && (step.Kind == plan.Build || step.Kind == plan.Hold && !r.record.Hold): // builds tell of themselves
+		case err == nil && (step.Kind == plan.Build || step.Kind == plan.Hold && r.notYet() == ""): // builds tell of themselves
 		case err == nil:
 			r.engine.config.Events(event.StepEnded{Step: string(step.Kind), Name: step.Name, Took: time.Since(began), Done: r.rowsDone.Load()})
+		case errors.Is(err, errPaused):
 		case errors.Is(err, copier.ErrReset):
 			if err := r.restart(ctx); err != nil {
 				return err
@@ -296,7 +300,7 @@ func (r *run) kind() string {
 // step runs one step, or a row of neighbouring builds. It moves the counter.
 func (r *run) step(ctx context.Context, s plan.Step) error {
 	r.rowsDone.Store(0)
-	silent := s.Kind == plan.Hold && !r.record.Hold
+	silent := s.Kind == plan.Hold && r.notYet() == ""
 	if s.Kind != plan.Build && s.Kind != plan.Copy && s.Kind != plan.Heal && s.Kind != plan.Verify && !silent {
 		started := event.StepStarted{Step: string(s.Kind), Name: s.Name}
 		if s.Kind == plan.Drain {

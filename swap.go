@@ -34,9 +34,20 @@ func (r *run) cutover(ctx context.Context, s plan.Step) error {
 			})
 		}
 	}
-	held, err := cutover.Run(ctx, r.engine.dialect.Cutover(r, s), cutover.Config{Attempts: r.engine.config.CutoverAttempts, Sink: r.engine.config.Events})
-	if err != nil {
-		return r.explain(ctx, s, err)
+	var held time.Duration
+	for {
+		if err := r.standBy(ctx); err != nil {
+			return err
+		}
+		var err error
+		held, err = cutover.Run(ctx, r.engine.dialect.Cutover(r, s), cutover.Config{Attempts: r.engine.config.CutoverAttempts, Sink: r.engine.config.Events,
+			Allow: r.allowed, Evict: r.evict})
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, cutover.ErrNotNow) {
+			return r.explain(ctx, s, err)
+		}
 	}
 	// The figure is for people; a run that dies here has swapped all the same.
 	store := r.engine.store
@@ -69,10 +80,12 @@ func (r *run) blockers(ctx context.Context, query string, args ...any) ([]cutove
 	for rows.Next() {
 		var who string
 		var age float64
-		if err := rows.Scan(&who, &age); err != nil {
+		b := cutover.Blocker{}
+		if err := rows.Scan(&who, &age, &b.ID, &b.Idle, &b.Mark); err != nil {
 			return nil, err
 		}
-		out = append(out, cutover.Blocker{Who: who, Age: time.Duration(age * float64(time.Second))})
+		b.Who, b.Age = who, time.Duration(age*float64(time.Second))
+		out = append(out, b)
 	}
 	return out, rows.Err()
 }

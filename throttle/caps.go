@@ -85,6 +85,13 @@ func (g *Gate) Held() (share float64, cause string) {
 	return share, cause
 }
 
+// Crowd is how many workers are inside, and how many are held back.
+func (g *Gate) Crowd() (inside, waiting int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.inside, g.waiting
+}
+
 // cause is what holds workers back now, in a word.
 func (g *Gate) cause() string {
 	g.mu.Lock()

@@ -203,6 +203,9 @@ func printStatus(w io.Writer, s changeling.Status) error {
 	if s.CutOver != nil {
 		row("cut over", "%s, the table was locked for %.1f ms", s.CutOver.Local().Format(time.DateTime), s.LockHeldMs)
 	}
+	for _, r := range s.Remarks {
+		row("history", "%s: %s", r.At.Local().Format(time.DateTime), r.Text)
+	}
 	if s.OldTable != "" {
 		row("old table", "%s", keptText(s))
 	}

@@ -22,6 +22,7 @@ type working struct {
 	attempts  int
 	set       map[string][]string // of the throttle, by name
 	replicas  []string
+	kill      string
 
 	began bool // the change is run by us
 }
@@ -32,6 +33,7 @@ func (w *working) flags(a *app, cmd *cobra.Command) {
 	f.BoolVar(&w.fast, "fast", false, "take the machine for the change: two workers, no throttle; for quiet hours")
 	f.DurationVar(&w.chunkTime, "chunk-time", 0, "what one chunk of the copy should take, a `duration` (default 20ms on PostgreSQL, 100ms on MySQL)")
 	f.IntVar(&w.attempts, "cutover-attempts", 0, "`number` of attempts to swap (default 60, about five minutes)")
+	f.StringVar(&w.kill, "kill-blockers", "none", "`who` may be ended for the swap: none, idle-in-transaction, or older-than=30s")
 	f.StringArrayVar(&w.replicas, "replica", nil, "connection `string` of a replica whose lag is watched; may be given several times")
 	w.settings(f)
 	f.StringVar(&w.output, "output", "text", "`format`: text, or json with one event a line")
@@ -54,11 +56,15 @@ func (w *working) config(a *app) (changeling.Config, error) {
 	if err != nil {
 		return changeling.Config{}, err
 	}
+	kill, err := changeling.ParseKill(w.kill)
+	if err != nil {
+		return changeling.Config{}, err
+	}
 	replicas, err := a.replicas(w.replicas)
 	if err != nil {
 		return changeling.Config{}, err
 	}
-	return changeling.Config{Throttle: throttle, Replicas: replicas, Fast: w.fast, LockWait: w.lockWait, ChunkTime: w.chunkTime, CutoverAttempts: w.attempts, Events: first}, nil
+	return changeling.Config{Throttle: throttle, Kill: kill, Replicas: replicas, Fast: w.fast, LockWait: w.lockWait, ChunkTime: w.chunkTime, CutoverAttempts: w.attempts, Events: first}, nil
 }
 
 // sink is a bar on a terminal, lines elsewhere, JSON lines where asked for.

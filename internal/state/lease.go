@@ -149,10 +149,13 @@ func (l *Lease) Tell(pending int64, reason string) {
 	l.reason = reason
 }
 
-// Keep beats once a second until ctx ends, and tells each beat. It returns an error of kind fault.Owned when the lease
+// Every is the time between two beats, and so the time in which a wish is heard.
+const Every = 500 * time.Millisecond
+
+// Keep beats until ctx ends, and tells each beat. It returns an error of kind fault.Owned when the lease
 // is lost, and one of kind fault.Stopped when the database was out of reach for the grace time.
 func (l *Lease) Keep(ctx context.Context, told func(Beat)) error {
-	tick := time.NewTicker(time.Second)
+	tick := time.NewTicker(Every)
 	defer tick.Stop()
 	last := time.Now()
 	for {

@@ -321,3 +321,21 @@ func (s *Store) Chunks(ctx context.Context, db DB, id, walk string) (chunks []co
 	}
 	return chunks, rows, found.Err()
 }
+
+// Remarks tells what is in a change's history besides its steps, oldest first.
+func (s *Store) Remarks(ctx context.Context, id string, tell func(at time.Time, text string)) error {
+	rows, err := s.DB.QueryContext(ctx, s.Text.Remarks, id)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var at stamp
+		var text string
+		if err := rows.Scan(&at, &text); err != nil {
+			return err
+		}
+		tell(time.Time(at), text)
+	}
+	return rows.Err()
+}
