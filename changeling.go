@@ -12,6 +12,7 @@ import (
 
 	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/internal/mysql"
 	"github.com/changeling-db/changeling/internal/state"
 	"github.com/changeling-db/changeling/plan"
 	"github.com/changeling-db/changeling/schema"
@@ -47,10 +48,18 @@ type Config struct {
 	Binlog string
 	// CutoverAttempts bounds the attempts to swap. Zero means 60, over about five minutes.
 	CutoverAttempts int
+	// Kill says which sessions that hold the table may be ended for the cutover. The zero value is none.
+	Kill Kill
+	// BeforeCutover is asked before each attempt to swap, with the id of the change. An error puts the attempt off. It may be nil.
+	BeforeCutover func(ctx context.Context, change string) error
 	// Lease is how long a run may be silent before another one takes its change over. Zero means 30s.
 	Lease time.Duration
 	// Owner is how this run calls itself to others. Empty means host and process id.
 	Owner string
+	// Throttle is how the change keeps out of the way of others. What was said with Change.Set counts before it.
+	Throttle Throttle
+	// Replicas are asked themselves how far they are, besides those that PostgreSQL knows by itself. Their pools stay the caller's.
+	Replicas []Replica
 	// Events is told what happens. It may be nil.
 	Events event.Sink
 }
@@ -82,6 +91,9 @@ func (c Config) validate() (Config, error) {
 	if c.CutoverAttempts < 0 {
 		return c, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("CutoverAttempts is %d: expected 0 or more", c.CutoverAttempts)}
 	}
+	if err := c.Throttle.validate(); err != nil {
+		return c, err
+	}
 	if c.LockWait == 0 {
 		c.LockWait = 200 * time.Millisecond
 	}
@@ -112,12 +124,14 @@ type Engine struct {
 	config  Config
 	dialect dialect
 	store   *state.Store
+
+	replicas []Replica
 }
 
 // Apply makes a change from beginning to end, and returns when the table is what the statement says.
 //
 // It is idempotent: a change that was interrupted goes on, and one that is done is not done again as long as the table is
-// still what it left. So it can stand in a migration step. db needs at least five connections at a time; a pgx pool comes
+// still what it left. So it can stand in a migration step. db needs at least six connections at a time; a pgx pool comes
 // through stdlib.OpenDBFromPool. Errors answer [Code].
 func Apply(ctx context.Context, db *sql.DB, ddl string, c Config) error {
 	e, err := Open(ctx, db, c)
@@ -147,8 +161,8 @@ func Open(ctx context.Context, db *sql.DB, c Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n := db.Stats().MaxOpenConnections; n > 0 && n < 5 {
-		return nil, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("the pool allows %d connections: a change needs 5 (two workers, heartbeat, probe, control); call SetMaxOpenConns", n)}
+	if n := db.Stats().MaxOpenConnections; n > 0 && n < 6 {
+		return nil, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("the pool allows %d connections: a change needs 6 (two workers, drain, heartbeat, probe, signals); call SetMaxOpenConns", n)}
 	}
 	d, pool, err := detect(ctx, db, c)
 	if err != nil {
@@ -157,7 +171,14 @@ func Open(ctx context.Context, db *sql.DB, c Config) (*Engine, error) {
 	if c.ChunkTime == 0 {
 		c.ChunkTime = d.ChunkTime()
 	}
-	return &Engine{db: pool, own: pool != db, config: c, dialect: d, store: &state.Store{DB: pool, Text: d.State()}}, nil
+	e := &Engine{db: pool, own: pool != db, config: c, dialect: d, store: &state.Store{DB: pool, Text: d.State()}}
+	for _, r := range c.Replicas {
+		if e.own {
+			r.DB = mysql.Wrap(r.DB)
+		}
+		e.replicas = append(e.replicas, r)
+	}
+	return e, nil
 }
 
 // Close lets go of connections that the engine holds of the caller's pool: on MySQL and MariaDB it keeps some while it works,
@@ -165,6 +186,9 @@ func Open(ctx context.Context, db *sql.DB, c Config) (*Engine, error) {
 func (e *Engine) Close() {
 	if e.own {
 		e.db.Close() // all that it could say is that a connection was gone already
+		for _, r := range e.replicas {
+			r.DB.Close()
+		}
 	}
 }
 

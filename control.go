@@ -28,18 +28,20 @@ type Status struct {
 	OldTable       string     `json:"old_table"`    // empty before the cutover, and after the drop
 	Owner          string     `json:"owner"`        // who works on it now, empty if nobody does
 	ThrottleReason string     `json:"throttle_reason"`
+	Settings       []string   `json:"settings"` // of the throttle, that were made for this change: "max-lag=10s"
 	Error          string     `json:"error"`
 	ErrorCode      int        `json:"error_code"`
 	LockHeldMs     float64    `json:"lock_held_ms"`
 	Created        time.Time  `json:"created"`
 	Updated        time.Time  `json:"updated"`
 	CutOver        *time.Time `json:"cut_over"`
-	DropAt         *time.Time `json:"drop_at"` // null: never, or gone
+	Remarks        []Remark   `json:"remarks,omitempty"` // of its history, such as sessions that it ended; not in a list
+	DropAt         *time.Time `json:"drop_at"`           // null: never, or gone
 }
 
 func statusOf(r *state.Record) Status {
 	s := Status{ID: r.ID, Statement: r.Statement, Table: r.Table.String(), Route: string(r.Plan.Route), Status: string(r.Status),
-		RowsDone: r.RowsDone, RowsEstimate: r.Plan.Rows, RowsVerified: r.Verified, PendingKeys: r.Pending, Error: r.Error, ErrorCode: r.ErrorKind,
+		Settings: throttled(r.Settings), RowsDone: r.RowsDone, RowsEstimate: r.Plan.Rows, RowsVerified: r.Verified, PendingKeys: r.Pending, Error: r.Error, ErrorCode: r.ErrorKind,
 		LockHeldMs: float64(r.Held) / float64(time.Millisecond), Created: r.Created, Updated: r.Updated}
 	if r.Step < len(r.Plan.Steps) && !(r.Over() && r.Dropped) {
 		s.Step = r.Plan.Steps[r.Step].Name
@@ -102,7 +104,10 @@ func (c *Change) Status(ctx context.Context) (Status, error) {
 	if err := c.reload(ctx); err != nil {
 		return Status{}, err
 	}
-	return statusOf(c.record), nil
+	s := statusOf(c.record)
+	var err error
+	s.Remarks, err = c.remarks(ctx)
+	return s, err
 }
 
 // own is a copy to work with, which reload may move on: a Change itself never changes, so several goroutines may use it, one

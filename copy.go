@@ -19,9 +19,9 @@ func (r *run) copy(ctx context.Context, s plan.Step) error {
 			return err
 		}
 	}
-	cut, sizer := copier.Blocks(r.record.Blocks), r.sizer(64, 1, portion(r.record.Blocks))
+	cut, sizer := copier.Blocks(r.record.Blocks), r.sizer(64, 1, portion(r.record.Blocks), r.perBlock(r.record.Blocks))
 	if r.rows.Blocks() == "" {
-		cut, sizer = r.keyRanges(), r.sizer(1000, 1, max(portion(r.record.Plan.Rows), 1000))
+		cut, sizer = r.keyRanges(), r.sizer(1000, 1, max(portion(r.record.Plan.Rows), 1000), r.perRow())
 	}
 	err := r.walk(ctx, s, "copy", cut, sizer, func(ctx context.Context, c copier.Chunk) (int64, error) {
 		var rows int64
@@ -44,6 +44,7 @@ func (r *run) copy(ctx context.Context, s plan.Step) error {
 		if noted(err) {
 			return 0, nil
 		}
+		r.spend(rows)
 		return rows, r.blame(ctx, c, err)
 	})
 	return r.explain(ctx, s, err)
@@ -162,7 +163,7 @@ func (r *run) healWalk(ctx context.Context, s plan.Step, blocks int64) error {
 	// Each chunk reads the whole log, which may have grown for as long as the copy took: so there are not many, however long
 	// one takes.
 	least := max(blocks/64, 1024)
-	return r.walk(ctx, s, "heal", copier.Blocks(blocks), r.sizer(max(least, 4096), least, max(portion(blocks), 4096)), func(ctx context.Context, c copier.Chunk) (rows int64, err error) {
+	return r.walk(ctx, s, "heal", copier.Blocks(blocks), r.sizer(max(least, 4096), least, max(portion(blocks), 4096), weight{}), func(ctx context.Context, c copier.Chunk) (rows int64, err error) {
 		began := time.Now()
 		err = r.patiently(ctx, "chunk", func(ctx context.Context) error {
 			return r.tx(ctx, session{Async: true, Path: r.pair.Path, Role: r.pair.Owner}, func(ctx context.Context, t *tx) error {
@@ -187,19 +188,21 @@ func (r *run) healWalk(ctx context.Context, s plan.Step, blocks int64) error {
 func portion(total int64) int64 { return max(total/16, 64) }
 
 // sizer makes chunks that take as long as a chunk of the copy should. Those who want it fast save on transactions instead.
-func (r *run) sizer(initial, least, most int64) *throttle.Sizer {
+func (r *run) sizer(initial, least, most int64, w weight) copier.Sizer {
 	target := r.engine.config.ChunkTime
 	if r.engine.config.Fast {
 		target = max(target, time.Second)
 	}
-	return &throttle.Sizer{Target: target, Initial: initial, Min: least, Max: most}
+	return capped{&throttle.Sizer{Target: target, Initial: initial, Min: least, Max: most}, r, w}
 }
 
 // readSizer makes chunks that only read: no commit waits for them, so they may be longer.
-func (r *run) readSizer(initial, least, most int64) *throttle.Sizer {
-	s := r.sizer(initial, least, most)
-	s.Target = max(s.Target, 100*time.Millisecond)
-	return s
+func (r *run) readSizer(initial, least, most int64) copier.Sizer {
+	target := r.engine.config.ChunkTime
+	if r.engine.config.Fast {
+		target = max(target, time.Second)
+	}
+	return capped{&throttle.Sizer{Target: max(target, 100*time.Millisecond), Initial: initial, Min: least, Max: most}, r, r.perRow()}
 }
 
 // walk goes through what a walk has not done yet, and moves the counter.
@@ -243,7 +246,8 @@ func (r *run) walker(s plan.Step, cut copier.Cut, sizer copier.Sizer, done, tota
 		sum := r.rowsDone.Add(rows)
 		if time.Since(told) >= 100*time.Millisecond {
 			told = time.Now()
-			sink(event.Progress{Step: string(s.Kind), Done: sum, Total: max(total, sum), Chunk: rows, Took: took, Pending: r.pending.Load()})
+			held, cause := r.gate.Held()
+			sink(event.Progress{Step: string(s.Kind), Done: sum, Total: max(total, sum), Chunk: rows, Took: took, Pending: r.pending.Load(), Throttled: held, Cause: cause})
 		}
 	}}
 }

@@ -49,6 +49,10 @@ type dialect interface {
 	Abandon(p schema.Pair, wait time.Duration) []plan.Step
 	// Follow is what writes the key log of a run that nothing else writes; nil where triggers do.
 	Follow(ctx context.Context, r *run) (*follower, error)
+	// End ends the session of a blocker, or answers that it is not there any more.
+	End(ctx context.Context, r *run, b cutover.Blocker, idle bool) (bool, error)
+	// Signals are what the throttle of a change asks; application is how our connections call themselves.
+	Signals(p schema.Pair, application string) signals
 	// Cutover is the other side of a cutover.
 	Cutover(r *run, s plan.Step) cutover.Server
 }

@@ -48,6 +48,11 @@ func (r *run) drain(ctx context.Context, note bool) error {
 			}
 			return done, err
 		},
+		Pending: func(ctx context.Context) (pending int64, err error) {
+			err = r.engine.db.QueryRowContext(ctx, r.rows.Pending()).Scan(&pending)
+			return pending, err
+		},
+		Press: func(share float64) { r.gate.Press(copier.DrainWorker, share) },
 		Done: func(d copier.Drained, took time.Duration) {
 			r.pending.Store(d.Keys)
 			r.engine.config.Events(event.Progress{Step: "drain", Done: sum.Add(d.Keys), Chunk: d.Keys, Took: took, Pending: d.Keys})

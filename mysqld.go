@@ -119,6 +119,10 @@ func (mysqld) Cutover(r *run, s plan.Step) cutover.Server { return &renamer{run:
 func (r *run) alone(ctx context.Context, s plan.Step) error {
 	began := time.Now()
 	if s.Kind == plan.Build { // steps of this kind tell of themselves
+		if err := r.paused(ctx); err != nil { // what stops everybody stops the next build, too
+			return err
+		}
+		defer r.unslowed(ctx, s.Name)()
 		r.engine.config.Events(event.StepStarted{Step: string(s.Kind), Name: s.Name})
 	}
 	return r.tx(ctx, session{Idle: long}, func(ctx context.Context, t *tx) error {
@@ -186,8 +190,11 @@ func (r *run) beside(ctx context.Context, t *tx, s plan.Step) (*sql.Conn, error)
 		return nil, err
 	}
 	wanted := session{Application: r.lease.Application(), LockWait: max(s.LockWait, r.engine.config.LockWait), Settings: r.pair.Settings, Idle: long}
-	if s.Kind == plan.Build && r.engine.config.Fast {
-		wanted.Parallel = 4
+	if s.Kind == plan.Build {
+		wanted.Parallel = 1 // the server's own is as many threads as it has cores, or four
+		if r.engine.config.Fast {
+			wanted.Parallel = 4
+		}
 	}
 	if _, err = conn.ExecContext(ctx, r.engine.dialect.Session(wanted)); err == nil {
 		err = r.lease.Fence(ctx, t)

@@ -45,13 +45,26 @@ type run struct {
 	wrote    atomic.Int64 // when the shadow was written to last, as far as this run knows; zero: not known
 	asked    atomic.Int64 // when the server was asked for snapshots last
 	wish     atomic.Value // state.Beat
+
+	under                    atomic.Pointer[work]
+	pauses                   int // beats since a pause was heard of
+	settings                 atomic.Pointer[Throttle]
+	overrides                string
+	probe                    *throttle.Probe
+	began                    bool          // the signals were read once
+	asking, querying         chan struct{} // held while a signal of ours, of the user's, asks the server
+	toldUnseen, toldAttached bool
+	toldBuild                atomic.Bool
 }
 
 func newRun(c *Change, l *state.Lease) *run {
 	r := &run{Change: c, id: c.record.ID, lease: l, rows: c.engine.dialect.Rows(c.record.Plan.Pair), pair: c.record.Plan.Pair}
 	r.gate = &throttle.Gate{Sink: c.engine.config.Events}
 	r.verifier = &verify.Verifier{Tables: tables{r}, Counted: !r.pair.Ordered, Late: r.pair.Binlog, Sink: c.engine.config.Events}
-	r.wish.Store(state.Beat{})
+	r.wish.Store(state.Beat{Want: c.record.Want, Hold: c.record.Hold, Settings: c.record.Settings})
+	r.asking, r.querying = make(chan struct{}, 1), make(chan struct{}, 1)
+	r.settings.Store(&c.engine.config.Throttle)
+	r.adjust(c.record.Settings)
 	return r
 }
 
@@ -133,15 +146,25 @@ func (r *run) guarded(ctx context.Context) error {
 		}
 		return nil
 	})
-	controller := r.controller(beside)
-	group.Go(func() error { return controller.Run(beside) })
+	settings := r.settings.Load()
+	controller, err := r.controller(beside, settings) // before the first step: nobody copies before all signals were read
+	if err != nil {
+		stop()
+		return errors.Join(err, group.Wait())
+	}
+	group.Go(func() error {
+		if err := r.throttle(beside, controller, settings); err != nil {
+			cancel(err)
+		}
+		return nil
+	})
 	if r.follower != nil {
 		group.Go(func() error {
 			r.follower.keep(beside)
 			return nil
 		})
 	}
-	err := r.steps(ctx)
+	err = r.steps(ctx)
 	stop()
 	_ = group.Wait() // both report through the cause of ctx
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
@@ -153,32 +176,18 @@ func (r *run) guarded(ctx context.Context) error {
 // heard takes up what people want of the change.
 func (r *run) heard(b state.Beat, cancel context.CancelCauseFunc) {
 	r.wish.Store(b)
+	r.adjust(b.Settings)
 	switch b.Want {
 	case state.WantAbort:
 		if !r.swapped.Load() {
 			cancel(errAbort)
 		}
 	case state.WantPause:
-		r.gate.SetPaused("paused by request: `changeling resume " + r.id + "` goes on")
+		r.halt()
 	default:
-		r.gate.SetPaused("")
+		r.goOn()
 	}
 	r.lease.Tell(r.pending.Load(), r.gate.Reason())
-}
-
-// controller throttles by the latency of a tiny commit, as the users feel it.
-func (r *run) controller(ctx context.Context) *throttle.Controller {
-	c := &throttle.Controller{Gate: r.gate, Workers: 2, Rest: 1, Fast: r.engine.config.Fast}
-	if c.Fast {
-		return c
-	}
-	s := r.engine.store
-	// Users notice what is many times of what they are used to, however little it is: the limit is low where commits are fast.
-	probe := &throttle.Probe{Limit: 5 * time.Millisecond, Commit: func(ctx context.Context) error { return s.Exec(ctx, s.DB, s.Text.Probe, r.id) }}
-	// Without a baseline the fixed limit counts; the first reading reports what is wrong.
-	_ = probe.Calibrate(ctx, 5)
-	c.Watches = []throttle.Watch{{Signal: probe, Name: "commit latency"}}
-	return c
 }
 
 // steps is the interpreter: it runs the step that the program counter names until there is none.
@@ -206,14 +215,15 @@ func (r *run) steps(ctx context.Context) error {
 		}
 		began := time.Now()
 		r.gate.SetStep(string(step.Kind))
-		err := r.step(ctx, step)
+		err := r.interruptible(ctx, step)
 		if step.Kind != plan.Verify && step.Kind != plan.Hold && step.Kind != plan.Loose { // what these write, drains note
 			r.wrote.Store(time.Now().UnixNano())
 		}
 		switch {
-		case err == nil && (step.Kind == plan.Build || step.Kind == plan.Hold && !r.record.Hold): // builds tell of themselves
+		case err == nil && (step.Kind == plan.Build || step.Kind == plan.Hold && r.notYet() == ""): // builds tell of themselves
 		case err == nil:
 			r.engine.config.Events(event.StepEnded{Step: string(step.Kind), Name: step.Name, Took: time.Since(began), Done: r.rowsDone.Load()})
+		case errors.Is(err, errPaused):
 		case errors.Is(err, copier.ErrReset):
 			if err := r.restart(ctx); err != nil {
 				return err
@@ -295,7 +305,7 @@ func (r *run) kind() string {
 // step runs one step, or a row of neighbouring builds. It moves the counter.
 func (r *run) step(ctx context.Context, s plan.Step) error {
 	r.rowsDone.Store(0)
-	silent := s.Kind == plan.Hold && !r.record.Hold
+	silent := s.Kind == plan.Hold && r.notYet() == ""
 	if s.Kind != plan.Build && s.Kind != plan.Copy && s.Kind != plan.Heal && s.Kind != plan.Verify && !silent {
 		started := event.StepStarted{Step: string(s.Kind), Name: s.Name}
 		if s.Kind == plan.Drain {

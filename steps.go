@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/changeling-db/changeling/copier"
+	"github.com/changeling-db/changeling/cutover"
 	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/fault"
 	"github.com/changeling-db/changeling/internal/state"
@@ -131,8 +132,12 @@ func (r *run) build(ctx context.Context) error {
 	group.SetLimit(side)
 	for _, s := range steps[:n] {
 		group.Go(func() error {
+			if err := r.paused(groupCtx); err != nil { // what stops everybody stops the next build, too
+				return err
+			}
 			began := time.Now()
 			r.engine.config.Events(event.StepStarted{Step: string(s.Kind), Name: s.Name})
+			defer r.unslowed(groupCtx, s.Name)()
 			err := r.explain(groupCtx, s, r.patiently(groupCtx, "build", func(ctx context.Context) error {
 				return r.tx(ctx, session{Settings: r.engine.dialect.Pinned(), Memory: memory, Parallel: parallel, Role: s.Role}, func(ctx context.Context, t *tx) error {
 					var there bool
@@ -220,18 +225,30 @@ func (r *run) compare(ctx context.Context, s plan.Step) error {
 	return nil
 }
 
-// hold keeps the shadow in step and waits for the word.
+// hold waits for the word, if it is to be waited for.
 func (r *run) hold(ctx context.Context) error {
-	if !r.record.Hold {
-		return r.next(ctx)
+	if err := r.standBy(ctx); err != nil {
+		return err
+	}
+	return r.next(ctx)
+}
+
+// standBy keeps the shadow in step for as long as the cutover should not be tried.
+func (r *run) standBy(ctx context.Context) error {
+	why := r.notYet()
+	if why == "" {
+		return nil
 	}
 	if err := r.setState(ctx, state.Held, "", 0); err != nil {
 		return err
 	}
-	r.engine.config.Events(event.Waiting{Step: "hold", Reason: "ready to cut over: `changeling cutover " + r.record.ID + "` does it"})
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	for {
+	for told := ""; why != ""; why = r.notYet() {
+		if why != told {
+			told = why
+			r.engine.config.Events(event.Waiting{Step: "hold", Reason: why})
+		}
 		if err := r.verifier.Settle(ctx); err != nil {
 			return err
 		}
@@ -243,15 +260,37 @@ func (r *run) hold(ctx context.Context) error {
 		if err := r.recall(ctx); err != nil {
 			return err
 		}
-		if w := r.record.Want; w == state.WantCutover || w == state.WantRun && !r.record.Hold {
-			break
-		}
 	}
 	r.engine.config.Events(event.Waiting{Step: "hold"})
-	if err := r.setState(ctx, state.Running, "", 0); err != nil {
-		return err
+	return r.setState(ctx, state.Running, "", 0)
+}
+
+// notYet is why the cutover should not be tried now, or empty. The word of a person counts more than the hour.
+func (r *run) notYet() string {
+	b := r.wish.Load().(state.Beat)
+	window := r.settings.Load().CutoverWindow
+	switch now := time.Now(); {
+	case b.Want == state.WantCutover:
+		return ""
+	case b.Hold:
+		return "ready to cut over: `changeling cutover " + r.id + "` does it"
+	case !window.Open(now):
+		return "ready to cut over, " + window.Closed(now)
 	}
-	return r.next(ctx)
+	return ""
+}
+
+// allowed is asked before each attempt to swap.
+func (r *run) allowed(ctx context.Context) error {
+	if r.notYet() != "" {
+		return cutover.ErrNotNow
+	}
+	if veto := r.engine.config.BeforeCutover; veto != nil {
+		if err := veto(ctx, r.id); err != nil {
+			return fmt.Errorf("not allowed: %w", err)
+		}
+	}
+	return nil
 }
 
 // dropOld takes the old table away. It may run twice.

@@ -35,13 +35,24 @@ func (r *run) cutover(ctx context.Context, s plan.Step) error {
 			})
 		}
 	}
-	other := r.engine.dialect.Cutover(r, s)
-	held, err := cutover.Run(ctx, other, cutover.Config{Attempts: r.engine.config.CutoverAttempts, Sink: r.engine.config.Events})
-	if err != nil {
+	var held time.Duration
+	for {
+		if err := r.standBy(ctx); err != nil {
+			return err
+		}
+		var err error
+		other := r.engine.dialect.Cutover(r, s)
+		held, err = cutover.Run(ctx, other, cutover.Config{Attempts: r.engine.config.CutoverAttempts, Sink: r.engine.config.Events,
+			Allow: r.allowed, Evict: r.evict})
+		if err == nil {
+			break
+		}
 		if s, ok := other.(*server); ok {
 			s.handing.end(ctx)
 		}
-		return r.explain(ctx, s, err)
+		if !errors.Is(err, cutover.ErrNotNow) {
+			return r.explain(ctx, s, err)
+		}
 	}
 	// The figure is for people; a run that dies here has swapped all the same.
 	store := r.engine.store
@@ -80,10 +91,12 @@ func (r *run) blockers(ctx context.Context, query string, args ...any) ([]cutove
 	for rows.Next() {
 		var who string
 		var age float64
-		if err := rows.Scan(&who, &age); err != nil {
+		b := cutover.Blocker{}
+		if err := rows.Scan(&who, &age, &b.ID, &b.Idle, &b.Mark); err != nil {
 			return nil, err
 		}
-		out = append(out, cutover.Blocker{Who: who, Age: time.Duration(age * float64(time.Second))})
+		b.Who, b.Age = who, time.Duration(age*float64(time.Second))
+		out = append(out, b)
 	}
 	return out, rows.Err()
 }

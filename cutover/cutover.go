@@ -21,6 +21,10 @@ import (
 type Blocker struct {
 	Who string // for a person: pid, role, application, state
 	Age time.Duration
+	ID  int64 // of its session; zero where there is none that could be ended
+	// Idle says that it sits in its transaction and does nothing.
+	Idle bool
+	Mark string // tells its transaction from another one of the same session
 }
 
 // Server is the other side of a cutover. All methods but Ready and Blockers act in the attempt's own transaction.
@@ -48,6 +52,9 @@ type Attempt interface {
 	Rollback() error
 }
 
+// ErrNotNow is what Config.Allow answers where the cutover should not be tried at all any more.
+var ErrNotNow = errors.New("the cutover is not wanted now")
+
 // ErrBusy says that too much is left to be done under the lock.
 var ErrBusy = errors.New("too much happened at the last moment for a short lock")
 
@@ -61,6 +68,10 @@ type Config struct {
 	// MaxWait is the longest pause between two attempts. Zero means 5s.
 	MaxWait time.Duration
 	Sink    event.Sink
+	// Allow is asked before each attempt. ErrNotNow ends Run; any other error is a reason to try again later. It may be nil.
+	Allow func(ctx context.Context) error
+	// Evict may end a blocker that is older than Patience, and says whether it did. It may be nil.
+	Evict func(ctx context.Context, b Blocker) (bool, error)
 }
 
 // Unlocker is an attempt whose locks end with the swap, before what it still has to save.
@@ -118,13 +129,29 @@ func (c Config) blocked(ctx context.Context, s Server) (error, error) {
 	if patience == 0 {
 		patience = time.Second
 	}
+	if c.Allow != nil {
+		if err := c.Allow(ctx); errors.Is(err, ErrNotNow) || ctx.Err() != nil {
+			return nil, err
+		} else if err != nil {
+			return err, nil
+		}
+	}
 	list, err := s.Blockers(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var old []string
 	for _, b := range list {
-		if b.Age > patience {
+		if b.Age <= patience {
+			continue
+		}
+		ended := false
+		if c.Evict != nil {
+			if ended, err = c.Evict(ctx, b); err != nil {
+				return nil, err
+			}
+		}
+		if !ended {
 			old = append(old, fmt.Sprintf("%s, in a transaction for %s", b.Who, b.Age.Round(time.Second)))
 		}
 	}

@@ -48,12 +48,31 @@ type Progress struct {
 	Chunk   int64 // size of the last chunk
 	Took    time.Duration
 	Pending int64 // keys in the key log, as far as known
+	// Throttled is the share of the step's time, from 0 to 1, in which the throttle or a person held it back, and Cause by
+	// what most of all.
+	Throttled float64
+	Cause     string
 }
 
 // Waiting says why nothing moves. It is told when the reason changes, and once with an empty Reason when work goes on.
 type Waiting struct {
 	Step   string
 	Reason string
+}
+
+// Signals is what the throttle reads, told once in a second while a change is worked on.
+type Signals struct {
+	Workers  int     // how many may copy at a time
+	Load     float64 // the worst of all; 1 is the limit
+	Readings []Reading
+}
+
+// Reading is what one signal of the throttle says.
+type Reading struct {
+	Name string  `json:"name"` // "replica lag"
+	Load float64 `json:"load"` // 1 is the limit
+	Text string  `json:"text"` // with figures: "replica lag of db2 0.4 s, limit 3 s"
+	Hard bool    `json:"hard"` // at the limit it stops the change, and does not only slow it down
 }
 
 // Retried says that something was given up and is tried again, and that nothing was lost.
@@ -114,6 +133,7 @@ func (StepStarted) event()  {}
 func (StepEnded) event()    {}
 func (Progress) event()     {}
 func (Waiting) event()      {}
+func (Signals) event()      {}
 func (Retried) event()      {}
 func (Restarted) event()    {}
 func (Differed) event()     {}

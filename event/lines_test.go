@@ -141,6 +141,20 @@ func TestMeter(t *testing.T) {
 			m.Observe(event.Waiting{Step: "copy"})
 			more(m, 20_000, 3, 10, time.Second)
 		}, "20,030 of 1,000,000 rows, 10 rows/s, 27h13m left"},
+		{"a rate that changes gives a range", func(m *event.Meter) {
+			feed(m, 0, 10, 1000, time.Second)
+			more(m, 10_000, 10, 500, time.Second)
+			more(m, 15_000, 10, 250, time.Second)
+		}, "17,500 of 1,000,000 rows, 583 rows/s, 16m23s to 1h6m left"},
+		{"one that stood still may do so again", func(m *event.Meter) {
+			feed(m, 0, 10, 1000, time.Second)
+			more(m, 10_000, 10, 0, time.Second)
+			more(m, 10_000, 10, 1000, time.Second)
+		}, "20,000 of 1,000,000 rows, 666 rows/s, 16m20s to 49m0s left"},
+		{"what held it back", func(m *event.Meter) {
+			m.Observe(event.StepStarted{Step: "copy"})
+			m.Observe(event.Progress{Step: "copy", Done: 500, Throttled: 0.347, Cause: "replica lag"})
+		}, "500, held back 35% by replica lag"},
 		{"more than was expected has no time left", func(m *event.Meter) { feed(m, 999_000, 20, 1000, time.Second) },
 			"1,019,000 of 1,000,000 rows, 1,000 rows/s"},
 		{"keys that wait", func(m *event.Meter) {

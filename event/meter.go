@@ -73,11 +73,48 @@ func (m *Meter) Left() time.Duration {
 	if rate <= 0 || todo <= 0 {
 		return 0
 	}
-	seconds := float64(todo) / rate
+	return m.left(rate)
+}
+
+func (m *Meter) left(rate float64) time.Duration {
+	seconds := float64(m.now.Total-m.now.Done) / rate
 	if seconds > 1000*24*3600 {
 		return 0
 	}
 	return time.Duration(seconds * float64(time.Second))
+}
+
+// Range is the time that is left at the fastest and at the slowest of the rates that were seen of late, in thirds of the last
+// half minute. Both are zero where it is not known.
+func (m *Meter) Range() (least, most time.Duration) {
+	left := m.Left()
+	if n := len(m.samples); left > 0 && n >= 7 {
+		fast, slow := m.Rate(), m.Rate()
+		for i := range 3 {
+			a, b := m.samples[i*(n-1)/3], m.samples[(i+1)*(n-1)/3]
+			if took := b.at.Sub(a.at).Seconds(); took > 0 {
+				rate := float64(b.done-a.done) / took
+				fast, slow = max(fast, rate), min(slow, rate)
+			}
+		}
+		if slow <= 0 { // it stood still for a third of the time: it may do so again
+			slow = m.Rate() / 2
+		}
+		return m.left(fast), m.left(slow)
+	}
+	return left, left
+}
+
+// remaining is the time that is left for a person: one figure where the rate is steady, two where it is not.
+func (m *Meter) remaining() string {
+	least, most := m.Range()
+	switch {
+	case least <= 0 || most <= 0:
+		return ""
+	case float64(most) < 1.3*float64(least) || span(least) == span(most):
+		return span(m.Left()) + " left"
+	}
+	return span(least) + " to " + span(most) + " left"
 }
 
 // String is the state of the step for a person: "1,200,000 of 2,900,000 rows, 12,300 rows/s, 2m18s left".
@@ -102,8 +139,11 @@ func (m *Meter) String() string {
 		}
 		parts = append(parts, per+unit+"/s")
 	}
-	if left := m.Left(); left > 0 {
-		parts = append(parts, span(left)+" left")
+	if left := m.remaining(); left != "" {
+		parts = append(parts, left)
+	}
+	if share := m.now.Throttled; share >= 0.05 {
+		parts = append(parts, fmt.Sprintf("held back %.0f%% by %s", 100*share, m.now.Cause))
 	}
 	if m.now.Pending > 0 {
 		parts = append(parts, count(m.now.Pending)+" keys pending")

@@ -61,7 +61,7 @@ func Log(l *slog.Logger) Sink {
 
 func level(e Event) slog.Level {
 	switch e := e.(type) {
-	case Progress:
+	case Progress, Signals:
 		return slog.LevelDebug
 	case Retried, Restarted, Differed:
 		return slog.LevelWarn
@@ -152,7 +152,9 @@ func describe(e Event) (string, []field) {
 		return "step_ended", []field{{"step", e.Step}, {"name", e.Name}, {"took", e.Took}, {"done", e.Done}}
 	case Progress:
 		return "progress", []field{{"step", e.Step}, {"done", e.Done}, {"total", e.Total}, {"chunk", e.Chunk}, {"took", e.Took},
-			{"pending", e.Pending}}
+			{"pending", e.Pending}, {"throttled", math.Round(1000*e.Throttled) / 1000}, {"cause", text(e.Cause)}}
+	case Signals:
+		return "signals", []field{{"workers", e.Workers}, {"load", math.Round(1000*e.Load) / 1000}, {"readings", readings(e.Readings)}}
 	case Waiting:
 		return "waiting", []field{{"step", e.Step}, {"reason", e.Reason}}
 	case Retried:
@@ -189,6 +191,15 @@ func list(s []string) any {
 		return nil
 	}
 	return s
+}
+
+func readings(r []Reading) any {
+	out := make([]Reading, len(r)) // never null
+	for i := range r {
+		out[i] = r[i]
+		out[i].Load = math.Round(1000*r[i].Load) / 1000
+	}
+	return out
 }
 
 func moment(t time.Time) any {

@@ -49,8 +49,11 @@ var all = []event.Event{
 		Why: "a rewrite", Resumed: true, Step: "copy rows"},
 	event.StepStarted{Step: "copy", Name: "copy rows", Total: 12_000_000, Unit: "rows"},
 	event.StepEnded{Step: "copy", Name: "copy rows", Took: 113 * time.Second, Done: 12_000_123},
-	event.Progress{Step: "copy", Done: 4_200_000, Total: 12_000_000, Chunk: 2300, Took: 198765 * time.Microsecond, Pending: 17},
+	event.Progress{Step: "copy", Done: 4_200_000, Total: 12_000_000, Chunk: 2300, Took: 198765 * time.Microsecond, Pending: 17,
+		Throttled: 0.34567, Cause: "commit latency"},
 	event.Waiting{Step: "copy", Reason: "commit latency 41 ms, limit 15 ms"},
+	event.Signals{Workers: 2, Load: 1.23456, Readings: []event.Reading{
+		{Name: "replica lag", Load: 1.23456, Text: "replica lag of db2 3.7 s, limit 3 s", Hard: true}, {Name: "commit latency", Load: 0.08, Text: "commit latency 0.41 ms, limit 5.0 ms"}}},
 	event.Retried{Step: "copy", What: "chunk", Attempt: 2, Err: errors.New("deadlock detected"), Wait: 150 * time.Millisecond},
 	event.Restarted{Reason: "somebody truncated app.orders"},
 	event.Differed{Keys: []string{`(1)`, `("a<b>")`}, Rows: 2},

@@ -7,6 +7,8 @@ import (
 	"math"
 	"sync"
 	"time"
+
+	"github.com/changeling-db/changeling/event"
 )
 
 // Controller reads signals and moves a gate accordingly. All fields are set before Run.
@@ -31,6 +33,8 @@ type Controller struct {
 	Rest float64
 	// Fast is for those who own the night: all workers at once, no rests, soft signals are not even read.
 	Fast bool
+	// Sink is told what all signals read, once in a second (event.Signals). It may be nil.
+	Sink event.Sink
 }
 
 // Run moves the gate until ctx ends, and returns nil then. It runs once at a time. Once it runs, nobody enters before each
@@ -47,7 +51,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	for i, d := range b.dials {
 		// Each signal has its own goroutine, so that one that hangs does not delay the others.
 		wg.Go(func() {
-			read(ctx, d.Signal, b.interval, func(r Reading, err error) {
+			read(ctx, d.Signal, d.Interval, func(r Reading, err error) {
 				select {
 				case results <- result{i, r, err}:
 				case <-ctx.Done():
@@ -57,6 +61,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	}
 	ticker := time.NewTicker(b.interval)
 	defer ticker.Stop()
+	var told time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -65,10 +70,17 @@ func (c *Controller) Run(ctx context.Context) error {
 			b.note(r, time.Now())
 		case <-ticker.C:
 			b.tick(time.Now())
+			if now := time.Now(); c.Sink != nil && len(b.dials) > 0 && now.Sub(told) >= often {
+				told = now
+				c.Sink(b.signals(now))
+			}
 		}
 		c.Gate.set(b.level(time.Now()))
 	}
 }
+
+// often is how often the readings of all signals are told.
+const often = time.Second
 
 // blind is how many intervals a reading may take, and how many old it may be.
 const blind = 5
@@ -131,6 +143,9 @@ func (c *Controller) board() *board {
 		b.pace.allowed = b.pace.workers
 	}
 	for _, w := range c.Watches {
+		if w.Interval <= 0 {
+			w.Interval = b.interval
+		}
 		if w.Hard || !b.fast {
 			b.dials = append(b.dials, dial{Watch: w, good: time.Now()})
 		}
@@ -176,7 +191,7 @@ func (b *board) level(now time.Time) level {
 func (b *board) look(now time.Time) (load float64, stop bool, cause, reason string) {
 	blame := -1.0
 	for _, d := range b.dials {
-		l, c, r := d.look(now, blind*b.interval)
+		l, c, r := d.look(now)
 		load = max(load, l)
 		hard := d.Hard && l >= 1
 		stop = stop || hard
@@ -191,6 +206,20 @@ func (b *board) look(now time.Time) (load float64, stop bool, cause, reason stri
 	return load, stop, cause, reason
 }
 
+// signals is what all dials show, for the world.
+func (b *board) signals(now time.Time) event.Signals {
+	out := event.Signals{Workers: b.pace.allowed}
+	for _, d := range b.dials {
+		load, _, reason := d.look(now)
+		if !d.read {
+			reason = "not read yet"
+		}
+		out.Load = max(out.Load, load)
+		out.Readings = append(out.Readings, event.Reading{Name: d.Name, Load: min(load, 1000), Text: reason, Hard: d.Hard})
+	}
+	return out
+}
+
 // dial is what is known of one signal.
 type dial struct {
 	Watch
@@ -202,8 +231,8 @@ type dial struct {
 
 // look is the load that counts, and if that is at the limit the cause and the reason of it. Before the first reading
 // a signal is at its limit without a reason, since it will be read in a moment.
-func (d dial) look(now time.Time, old time.Duration) (load float64, cause, reason string) {
-	age := now.Sub(d.good)
+func (d dial) look(now time.Time) (load float64, cause, reason string) {
+	age, old := now.Sub(d.good), blind*d.Interval
 	switch {
 	case d.err != nil:
 		return worst, d.Name + " failed", fmt.Sprintf("%s cannot be read: %v", d.Name, d.err)

@@ -41,6 +41,12 @@ type Gate struct {
 	rests   map[int]rest  // the last chunk of each worker
 	last    rest          // the last chunk of any worker
 	moved   chan struct{} // closed and forgotten when something changes that a waiting worker has to look at
+
+	entered map[int]time.Time // when the workers inside came
+	caps    Caps
+	free    time.Time       // when what was spent is within the caps again
+	press   map[int]float64 // see Press
+	spent   spent
 }
 
 // level is what a controller makes of its signals. The zero level is an open gate.
@@ -74,15 +80,24 @@ func (g *Gate) Enter(ctx context.Context, worker int) error {
 	defer g.hold(-1)
 	g.tell()
 	for ; pause > 0; pause, moved = g.admit(worker) {
-		timer := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return ctx.Err()
-		case <-moved:
-			timer.Stop()
-		case <-timer.C:
+		if err := g.wait(ctx, pause, moved); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// wait waits until something moves, and notes for what.
+func (g *Gate) wait(ctx context.Context, pause time.Duration, moved <-chan struct{}) error {
+	began, cause := time.Now(), g.cause()
+	defer func() { g.note(cause, time.Since(began)) }()
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-moved:
+	case <-timer.C:
 	}
 	return nil
 }
@@ -93,6 +108,8 @@ func (g *Gate) Leave(worker int, took time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.inside--
+	delete(g.entered, worker)
+	g.spent.worked += took
 	g.last = rest{time.Now(), took}
 	if g.rests == nil {
 		g.rests = make(map[int]rest)
@@ -118,6 +135,7 @@ func (g *Gate) SetStep(kind string) {
 	g.mu.Lock()
 	before := g.step
 	g.step = kind
+	g.spent = spent{}
 	g.mu.Unlock()
 	if g.told != "" {
 		g.told = ""
@@ -153,15 +171,23 @@ func (g *Gate) admit(worker int) (time.Duration, <-chan struct{}) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var pause time.Duration = math.MaxInt64 // for as long as nothing moves
-	if limit := g.limit(); g.inside < limit {
-		pause = g.level.pause(g.rests[worker])
+	press := g.press[worker]
+	if limit := g.limit(); limit > 0 && (g.inside < limit || press >= 1) {
+		pause = g.level.pause(g.rests[worker], press)
 		if limit == 1 {
 			// One works at a time, but not always the same: without this they would take turns and none would rest.
-			pause = max(pause, g.level.pause(g.last))
+			pause = max(pause, g.level.pause(g.last, press))
+		}
+		if press < 1 && !g.free.IsZero() {
+			pause = max(pause, time.Until(g.free))
 		}
 	}
 	if pause <= 0 {
 		g.inside++
+		if g.entered == nil {
+			g.entered = make(map[int]time.Time)
+		}
+		g.entered[worker] = time.Now()
 		return 0, nil
 	}
 	if g.moved == nil {
@@ -227,12 +253,14 @@ func duty(load float64) float64 {
 }
 
 // pause is what is left of the rest after a chunk. It follows the load of now, not of when the chunk ended.
-// A chunk that took very long, behind a lock perhaps, does not silence its worker for minutes.
-func (l level) pause(r rest) time.Duration {
+// A chunk that took very long, behind a lock perhaps, does not silence its worker for minutes. A worker that is pressed
+// rests the less for it.
+func (l level) pause(r rest, press float64) time.Duration {
 	const longest = 5 * time.Second
 	if r.left.IsZero() {
 		return 0
 	}
 	length := min(time.Duration(float64(r.took)*max(duty(l.load), l.rest)), longest)
+	length = time.Duration(float64(length) * (1 - press))
 	return length - time.Since(r.left)
 }

@@ -12,7 +12,10 @@
 // The package knows no database: what a signal asks, and of whom, is its caller's.
 package throttle
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Reading is what a signal says about the server.
 type Reading struct {
@@ -32,4 +35,6 @@ type Watch struct {
 	Name   string // "replica lag", for the reason when the signal itself cannot be read
 	Signal Signal
 	Hard   bool // at the limit nobody copies; a soft signal leaves one worker going
+	// Interval is the time between two readings, for what moves slowly or is dear to ask. Zero means the controller's.
+	Interval time.Duration
 }

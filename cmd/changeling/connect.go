@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/spf13/cobra"
 
+	"github.com/changeling-db/changeling"
 	"github.com/changeling-db/changeling/internal/fault"
 	"github.com/changeling-db/changeling/internal/mysql"
 )
@@ -23,8 +24,48 @@ const connections = 12
 
 // open makes the pool. It does not connect yet.
 func (a *app) open() (*sql.DB, error) {
+	db, err := a.pool(a.source())
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(connections)
+	return db, nil
+}
+
+// replicas makes a pool for each. What is said of the main connection's options counts for them only as far as the
+// environment says it.
+func (a *app) replicas(dsns []string) (out []changeling.Replica, err error) {
+	for _, dsn := range dsns {
+		a.secrets = append(a.secrets, passwords(dsn)...)
+		if len(passwords(dsn)) > 0 {
+			fmt.Fprintln(a.err, "changeling: warning: everybody on this machine can read the password of --replica in the process list: use ~/.pgpass or ~/.my.cnf")
+		}
+		db, err := a.pool(dsn, "--replica")
+		if err != nil {
+			return nil, err
+		}
+		db.SetMaxOpenConns(2)
+		out = append(out, changeling.Replica{Name: a.redact(address(dsn)), DB: db})
+	}
+	return out, nil
+}
+
+// address is where a connection string leads to, for a person.
+func address(dsn string) string {
+	if u, err := url.Parse(dsn); err == nil && u.Host != "" {
+		return u.Host
+	}
+	if _, rest, ok := strings.Cut(dsn, "@tcp("); ok {
+		host, _, _ := strings.Cut(rest, ")")
+		return host
+	}
+	return dsn
+}
+
+// pool makes a pool for a connection string from somewhere.
+func (a *app) pool(dsn, from string) (*sql.DB, error) {
 	var db *sql.DB
-	if dsn, from := a.source(); isMySQL(dsn) {
+	if isMySQL(dsn) {
 		target, err := mysql.ParseDSN(dsn, a.env("HOME"))
 		if err != nil {
 			return nil, usage("the connection string of %s cannot be read: %v", from, err)
@@ -41,7 +82,6 @@ func (a *app) open() (*sql.DB, error) {
 		}
 		db = sql.OpenDB(stdlib.GetConnector(*config))
 	}
-	db.SetMaxOpenConns(connections)
 	return db, nil
 }
 

@@ -93,6 +93,28 @@ is ready: it does not hold then. If nobody works on the change, it goes on here 
 	return cmd
 }
 
+func newHold(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "hold ID",
+		Short: "Keep a change from its swap, wherever it runs",
+		Long: `Keeps a change from its cutover, as if it had been started with --hold: it copies and compares,
+stays in step, and waits for ` + "`changeling cutover`" + `. Attempts to swap that are under way stop
+before the next one.`,
+		Example:           "  changeling hold 3f2a1b4c",
+		Args:              oneID,
+		ValidArgsFunction: a.ids(false),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.change(cmd.Context(), changeling.Config{}, args[0], func(c *changeling.Change, s changeling.Status) error {
+				if err := c.Hold(cmd.Context()); err != nil {
+					return err
+				}
+				a.printf("change %s holds before its swap; `changeling cutover %s` lets it go on\n", s.ID, s.ID)
+				return nil
+			})
+		},
+	}
+}
+
 func newVerify(a *app) *cobra.Command {
 	var w working
 	cmd := &cobra.Command{

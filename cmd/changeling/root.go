@@ -76,7 +76,7 @@ every row, and swaps the two in milliseconds.
 		}
 	}
 	add("change", newPlan(a), newRun(a))
-	add("control", newList(a), newStatus(a), newPause(a), newResume(a), newCutover(a), newVerify(a), newAbort(a), newCleanup(a))
+	add("control", newList(a), newStatus(a), newPause(a), newResume(a), newThrottle(a), newHold(a), newCutover(a), newVerify(a), newAbort(a), newCleanup(a))
 	add("other", newDoctor(a), newDemo(), newVersion(a))
 	root.SetHelpCommandGroupID("other")
 	root.SetCompletionCommandGroupID("other")

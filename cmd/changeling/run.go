@@ -54,7 +54,7 @@ SIGINT and SIGTERM stop it in good order with exit code 75; a second one exits a
 				if err != nil || change == nil {
 					return err
 				}
-				return change.Run(ctx)
+				return w.during(ctx, func() error { return change.Run(ctx) })
 			})
 		},
 	}

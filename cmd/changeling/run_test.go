@@ -137,7 +137,7 @@ func TestPauseAndResume(t *testing.T) {
 		t.Fatal(err)
 	}
 	c = s.until("a paused change", func(c changeling.Status) bool {
-		return strings.Contains(c.ThrottleReason, "paused by request") && c.Step != "install capture"
+		return strings.Contains(c.ThrottleReason, "paused by request")
 	})
 	if c.RowsDone != 0 || c.Status != "paused" {
 		t.Errorf("a paused change copied %d rows, and is %s", c.RowsDone, c.Status)

@@ -189,6 +189,9 @@ func printStatus(w io.Writer, s changeling.Status) error {
 	if s.Owner != "" {
 		row("owner", "%s", s.Owner)
 	}
+	if len(s.Settings) > 0 {
+		row("throttle", "%s", strings.Join(s.Settings, ", "))
+	}
 	if s.ThrottleReason != "" {
 		row("waits", "%s", s.ThrottleReason)
 	}
@@ -199,6 +202,9 @@ func printStatus(w io.Writer, s changeling.Status) error {
 	row("last heard", "%s", s.Updated.Local().Format(time.DateTime))
 	if s.CutOver != nil {
 		row("cut over", "%s, the table was locked for %.1f ms", s.CutOver.Local().Format(time.DateTime), s.LockHeldMs)
+	}
+	for _, r := range s.Remarks {
+		row("history", "%s: %s", r.At.Local().Format(time.DateTime), r.Text)
 	}
 	if s.OldTable != "" {
 		row("old table", "%s", keptText(s))

@@ -79,10 +79,12 @@ func DropCapture(p schema.Pair) []string {
 }
 
 // Blockers are the transactions of others that hold a metadata lock on one of the tables, the oldest first, as far as
-// performance_schema shows them.
+// performance_schema shows them. It answers who, the age in seconds, the connection's id, whether it is idle, and a mark of its
+// transaction.
 func Blockers(n schema.Name) string {
 	return `SELECT CONCAT('connection ', t.processlist_id, ' of ', COALESCE(t.processlist_user, '?'), COALESCE(CONCAT(', ', t.processlist_command), '')),
-  CAST(MAX(COALESCE(TIMESTAMPDIFF(MICROSECOND, x.trx_started, NOW()) / 1e6, 0)) AS DOUBLE) AS age
+  CAST(MAX(COALESCE(TIMESTAMPDIFF(MICROSECOND, x.trx_started, NOW()) / 1e6, 0)) AS DOUBLE) AS age,
+  t.processlist_id, COALESCE(t.processlist_command = 'Sleep', false), CAST(MIN(x.trx_started) AS CHAR)
 FROM performance_schema.metadata_locks m JOIN performance_schema.threads t ON t.thread_id = m.owner_thread_id
   JOIN information_schema.innodb_trx x ON x.trx_mysql_thread_id = t.processlist_id
 WHERE m.object_type = 'TABLE' AND m.lock_status = 'GRANTED' AND m.object_schema = ` + literal(n.Schema) + ` AND m.object_name = ` + literal(n.Table) + `
@@ -97,3 +99,9 @@ func Abandon(p schema.Pair) (triggers, rest []string) {
 		"DROP TABLE IF EXISTS " + qualified(p.Shadow), "DROP TABLE IF EXISTS " + qualified(p.Log) + ", " + qualified(p.Checks) + ", " + qualified(alive(p)),
 		"DROP DATABASE IF EXISTS " + quote(p.Log.Schema), "DROP DATABASE IF EXISTS " + quote(p.Old.Schema)}
 }
+
+// Still answers whether a connection of an id still is in the transaction with a mark; with a third argument, whether it is
+// idle in it. Replication and the server's own threads are not among them.
+const Still = `SELECT EXISTS (SELECT 1 FROM information_schema.innodb_trx x JOIN performance_schema.threads t ON t.processlist_id = x.trx_mysql_thread_id
+WHERE x.trx_mysql_thread_id = $1 AND CAST(x.trx_started AS CHAR) = $2 AND t.type = 'FOREGROUND' AND t.processlist_user <> 'system user'
+  AND COALESCE(t.processlist_command, '') NOT LIKE 'Binlog Dump%' AND (NOT $3 OR t.processlist_command = 'Sleep'))`

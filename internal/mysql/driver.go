@@ -68,6 +68,10 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 			own.over()
 			return nil, err
 		}
+		if err := own.identify(ctx, c.db); err != nil {
+			own.over()
+			return nil, err
+		}
 		return own, nil
 	case err := <-failed:
 		return nil, coded(err)
@@ -86,6 +90,9 @@ type conn struct {
 	inner inner
 	over  func()
 	bad   bool
+
+	id    int64   // by which another connection can end what this one does
+	below *sql.DB // where to get one
 }
 
 func (c *conn) Prepare(query string) (driver.Stmt, error) { return c.inner.Prepare(query) }
@@ -125,7 +132,11 @@ func (c *conn) ExecContext(ctx context.Context, query string, args []driver.Name
 		if text, err = bind(text, args); err != nil {
 			return nil, err
 		}
-		if done, err = c.inner.ExecContext(ctx, text, nil); err != nil {
+		err := c.stopping(ctx, func(ctx context.Context) (err error) {
+			done, err = c.inner.ExecContext(ctx, text, nil)
+			return err
+		})
+		if err != nil {
 			return nil, c.state(err)
 		}
 	}
@@ -143,7 +154,11 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 	if err != nil {
 		return nil, err
 	}
-	rows, err := c.inner.QueryContext(ctx, text, nil)
+	var rows driver.Rows
+	err = c.stopping(ctx, func(ctx context.Context) (err error) {
+		rows, err = c.inner.QueryContext(ctx, text, nil)
+		return err
+	})
 	if err != nil {
 		return nil, c.state(err)
 	}

@@ -117,7 +117,8 @@ func silence(p schema.Pair) string {
 
 // Blockers are the transactions of others that hold a lock on one of the tables, the oldest first. Its argument is our
 // own application name. Without pg_read_all_stats the ages of other roles' transactions are not to be seen and count as 0;
-// the bounded lock finds them then. Prepared transactions have no process.
+// the bounded lock finds them then. Prepared transactions have no process. It answers who, the age in seconds, and of a client's
+// session its process id, whether it is idle, and a mark of its transaction; 0 of all else, and of changeling itself.
 func Blockers(tables []string) string {
 	var names []string
 	for _, t := range tables {
@@ -126,10 +127,26 @@ func Blockers(tables []string) string {
 	return `SELECT coalesce('pid ' || l.pid || coalesce(' of ' || a.usename, '') || coalesce(' (' || nullif(a.application_name, '') || ')', '') || coalesce(', ' || a.state, ''),
     'prepared transaction ' || (SELECT gid FROM pg_catalog.pg_prepared_xacts x WHERE '-1/' || x.transaction = l.virtualtransaction LIMIT 1), 'a prepared transaction'),
   coalesce(extract(epoch FROM pg_catalog.clock_timestamp() - coalesce(a.xact_start,
-    (SELECT x.prepared FROM pg_catalog.pg_prepared_xacts x WHERE '-1/' || x.transaction = l.virtualtransaction LIMIT 1))), 0)::float8 AS age
+    (SELECT x.prepared FROM pg_catalog.pg_prepared_xacts x WHERE '-1/' || x.transaction = l.virtualtransaction LIMIT 1))), 0)::float8 AS age,
+  CASE WHEN a.backend_type = 'client backend' AND a.application_name NOT LIKE 'changeling%' AND a.xact_start IS NOT NULL THEN l.pid ELSE 0 END,
+  coalesce(a.state LIKE 'idle in transaction%', false), coalesce(` + mark + `, '')
 FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
 WHERE l.locktype = 'relation' AND l.granted AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
   AND l.relation IN (` + strings.Join(names, ", ") + `)
   AND coalesce(a.application_name, '') <> $1::text AND coalesce(a.backend_type, '') <> 'autovacuum worker'
-GROUP BY l.pid, l.virtualtransaction, a.usename, a.application_name, a.state, a.xact_start ORDER BY age DESC`
+GROUP BY l.pid, l.virtualtransaction, a.usename, a.application_name, a.state, a.xact_start, a.backend_start, a.backend_type ORDER BY age DESC`
+}
+
+// mark tells a transaction from any other one of the same process id.
+const mark = `extract(epoch FROM a.backend_start)::text || '/' || extract(epoch FROM a.xact_start)::text`
+
+// End ends the session of a client, of a process id and with a mark, that still is in the transaction which it was seen in;
+// with idle, if it is idle in it. Connections of changeling are never ended, nor anything that is no client's.
+func End(idle bool) string {
+	text := `SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a
+WHERE a.pid = $1::int AND ` + mark + ` = $2::text AND a.backend_type = 'client backend' AND a.application_name NOT LIKE 'changeling%'`
+	if idle {
+		text += ` AND a.state LIKE 'idle in transaction%'`
+	}
+	return text
 }

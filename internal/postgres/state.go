@@ -15,7 +15,7 @@ func StateText() state.Text {
   id text PRIMARY KEY, format int NOT NULL, statement text NOT NULL,
   table_schema text NOT NULL, table_name text NOT NULL, table_id bigint NOT NULL,
   plan text NOT NULL, step int NOT NULL DEFAULT 0, status text NOT NULL DEFAULT 'running', want text NOT NULL DEFAULT '',
-  hold boolean NOT NULL, drop_after bigint NOT NULL, heap bigint NOT NULL DEFAULT 0, blocks bigint NOT NULL DEFAULT 0,
+  hold boolean NOT NULL, settings text NOT NULL DEFAULT '', drop_after bigint NOT NULL, heap bigint NOT NULL DEFAULT 0, blocks bigint NOT NULL DEFAULT 0,
   fingerprint text NOT NULL DEFAULT '', held_ms float8 NOT NULL DEFAULT 0, error text NOT NULL DEFAULT '', error_kind int NOT NULL DEFAULT 0,
   dropped boolean NOT NULL DEFAULT false, creator text NOT NULL DEFAULT current_user,
   created_at timestamptz NOT NULL DEFAULT clock_timestamp(), updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -33,14 +33,14 @@ func StateText() state.Text {
   after text NOT NULL, upto text NOT NULL, last boolean NOT NULL, row_count bigint NOT NULL, took_ms float8 NOT NULL,
   at timestamptz NOT NULL DEFAULT clock_timestamp(), CONSTRAINT chunk_once PRIMARY KEY (change_id, walk, no))`,
 			`CREATE TABLE IF NOT EXISTS changeling.history (
-  change_id text NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp(), step int NOT NULL, next int NOT NULL)`,
+  change_id text NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp(), step int NOT NULL, next int NOT NULL, remark text NOT NULL DEFAULT '')`,
 		},
 		Exists: `SELECT pg_catalog.to_regclass('changeling.history') IS NOT NULL`,
 		Insert: `WITH made AS (INSERT INTO changeling.change (id, format, statement, table_schema, table_name, table_id, plan, hold, drop_after)
   VALUES ($1::text, $2::int, $3::text, $4::text, $5::text, $6::bigint, $7::text, $8::boolean, $9::bigint) RETURNING id),
 progress AS (INSERT INTO changeling.progress (change_id) SELECT id FROM made)
 INSERT INTO changeling.claim (change_id) SELECT id FROM made`,
-		Select: `SELECT c.id, c.format, c.statement, c.table_schema, c.table_name, c.plan, c.step, c.status, c.want, c.hold, c.drop_after,
+		Select: `SELECT c.id, c.format, c.statement, c.table_schema, c.table_name, c.plan, c.step, c.status, c.want, c.hold, c.settings, c.drop_after,
   c.heap, c.blocks, c.fingerprint,
   coalesce((SELECT sum(row_count) FROM changeling.chunk k WHERE k.change_id = c.id AND k.walk = 'copy'), 0)::bigint,
   coalesce((SELECT sum(row_count) FROM changeling.chunk k WHERE k.change_id = c.id AND k.walk = 'verify'), 0)::bigint,
@@ -71,7 +71,7 @@ SELECT token FROM won`,
 		Beat: `WITH beat AS (UPDATE changeling.progress p SET at = clock_timestamp(), pending = $3::bigint, reason = $4::text, pid = pg_catalog.pg_backend_pid(),
   started = (SELECT backend_start FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid())
   FROM changeling.claim l WHERE p.change_id = $1::text AND l.change_id = p.change_id AND l.token = $2::bigint)
-SELECT l.token, c.want, c.hold FROM changeling.claim l JOIN changeling.change c ON c.id = l.change_id WHERE l.change_id = $1::text`,
+SELECT l.token, c.want, c.hold, c.settings FROM changeling.claim l JOIN changeling.change c ON c.id = l.change_id WHERE l.change_id = $1::text`,
 		Probe: `UPDATE changeling.progress SET probes = probes + 1 WHERE change_id = $1::text`,
 		Advance: `WITH moved AS (UPDATE changeling.change SET step = $3::int, updated_at = clock_timestamp() WHERE id = $1::text AND step = $2::int RETURNING id)
 INSERT INTO changeling.history (change_id, step, next) SELECT id, $2::int, $3::int FROM moved`,
@@ -79,6 +79,9 @@ INSERT INTO changeling.history (change_id, step, next) SELECT id, $2::int, $3::i
 		SetState: `UPDATE changeling.change SET status = $2::text, error = $3::text, error_kind = $4::int, updated_at = clock_timestamp() WHERE id = $1::text`,
 		SetWant:  `UPDATE changeling.change SET want = $2::text WHERE id = $1::text`,
 		SetHold:  `UPDATE changeling.change SET hold = $2::boolean WHERE id = $1::text`,
+		Settings: `UPDATE changeling.change SET settings = $3::text WHERE id = $1::text AND settings = $2::text`,
+		Remark:   `INSERT INTO changeling.history (change_id, step, next, remark) SELECT id, step, step, $2::text FROM changeling.change WHERE id = $1::text`,
+		Remarks:  `SELECT at, remark FROM changeling.history WHERE change_id = $1::text AND remark <> '' ORDER BY at`,
 		Finish: `UPDATE changeling.change SET status = $2::text, fingerprint = $3::text, error = '', error_kind = 0, want = '', updated_at = clock_timestamp()
 WHERE id = $1::text`,
 		Cut: `UPDATE changeling.change SET cut_at = clock_timestamp(),

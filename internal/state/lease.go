@@ -33,6 +33,8 @@ type Lease struct {
 type Beat struct {
 	Want Want
 	Hold bool
+	// Settings of the throttle, that were made while the change runs.
+	Settings string
 }
 
 // Acquire claims a change. If somebody else holds it and lives, the error is of kind fault.Owned and says who.
@@ -184,10 +186,13 @@ func (l *Lease) Tell(pending int64, reason string) {
 	l.reason = reason
 }
 
-// Keep beats once a second until ctx ends, and tells each beat. It returns an error of kind fault.Owned when the lease
+// Every is the time between two beats, and so the time in which a wish is heard.
+const Every = 500 * time.Millisecond
+
+// Keep beats until ctx ends, and tells each beat. It returns an error of kind fault.Owned when the lease
 // is lost, and one of kind fault.Stopped when the database was out of reach for the grace time.
 func (l *Lease) Keep(ctx context.Context, told func(Beat)) error {
-	tick := time.NewTicker(time.Second)
+	tick := time.NewTicker(Every)
 	defer tick.Stop()
 	last := time.Now()
 	for {
@@ -221,7 +226,7 @@ func (l *Lease) beat(ctx context.Context) (b Beat, err error) {
 	pending, reason := l.pending, l.reason
 	l.mu.Unlock()
 	var token int64
-	err = l.conn.QueryRowContext(ctx, l.store.Text.Beat, l.Change, l.Token, pending, reason).Scan(&token, &b.Want, &b.Hold)
+	err = l.conn.QueryRowContext(ctx, l.store.Text.Beat, l.Change, l.Token, pending, reason).Scan(&token, &b.Want, &b.Hold, &b.Settings)
 	if errors.Is(err, sql.ErrNoRows) || err == nil && token != l.Token {
 		return b, l.errFenced()
 	}

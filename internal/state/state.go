@@ -52,6 +52,7 @@ type Record struct {
 	Status      Status
 	Want        Want
 	Hold        bool
+	Settings    string        // of the throttle, that were made while it ran; empty: none
 	DropAfter   time.Duration // how long the old table is kept; negative: for ever
 	Heap        int64         // identity of the source's file that copy positions belong to; zero: not begun
 	Blocks      int64         // size of the copy in blocks
@@ -94,13 +95,16 @@ type Text struct {
 	Ends     string   // application name -> statements that end its connections, where Holders cannot; else empty
 	Session  string   // application name: names this connection
 	Fence    string   // id, token -> a row, locked against another claim
-	Beat     string   // id, token, pending, reason -> token, want, hold
+	Beat     string   // id, token, pending, reason -> token, want, hold, settings
 	Probe    string   // id: commit a tiny row
 	Advance  string   // id, step, next step; notes it in the history
 	SetHeap  string   // id, heap, blocks
 	SetState string   // id, status, error, error kind
 	SetWant  string   // id, want
 	SetHold  string   // id, hold
+	Settings string   // id, settings as they were, settings
+	Remark   string   // id, text for the history
+	Remarks  string   // id -> time, text, oldest first
 	Finish   string   // id, status, fingerprint
 	Cut      string   // id, held in milliseconds
 	SetHeld  string   // id, held in milliseconds
@@ -228,7 +232,7 @@ func scan(row interface{ Scan(...any) error }) (*Record, error) {
 	var dropAfter int64
 	var held float64
 	var cut, drop, created, updated stamp
-	err := row.Scan(&r.ID, &format, &r.Statement, &r.Table.Schema, &r.Table.Table, &text, &r.Step, &r.Status, &r.Want, &r.Hold, &dropAfter,
+	err := row.Scan(&r.ID, &format, &r.Statement, &r.Table.Schema, &r.Table.Table, &text, &r.Step, &r.Status, &r.Want, &r.Hold, &r.Settings, &dropAfter,
 		&r.Heap, &r.Blocks, &r.Fingerprint, &r.RowsDone, &r.Verified, &r.Pending, &r.Reason, &held, &r.Error, &r.ErrorKind,
 		&r.Owner, &r.Alive, &created, &updated, &cut, &drop, &r.Due, &r.Dropped)
 	if err != nil {
@@ -317,4 +321,22 @@ func (s *Store) Chunks(ctx context.Context, db DB, id, walk string) (chunks []co
 		rows += n
 	}
 	return chunks, rows, found.Err()
+}
+
+// Remarks tells what is in a change's history besides its steps, oldest first.
+func (s *Store) Remarks(ctx context.Context, id string, tell func(at time.Time, text string)) error {
+	rows, err := s.DB.QueryContext(ctx, s.Text.Remarks, id)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var at stamp
+		var text string
+		if err := rows.Scan(&at, &text); err != nil {
+			return err
+		}
+		tell(time.Time(at), text)
+	}
+	return rows.Err()
 }

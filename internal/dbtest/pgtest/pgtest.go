@@ -119,6 +119,26 @@ func Own(t testing.TB, opts dbtest.Options) *dbtest.Server {
 	return s
 }
 
+// Standby makes a streaming replica of a server of the test's own; it ends with the test, before its server.
+func Standby(t testing.TB, s *dbtest.Server, opts dbtest.Options) *dbtest.Server {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	r, err := s.Standby(ctx, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("log of the standby ends:\n%s", r.LogTail(40))
+		}
+		if err := r.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
 // Database creates an empty database on the shared server and returns its URL. It is dropped after the test,
 // with whoever is still connected to it. Its name tells the test, for a reader of the server's log.
 func Database(t testing.TB, major ...int) string {

@@ -1,0 +1,173 @@
+package changeling_test
+
+import (
+	"database/sql"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/changeling-db/changeling"
+	"github.com/changeling-db/changeling/event"
+	"github.com/changeling-db/changeling/internal/dbtest"
+	"github.com/changeling-db/changeling/internal/dbtest/mytest"
+	"github.com/changeling-db/changeling/internal/dbtest/pgtest"
+)
+
+// pulse is a trace of a copy: when each chunk ended, and when it was told that it waits and goes on.
+type pulse struct {
+	mu     sync.Mutex
+	began  time.Time
+	chunks []time.Duration
+	waits  []string
+	lines  []string
+}
+
+func (p *pulse) sink(e event.Event) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.began.IsZero() {
+		p.began = time.Now()
+	}
+	at := time.Since(p.began).Round(time.Millisecond)
+	switch e := e.(type) {
+	case event.StepStarted:
+		p.lines = append(p.lines, fmt.Sprintf("%8v  %s begins", at, e.Name))
+	case event.Progress:
+		p.chunks = append(p.chunks, at)
+		p.lines = append(p.lines, fmt.Sprintf("%8v  %d rows", at, e.Done))
+	case event.Waiting:
+		p.waits = append(p.waits, e.Reason)
+		p.lines = append(p.lines, fmt.Sprintf("%8v  waits: %q", at, e.Reason))
+	case event.Signals:
+		for _, r := range e.Readings {
+			if r.Name == "replica lag" {
+				p.lines = append(p.lines, fmt.Sprintf("%8v  %s", at, r.Text))
+			}
+		}
+	}
+}
+
+func (p *pulse) await(t *testing.T, what string, there func() bool) time.Duration {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(30 * time.Second); ; <-tick.C {
+		p.mu.Lock()
+		yes, at := there(), time.Since(p.began)
+		p.mu.Unlock()
+		if yes {
+			return at
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s does not come", what)
+		}
+	}
+}
+
+// lagging is a test of a replica that stands still and goes on, while a copy of 5,000 rows a second runs.
+type lagging struct {
+	start       func(c changeling.Config) (*changeling.Change, <-chan error)
+	stop, goOn  func()
+	replicaName string
+}
+
+func (l lagging) test(t *testing.T, config changeling.Config) {
+	t.Helper()
+	var p pulse
+	const most = time.Second // of lag
+	config.Events, config.DropAfter = p.sink, changeling.DropNow
+	config.Throttle = changeling.Throttle{MaxRows: 5000, MaxLag: most, MaxLatency: changeling.Off}
+	c, end := l.start(config)
+	reaches(t, c, "a copy", func(s changeling.Status) bool { return s.RowsDone > 0 })
+
+	l.stop()
+	p.mu.Lock()
+	stopped := time.Since(p.began)
+	p.mu.Unlock()
+	told := p.await(t, "a wait", func() bool { return len(p.waits) > 0 })
+	if late := told - stopped - most; late > 1500*time.Millisecond { // two readings, each half of what a busy machine may take
+		t.Errorf("stopped %v after the lag came to its limit", late)
+	}
+	before := -1
+	p.await(t, "a while", func() bool {
+		if before < 0 {
+			before = len(p.chunks)
+		}
+		return time.Since(p.began) > told+2*time.Second
+	})
+	p.mu.Lock()
+	if n := len(p.chunks) - before; n > 1 {
+		t.Errorf("%d chunks while the replica lagged, want at most the one that was under way", n)
+	}
+	before = len(p.chunks)
+	resumed := time.Since(p.began)
+	p.mu.Unlock()
+	l.goOn()
+	if late := p.await(t, "another chunk", func() bool { return len(p.chunks) > before }) - resumed; late > 3*time.Second {
+		t.Errorf("went on %v after the replica did", late)
+	}
+	if err := <-end; err != nil {
+		t.Fatal(err)
+	}
+	if len(p.waits) != 2 || !strings.Contains(p.waits[0], "replica lag of "+l.replicaName) || p.waits[1] != "" {
+		t.Errorf("waits told: %q, want one for the replica, and its end", p.waits)
+	}
+	t.Log("\n" + strings.Join(p.lines, "\n"))
+}
+
+// TestReplicaThatLags: a streaming replica whose replay stands still stops the copy as soon as it is known to be behind, for
+// one reason, until it has caught up, and the copy goes on then. The trace is in the test's log.
+func TestReplicaThatLags(t *testing.T) {
+	t.Parallel()
+	primary := pgtest.Own(t, dbtest.Options{})
+	standby := pgtest.Standby(t, primary, dbtest.Options{})
+	db, replica := pgtest.Open(t, primary.DSN("postgres")), pgtest.Open(t, standby.DSN("postgres"))
+	pgtest.Exec(t, db, `CREATE TABLE orders (id int PRIMARY KEY, email text UNIQUE, amount int)`, `INSERT INTO orders SELECT i, 'a' || i, i FROM generate_series(1, 30000) i`)
+	lagging{
+		start:       func(c changeling.Config) (*changeling.Change, <-chan error) { return start(t, db, c) },
+		stop:        func() { pgtest.Exec(t, replica, `SELECT pg_wal_replay_pause()`) },
+		goOn:        func() { pgtest.Exec(t, replica, `SELECT pg_wal_replay_resume()`) },
+		replicaName: "standby",
+	}.test(t, changeling.Config{})
+}
+
+// TestReplicaThatLagsOnMySQL: a replica that is asked itself, by a row that beats.
+func TestReplicaThatLagsOnMySQL(t *testing.T) {
+	t.Parallel()
+	source := mytest.Own(t, dbtest.MySQLOptions{Version: myVersions[0]})
+	behind := mytest.Own(t, dbtest.MySQLOptions{Version: myVersions[0], Settings: map[string]string{"server_id": "2"}})
+	root, replica := mytest.Open(t, source.DSN("mysql")), mytest.Open(t, behind.DSN("mysql"))
+	var file string
+	var position int64
+	var none sql.NullString
+	if err := root.QueryRowContext(t.Context(), `SHOW BINARY LOG STATUS`).Scan(&file, &position, &none, &none, &none); err != nil {
+		t.Fatal(err)
+	}
+	mytest.Exec(t, replica, fmt.Sprintf(`CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT=%d, SOURCE_USER='root', GET_SOURCE_PUBLIC_KEY=1, SOURCE_LOG_FILE='%s', SOURCE_LOG_POS=%d`,
+		source.Port, file, position), `START REPLICA`)
+	mytest.Exec(t, root, `CREATE DATABASE app`)
+	db := mytest.Open(t, source.DSN("app"))
+	mytest.Exec(t, db, `CREATE TABLE orders `+myOrders)
+	fillMy(t, db, "orders", 30000)
+	lagging{
+		start: func(c changeling.Config) (*changeling.Change, <-chan error) {
+			e, err := changeling.Open(t.Context(), db, c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(e.Close)
+			change, err := e.Start(t.Context(), myGrow)
+			if err != nil {
+				t.Fatal(err)
+			}
+			end := make(chan error, 1)
+			go func() { end <- change.Run(t.Context()) }()
+			return change, end
+		},
+		stop:        func() { mytest.Exec(t, replica, `STOP REPLICA SQL_THREAD`) },
+		goOn:        func() { mytest.Exec(t, replica, `START REPLICA SQL_THREAD`) },
+		replicaName: "db2",
+	}.test(t, changeling.Config{Replicas: []changeling.Replica{{Name: "db2", DB: replica}}})
+}
