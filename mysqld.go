@@ -33,7 +33,10 @@ func (d mysqld) supports() error {
 		return &fault.Problem{Kind: fault.Precondition, Text: fmt.Sprintf("the server calls itself %q, which is no version of PostgreSQL, MySQL or MariaDB that is known here", d.version)}
 	}
 	if d.maria {
-		return &fault.Problem{Kind: fault.Precondition, Text: fmt.Sprintf("MariaDB %d.%d cannot be changed yet: it refuses RENAME TABLE under LOCK TABLES, and its own way is not built", major, minor)}
+		if major < 10 || major == 10 && minor < 6 {
+			return &fault.Problem{Kind: fault.Precondition, Text: fmt.Sprintf("MariaDB %d.%d.%d is too old: 10.6 or later is needed, where RENAME TABLE of two tables happens as a whole or not at all", major, minor, patch)}
+		}
+		return nil
 	}
 	if major < 8 || major == 8 && minor == 0 && patch < 13 {
 		return &fault.Problem{Kind: fault.Precondition, Text: fmt.Sprintf("MySQL %d.%d.%d is too old: 8.0.13 or later is needed, for RENAME TABLE under LOCK TABLES", major, minor, patch)}
@@ -62,12 +65,12 @@ func (d mysqld) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.
 		return p, err
 	}
 	var number sql.NullInt64
-	if err := db.QueryRowContext(ctx, "SELECT "+mysql.Made(p.Pair.Source)).Scan(&number); err != nil && !fault.Denied(err) {
+	if err := db.QueryRowContext(ctx, d.texts(p.Pair).Heap()).Scan(&number); err != nil && !fault.Denied(err) {
 		return nil, err
 	}
 	if !number.Valid {
 		p.Route, p.Steps = plan.Refuse, nil
-		p.Refusals = append(p.Refusals, fmt.Sprintf("a TRUNCATE of %s while it is copied could not be noticed: information_schema.innodb_tables does not show it. "+
+		p.Refusals = append(p.Refusals, fmt.Sprintf("a TRUNCATE of %s while it is copied could not be noticed: information_schema does not show the number that InnoDB gives it. "+
 			"Needed: GRANT PROCESS ON *.* for this role, and names of letters, digits and _ only", p.Table))
 	}
 	return p, nil
@@ -82,8 +85,10 @@ func (mysqld) Fingerprint(ctx context.Context, db *sql.DB, n schema.Name, _ uint
 	return mysql.Fingerprint(ctx, db, n)
 }
 
-func (mysqld) State() state.Text        { return mysql.StateText() }
-func (mysqld) Rows(p schema.Pair) texts { return mysql.Rows{Pair: p} }
+func (mysqld) State() state.Text          { return mysql.StateText() }
+func (d mysqld) Rows(p schema.Pair) texts { return d.texts(p) }
+
+func (d mysqld) texts(p schema.Pair) mysql.Rows { return mysql.Rows{Pair: p, Maria: d.maria} }
 
 func (d mysqld) Session(s session) string {
 	parallel := s.Parallel
@@ -98,17 +103,29 @@ func (mysqld) Isolation(sql.IsolationLevel) sql.IsolationLevel {
 	return sql.LevelReadCommitted // above it INSERT … SELECT locks the rows that it reads, and users wait for us
 }
 
-func (mysqld) Pinned() map[string]string      { return nil }
-func (mysqld) ChunkTime() time.Duration       { return 100 * time.Millisecond }
-func (mysqld) Transactional() bool            { return false }
+func (mysqld) Pinned() map[string]string { return nil }
+func (mysqld) ChunkTime() time.Duration  { return 100 * time.Millisecond }
+func (mysqld) Transactional() bool       { return false }
+func (d mysqld) Connections() int {
+	if d.maria {
+		return 8 // the cutover alone has four sessions, and ends one of them
+	}
+	return 5
+}
 func (mysqld) Unbounded() (set, reset string) { return "DO 0", "DO 0" }
 
-func (mysqld) Abandon(p schema.Pair, wait time.Duration) []plan.Step {
-	triggers, rest := mysql.Abandon(p)
+func (d mysqld) Abandon(p schema.Pair, wait time.Duration) []plan.Step {
+	triggers, rest := d.texts(p).Abandon()
 	return []plan.Step{{SQL: triggers, LockWait: wait}, {SQL: rest}} // a large shadow takes longer to drop than a lock may
 }
 
-func (mysqld) Cutover(r *run, s plan.Step) cutover.Server { return &renamer{run: r, step: s} }
+func (d mysqld) Cutover(r *run, s plan.Step) cutover.Server {
+	own := renamer{run: r, step: s, texts: d.texts(r.pair)}
+	if d.maria {
+		return &queuer{own}
+	}
+	return &own
+}
 
 // alone runs a step whose statements each commit by themselves and may run twice, and moves the counter. A transaction
 // beside them holds the claim, so nobody can take the change over meanwhile. What was done already is asked first.
@@ -216,7 +233,8 @@ func (*late) SQLState() string { return "55P03" }
 // renames, while a transaction in another one holds the claim and saves what happened.
 type renamer struct {
 	*run
-	step plan.Step
+	step  plan.Step
+	texts mysql.Rows
 }
 
 func (s *renamer) Ready(ctx context.Context) error { return s.verifier.Settle(ctx) }
@@ -263,8 +281,7 @@ func (a *renaming) prepare(ctx context.Context) (err error) {
 	if a.conn, err = a.engine.db.Conn(ctx); err != nil {
 		return err
 	}
-	for _, text := range append([]string{a.engine.dialect.Session(session{LockWait: time.Second, Settings: a.pair.Settings}),
-		"SET SESSION transaction_isolation = 'READ-COMMITTED', information_schema_stats_expiry = 0, autocommit = 0"}, mysql.Rows{Pair: a.pair}.Warm()...) {
+	for _, text := range append([]string{a.engine.dialect.Session(session{LockWait: time.Second, Settings: a.pair.Settings})}, a.texts.Warm()...) {
 		if _, err := a.conn.ExecContext(ctx, text); err != nil {
 			return err
 		}
@@ -316,11 +333,16 @@ func (a *renaming) mark(ctx context.Context) (marks string, err error) {
 var autoincrement = regexp.MustCompile(` AUTO_INCREMENT=\d+`)
 
 func (a *renaming) Lock(ctx context.Context) error {
+	a.follow()
+	return a.bounded(ctx, a.conn, a.step.LockWait, "LOCK TABLES "+a.texts.Locked())
+}
+
+// follow keeps others from writing the key log until the attempt is over.
+func (a *renaming) follow() {
 	if a.follower != nil {
-		a.follower.mu.Lock() // until the attempt is over: the key log is locked, and nobody else could write it
+		a.follower.mu.Lock()
 		a.following = true
 	}
-	return a.bounded(ctx, a.conn, a.step.LockWait, "LOCK TABLES "+mysql.Rows{Pair: a.pair}.Locked())
 }
 
 func (a *renaming) Check(ctx context.Context) error {
@@ -343,7 +365,7 @@ func (a *renaming) Check(ctx context.Context) error {
 	if marks != a.marks {
 		return cutover.ErrBusy // somebody altered the table a moment ago: the next attempt tells what
 	}
-	if err := a.conn.QueryRowContext(ctx, mysql.Rows{Pair: a.pair}.Left()).Scan(&a.pending, &truncated); err != nil {
+	if err := a.conn.QueryRowContext(ctx, a.texts.Left()).Scan(&a.pending, &truncated); err != nil {
 		return err
 	}
 	if truncated {
@@ -427,6 +449,9 @@ func (a *renaming) Rollback() error {
 
 // discard ends a session whose settings nobody else may get.
 func discard(conn *sql.Conn) {
+	if conn == nil {
+		return
+	}
 	_ = conn.Raw(func(any) error { return driver.ErrBadConn })
 	conn.Close()
 }

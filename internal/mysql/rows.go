@@ -17,7 +17,10 @@ import (
 //
 // All statements run at READ COMMITTED: there INSERT … SELECT reads the source and the log without locks, so no user ever
 // waits for a row of ours.
-type Rows struct{ Pair schema.Pair }
+type Rows struct {
+	Pair  schema.Pair
+	Maria bool // the server is MariaDB
+}
 
 // seq is the log's own column.
 const seq = "changeling_seq"
@@ -163,17 +166,21 @@ func (w Rows) Guard() string { return "DO (SELECT 1 FROM " + qualified(w.Pair.So
 
 // Heap identifies what the source's rows are in: the number that InnoDB gives a table when it makes its file. TRUNCATE makes
 // another one, as does every rebuild. (information_schema.tables.create_time does not change with a TRUNCATE, tried on 9.7.)
-func (w Rows) Heap() string { return "SELECT " + Made(w.Pair.Source) }
+func (w Rows) Heap() string { return "SELECT " + w.made() }
 
-// Made is the number, or NULL for a role without PROCESS. InnoDB encodes names with other characters than letters, digits
+// made is the number, or NULL for a role without PROCESS. InnoDB encodes names with other characters than letters, digits
 // and _ in a way of its own; they are not found.
-func Made(n schema.Name) string {
-	return "(SELECT CAST(i.table_id AS SIGNED) FROM information_schema.innodb_tables i WHERE i.name = " + literal(n.Schema+"/"+n.Table) + ")"
+func (w Rows) made() string {
+	view := "innodb_tables"
+	if w.Maria {
+		view = "innodb_sys_tables"
+	}
+	return "(SELECT CAST(i.table_id AS SIGNED) FROM information_schema." + view + " i WHERE i.name = " + literal(w.Pair.Source.Schema+"/"+w.Pair.Source.Table) + ")"
 }
 
 // Live notes what the source is before the copy, so that a TRUNCATE, which fires no trigger, is seen afterwards.
 func (w Rows) Live() string {
-	return "REPLACE INTO " + qualified(alive(w.Pair)) + " (one, made) SELECT 1, " + Made(w.Pair.Source)
+	return "REPLACE INTO " + qualified(alive(w.Pair)) + " (one, made) SELECT 1, " + w.made()
 }
 
 // alive is where Live notes it.
@@ -183,7 +190,7 @@ func alive(p schema.Pair) schema.Name {
 
 // reset answers whether the source was truncated or rebuilt since the copy began.
 func (w Rows) reset() string {
-	return "(NOT EXISTS (SELECT 1 FROM " + qualified(alive(w.Pair)) + " a WHERE a.made = " + Made(w.Pair.Source) + "))"
+	return "(NOT EXISTS (SELECT 1 FROM " + qualified(alive(w.Pair)) + " a WHERE a.made = " + w.made() + "))"
 }
 
 // Blocks is empty: the copy goes by key, which is the order in which InnoDB keeps rows.
