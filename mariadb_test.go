@@ -23,7 +23,7 @@ import (
 // queueing are the statements of an attempt to swap on MariaDB, in their order.
 var queueing = []struct{ name, text string }{
 	{"the lock", `^LOCK TABLES `},
-	{"the check", `^SELECT COUNT\(\*\) = 3 FROM information_schema.triggers`},
+	{"the check", `^SHOW CREATE TABLE `},
 	{"the drain", `^INSERT INTO \S+taken_`},
 	{"the rename", `^RENAME TABLE `},
 	{"the list", `^SELECT id, COALESCE\(db`},
@@ -41,6 +41,7 @@ type queue struct {
 	db   *sql.DB // of the users
 	pool *sql.DB // of the engine
 	name string
+	dsn  string
 
 	mu   sync.Mutex
 	next int                      // of queueing
@@ -61,10 +62,10 @@ func eachQueue(t *testing.T, test func(t *testing.T, open func(t *testing.T) *qu
 		admin, n := mytest.Open(t, server.DSN("mysql")), 0
 		test(t, func(t *testing.T) *queue {
 			n++
-			q := &queue{T: t, name: fmt.Sprintf("t_queue_%d", n)}
+			q := &queue{T: t, name: fmt.Sprintf("t_queue_%d", n), dsn: server.DSN(fmt.Sprintf("t_queue_%d", n))}
 			mytest.Exec(t, admin, "CREATE DATABASE "+q.name)
-			q.db = mytest.Open(t, server.DSN(q.name))
-			q.pool = mytest.Mutant(t, server.DSN(q.name), q.rewrite)
+			q.db = mytest.Open(t, q.dsn)
+			q.pool = mytest.Mutant(t, q.dsn, q.rewrite)
 			q.db.SetMaxIdleConns(20)
 			q.pool.SetMaxOpenConns(20)
 			return q
@@ -180,10 +181,13 @@ func TestMariaDBSessionsDie(t *testing.T) {
 			random.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })
 			others = others[:1]
 		}
-		for _, d := range append(points, others...) {
+		for i, d := range append(points, others...) {
 			t.Run(d.victim+" before "+d.at, func(t *testing.T) {
 				q := open(t)
 				l := newMyLedger(t, q.db, 0)
+				if i%2 == 0 {
+					l.binlog = q.dsn
+				}
 				var wg sync.WaitGroup
 				hit := false
 				q.at, q.do = d.at, func(text string) string {
@@ -252,6 +256,7 @@ func TestMariaDBQueueMutants(t *testing.T) {
 			open bool // and somebody has a transaction open then
 		}{
 			{"the RENAME is not seen to wait", unseen, false, false},
+			{"the RENAME is not seen to wait, by the binary log", unseen, false, false},
 			{"the RENAME is not seen to wait, and nobody looks into the log afterwards", func(text string) string {
 				renames = renames || strings.HasPrefix(text, "RENAME TABLE ")
 				if renames && strings.HasPrefix(text, "SELECT COUNT(*) FROM (SELECT 1 FROM `changeling_") {
@@ -271,6 +276,9 @@ func TestMariaDBQueueMutants(t *testing.T) {
 				for round := range 4 {
 					q := open(t)
 					l := newMyLedger(t, q.db, round)
+					if strings.HasSuffix(c.name, "by the binary log") {
+						l.binlog = q.dsn
+					}
 					q.then = c.then
 					if c.dies {
 						q.at, q.do = "the rename", func(text string) string {
@@ -307,7 +315,7 @@ func TestMariaDBQueueMutants(t *testing.T) {
 					t.Logf("told in round %d: %v", round, err)
 					// What was missed is in the new table by now, and the change can be ended.
 					mytest.Exec(t, q.db, strings.Replace(myGrow, "orders", "mirror", 1))
-					if err := changeling.Apply(t.Context(), q.db, myGrow, changeling.Config{DropAfter: changeling.DropNow}); err != nil {
+					if err := changeling.Apply(t.Context(), q.db, myGrow, changeling.Config{DropAfter: changeling.DropNow, Binlog: l.binlog}); err != nil {
 						t.Fatal(err)
 					}
 					return
@@ -419,6 +427,38 @@ func TestMariaDBOthersWait(t *testing.T) {
 					t.Errorf("%d rows, want %d; %d columns more, %d triggers", rows, c.rows, extra, triggers)
 				}
 			})
+		}
+	})
+}
+
+// TestMariaDBOwnTypes: keys of types that only MariaDB has, which the binary log spells in a form of its own: triggers log
+// them.
+func TestMariaDBOwnTypes(t *testing.T) {
+	t.Parallel()
+	eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
+		if !isMaria(t, db) {
+			return
+		}
+		for _, table := range []string{"visits", "twin"} {
+			mytest.Exec(t, db, `CREATE TABLE `+table+` (id uuid NOT NULL, at inet6 NOT NULL, n int, PRIMARY KEY (at, id), KEY (n))`)
+		}
+		mytest.Exec(t, db, `INSERT INTO visits SELECT uuid(), CONCAT(IF(seq % 2, '::', 'fe80::'), HEX(seq % 400)), seq FROM seq_1_to_3000`, `INSERT INTO twin SELECT * FROM visits`)
+		const statement = `ALTER TABLE visits MODIFY n bigint NOT NULL DEFAULT 0`
+		writes := upon(event.Lines(t.Output()), began("verify"), func() {
+			for _, table := range []string{"visits", "twin"} {
+				mytest.Exec(t, db, `UPDATE `+table+` SET n = n + 1000000 WHERE n % 7 = 0`, `DELETE FROM `+table+` WHERE n % 11 = 0`, `UPDATE `+table+` SET at = '::ffff:10.0.0.1' WHERE n % 13 = 0`)
+			}
+		})
+		if err := changeling.Apply(t.Context(), db, statement, changeling.Config{Binlog: dsn, ChunkTime: time.Millisecond, DropAfter: changeling.DropNow, Events: writes}); err != nil {
+			t.Fatal(err)
+		}
+		mytest.Exec(t, db, strings.Replace(statement, "visits", "twin", 1))
+		if got, want := myDefinition(t, db, "visits"), myDefinition(t, db, "twin"); got != want {
+			t.Errorf("the table is\n%s\nafter a native ALTER it is\n%s", got, want)
+		}
+		var rows, alike int
+		if err := db.QueryRow(`SELECT (SELECT COUNT(*) FROM twin), (SELECT COUNT(*) FROM visits v JOIN twin t ON v.id = t.id AND v.at = t.at AND v.n = t.n)`).Scan(&rows, &alike); err != nil || rows != alike || rows < 2000 {
+			t.Errorf("%d of %d rows are alike, %v", alike, rows, err)
 		}
 	})
 }

@@ -101,6 +101,8 @@ func textual(typ string) (into, back string) {
 		return "CAST(%s AS CHAR)", "CAST(%s AS DATETIME(6))"
 	case "time":
 		return "CAST(%s AS CHAR)", "CAST(%s AS TIME(6))"
+	case "uuid", "inet4", "inet6": // of MariaDB
+		return "CAST(%s AS CHAR)", "CAST(%s AS " + base + ")"
 	case "char", "varchar", "tinytext", "text", "mediumtext", "longtext":
 		return "CONVERT(%s USING utf8mb4)", "%s"
 	}

@@ -182,7 +182,7 @@ func (r *rehearsal) key(p *schema.Pair, x Index) string {
 		if from.Name == seq {
 			return fmt.Sprintf("the key column %s of %s is called as a column of the engine's own key log: rename it first", from.Name, p.Source)
 		}
-		if !slices.Contains([]string{"int", "decimal", "year", "date", "datetime", "timestamp", "time", "text", "bytes"}, from.kind()) {
+		if !slices.Contains([]string{"int", "decimal", "year", "date", "datetime", "timestamp", "time", "text", "bytes", "uuid"}, from.kind()) {
 			return fmt.Sprintf("the key column %s of %s is of type %s, by which rows cannot be walked in order yet on MySQL: a key of numbers, times or texts is needed", from.Name, p.Source, from.Type)
 		}
 		if from.Data == "timestamp" && !r.steady {
