@@ -296,17 +296,22 @@ func (f *follower) catchUp(ctx context.Context) error {
 	return f.write(ctx)
 }
 
-// upto reads all that is in the log by now.
-func (f *follower) upto(ctx context.Context) error {
+// end is where the log of the server ends now.
+func (f *follower) end(ctx context.Context) (capture.Position, error) {
 	if f.replica != nil {
 		// How far a replica has come, GTIDs tell, and those of a transaction are made known a moment after it can be seen. A
 		// commit of our own comes after that.
 		store := f.run.engine.store
 		if err := store.Exec(ctx, store.DB, store.Text.Probe, f.run.id); err != nil {
-			return err
+			return capture.Position{}, err
 		}
 	}
-	now, err := capture.Current(ctx, f.run.engine.db)
+	return capture.Current(ctx, f.run.engine.db)
+}
+
+// upto reads all that is in the log by now.
+func (f *follower) upto(ctx context.Context) error {
+	now, err := f.end(ctx)
 	if err != nil {
 		return err
 	}

@@ -83,7 +83,7 @@ func TestBinlogMutants(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, match, instead string }{
 		{"keys are read and not kept", "^INSERT INTO `changeling_\\w+`\\.`keys_", "DO 0"},
-		{"the log is read up to where it began", `^SHOW BINARY LOG STATUS`, `SELECT 'binlog.000001', 4, '', '', ''`},
+		{"the log is read up to where it began", `^SHOW (BINARY LOG|MASTER) STATUS|^SELECT @@global.gtid_binlog_pos`, `SELECT 'binlog.000001', 4, '', '', ''`},
 		{"no lock", `^LOCK TABLES `, "DO 0"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -99,12 +99,18 @@ func TestBinlogMutants(t *testing.T) {
 						return x.Text
 					}
 					hits.Add(1)
+					switch { // MariaDB
+					case strings.HasPrefix(x.Text, "SHOW MASTER"):
+						return `SELECT 'binlog.000001', 4, '', ''`
+					case strings.HasPrefix(x.Text, "SELECT @@global.gtid_binlog_pos"):
+						return strings.Replace(x.Text, "@@global.gtid_binlog_pos", "'0-1-1'", 1)
+					}
 					return c.instead
 				})
 				mutated.SetMaxOpenConns(20)
 				for round := range 4 {
 					l := newMyLedger(t, db, round)
-					l.binlog = dsn
+					l.binlog, l.attempts = dsn, 4
 					err := l.change(mutated, true)
 					if hits.Load() == 0 {
 						t.Fatal("the statement was never sent: the mutant is none")

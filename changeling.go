@@ -161,12 +161,12 @@ func Open(ctx context.Context, db *sql.DB, c Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n := db.Stats().MaxOpenConnections; n > 0 && n < 6 {
-		return nil, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("the pool allows %d connections: a change needs 6 (two workers, drain, heartbeat, probe, signals); call SetMaxOpenConns", n)}
-	}
 	d, pool, err := detect(ctx, db, c)
 	if err != nil {
 		return nil, err
+	}
+	if n, least := db.Stats().MaxOpenConnections, d.Connections(); n > 0 && n < least {
+		return nil, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("the pool allows %d connections: a change needs %d (workers, heartbeat, probe, control, and the sessions of the cutover); call SetMaxOpenConns", n, least)}
 	}
 	if c.ChunkTime == 0 {
 		c.ChunkTime = d.ChunkTime()

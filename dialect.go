@@ -44,6 +44,8 @@ type dialect interface {
 	ChunkTime() time.Duration
 	// Unbounded lets a maintenance statement take its time on a connection, with one text, and takes that back with another.
 	Unbounded() (set, reset string)
+	// Connections is how many a change needs at the same time.
+	Connections() int
 	// Abandon takes away what a change made before its cutover: one transaction after the other, each may run twice. wait is
 	// how long it may wait for a lock on a table of the user's.
 	Abandon(p schema.Pair, wait time.Duration) []plan.Step

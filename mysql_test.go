@@ -21,9 +21,6 @@ import (
 	"github.com/changeling-db/changeling/internal/dbtest/mytest"
 )
 
-// myVersions are the servers that can be changed: MariaDB is not among them yet.
-var myVersions = []string{"mysql9.7"}
-
 const myOrders = `(
   id bigint unsigned NOT NULL AUTO_INCREMENT PRIMARY KEY, customer_id int NOT NULL, email varchar(100) NOT NULL,
   amount int NOT NULL, status varchar(20) NOT NULL DEFAULT 'new', created_at datetime(3) NOT NULL DEFAULT '2026-01-01 00:00:00', note text,
@@ -34,9 +31,21 @@ const myGrow = `ALTER TABLE orders MODIFY amount bigint NOT NULL DEFAULT 7 COMME
 // fillMy puts rows into a table.
 func fillMy(t *testing.T, db *sql.DB, table string, rows int) {
 	t.Helper()
-	mytest.Exec(t, db, fmt.Sprintf(`INSERT INTO %s (customer_id, email, amount, note)
-WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
-SELECT /*+ SET_VAR(cte_max_recursion_depth = 10000000) */ i %% 100, CONCAT('user', i, '@example.org'), i, IF(i %% 7 = 0, NULL, REPEAT('n', i %% 200)) FROM n`, table, rows))
+	n := fmt.Sprintf(`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)`, rows)
+	if isMaria(t, db) {
+		n = fmt.Sprintf(`WITH n (i) AS (SELECT seq FROM seq_1_to_%d)`, rows)
+	}
+	mytest.Exec(t, db, fmt.Sprintf(`INSERT INTO %s (customer_id, email, amount, note) %s
+SELECT /*+ SET_VAR(cte_max_recursion_depth = 10000000) */ i %% 100, CONCAT('user', i, '@example.org'), i, IF(i %% 7 = 0, NULL, REPEAT('n', i %% 200)) FROM n`, table, n))
+}
+
+func isMaria(t *testing.T, db *sql.DB) bool {
+	t.Helper()
+	var version string
+	if err := db.QueryRowContext(t.Context(), `SELECT VERSION()`).Scan(&version); err != nil {
+		t.Fatal(err)
+	}
+	return strings.Contains(version, "MariaDB")
 }
 
 // myDefinition is a table in the server's own words, without its next AUTO_INCREMENT value.
@@ -107,15 +116,12 @@ UNION ALL SELECT CONCAT('trigger ', trigger_name) FROM information_schema.trigge
 }
 
 func eachMy(t *testing.T, test func(t *testing.T, dsn string, db *sql.DB)) {
-	for _, version := range myVersions {
-		t.Run(version, func(t *testing.T) {
-			t.Parallel()
-			dsn := mytest.Database(t, version)
-			db := mytest.Open(t, dsn)
-			db.SetMaxOpenConns(30)
-			test(t, dsn, db)
-		})
-	}
+	mytest.Each(t, func(t *testing.T, version string) {
+		dsn := mytest.Database(t, version)
+		db := mytest.Open(t, dsn)
+		db.SetMaxOpenConns(30)
+		test(t, dsn, db)
+	})
 }
 
 func TestMySQLChange(t *testing.T) {
@@ -225,6 +231,7 @@ func TestMySQLMutants(t *testing.T) {
 				mutated.SetMaxOpenConns(20)
 				for round := range 4 {
 					l := newMyLedger(t, db, round)
+					l.attempts = 4
 					err := l.change(mutated, true)
 					if hits.Load() == 0 {
 						t.Fatal("the statement was never sent: the mutant is none")
@@ -247,6 +254,7 @@ type myLedger struct {
 	round        int
 	binlog       string // where the binary log is read; empty: triggers
 	sink         event.Sink
+	attempts     int // of the cutover; zero: as many as usual
 	acknowledged atomic.Int64
 }
 
@@ -286,7 +294,7 @@ func (l *myLedger) change(pool *sql.DB, fast bool) error {
 			}
 		})
 	}
-	err := changeling.Apply(ctx, pool, myGrow, changeling.Config{Fast: fast, DropAfter: changeling.DropNow, Binlog: l.binlog, Events: event.Tee(l.sink, event.Lines(l.Output()))})
+	err := changeling.Apply(ctx, pool, myGrow, changeling.Config{Fast: fast, DropAfter: changeling.DropNow, Binlog: l.binlog, CutoverAttempts: l.attempts, Events: event.Tee(l.sink, event.Lines(l.Output()))})
 	time.Sleep(200 * time.Millisecond)
 	close(stop)
 	wg.Wait()

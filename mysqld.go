@@ -33,7 +33,10 @@ func (d mysqld) supports() error {
 		return &fault.Problem{Kind: fault.Precondition, Text: fmt.Sprintf("the server calls itself %q, which is no version of PostgreSQL, MySQL or MariaDB that is known here", d.version)}
 	}
 	if d.maria {
-		return &fault.Problem{Kind: fault.Precondition, Text: fmt.Sprintf("MariaDB %d.%d cannot be changed yet: it refuses RENAME TABLE under LOCK TABLES, and its own way is not built", major, minor)}
+		if major < 10 || major == 10 && minor < 6 {
+			return &fault.Problem{Kind: fault.Precondition, Text: fmt.Sprintf("MariaDB %d.%d.%d is too old: 10.6 or later is needed, where RENAME TABLE of two tables happens as a whole or not at all", major, minor, patch)}
+		}
+		return nil
 	}
 	if major < 8 || major == 8 && minor == 0 && patch < 13 {
 		return &fault.Problem{Kind: fault.Precondition, Text: fmt.Sprintf("MySQL %d.%d.%d is too old: 8.0.13 or later is needed, for RENAME TABLE under LOCK TABLES", major, minor, patch)}
@@ -66,12 +69,12 @@ func (d mysqld) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.
 		return p, err
 	}
 	var number sql.NullInt64
-	if err := db.QueryRowContext(ctx, "SELECT "+mysql.Made(p.Pair.Source)).Scan(&number); err != nil && !fault.Denied(err) {
+	if err := db.QueryRowContext(ctx, d.texts(p.Pair).Heap()).Scan(&number); err != nil && !fault.Denied(err) {
 		return nil, err
 	}
 	if !number.Valid {
 		p.Route, p.Steps = plan.Refuse, nil
-		p.Refusals = append(p.Refusals, fmt.Sprintf("a TRUNCATE of %s while it is copied could not be noticed: information_schema.innodb_tables does not show it. "+
+		p.Refusals = append(p.Refusals, fmt.Sprintf("a TRUNCATE of %s while it is copied could not be noticed: information_schema does not show the number that InnoDB gives it. "+
 			"Needed: GRANT PROCESS ON *.* for this role, and names without letters beyond ASCII", p.Table))
 	}
 	return p, nil
@@ -86,8 +89,10 @@ func (mysqld) Fingerprint(ctx context.Context, db *sql.DB, n schema.Name, _ uint
 	return mysql.Fingerprint(ctx, db, n)
 }
 
-func (mysqld) State() state.Text        { return mysql.StateText() }
-func (mysqld) Rows(p schema.Pair) texts { return mysql.Rows{Pair: p} }
+func (mysqld) State() state.Text          { return mysql.StateText() }
+func (d mysqld) Rows(p schema.Pair) texts { return d.texts(p) }
+
+func (d mysqld) texts(p schema.Pair) mysql.Rows { return mysql.Rows{Pair: p, Maria: d.maria} }
 
 func (d mysqld) Session(s session) string {
 	parallel := s.Parallel
@@ -102,17 +107,29 @@ func (mysqld) Isolation(sql.IsolationLevel) sql.IsolationLevel {
 	return sql.LevelReadCommitted // above it INSERT … SELECT locks the rows that it reads, and users wait for us
 }
 
-func (mysqld) Pinned() map[string]string      { return nil }
-func (mysqld) ChunkTime() time.Duration       { return 100 * time.Millisecond }
-func (mysqld) Transactional() bool            { return false }
+func (mysqld) Pinned() map[string]string { return nil }
+func (mysqld) ChunkTime() time.Duration  { return 100 * time.Millisecond }
+func (mysqld) Transactional() bool       { return false }
+func (d mysqld) Connections() int {
+	if d.maria {
+		return 9 // the cutover alone has four sessions, and ends one of them
+	}
+	return 6
+}
 func (mysqld) Unbounded() (set, reset string) { return "DO 0", "DO 0" }
 
-func (mysqld) Abandon(p schema.Pair, wait time.Duration) []plan.Step {
-	triggers, rest := mysql.Abandon(p)
+func (d mysqld) Abandon(p schema.Pair, wait time.Duration) []plan.Step {
+	triggers, rest := d.texts(p).Abandon()
 	return []plan.Step{{SQL: triggers, LockWait: wait}, {SQL: rest}} // a large shadow takes longer to drop than a lock may
 }
 
-func (mysqld) Cutover(r *run, s plan.Step) cutover.Server { return &renamer{run: r, step: s} }
+func (d mysqld) Cutover(r *run, s plan.Step) cutover.Server {
+	own := renamer{run: r, step: s, texts: d.texts(r.pair)}
+	if d.maria {
+		return &queuer{own}
+	}
+	return &own
+}
 
 // alone runs a step whose statements each commit by themselves and may run twice, and moves the counter. A transaction
 // beside them holds the claim, so nobody can take the change over meanwhile. What was done already is asked first.
@@ -247,6 +264,7 @@ type renamer struct {
 	*run
 	step  plan.Step
 	tries int
+	texts mysql.Rows
 }
 
 func (s *renamer) Ready(ctx context.Context) error { return s.verifier.Settle(ctx) }
@@ -298,8 +316,7 @@ func (a *renaming) prepare(ctx context.Context) (err error) {
 	if _, err := mysql.Fit(ctx, a.conn); err != nil { // it may have become another one since the plan was made
 		return err
 	}
-	for _, text := range append([]string{a.engine.dialect.Session(session{Application: a.lease.Application(), LockWait: time.Second, Settings: a.pair.Settings}),
-		"SET SESSION transaction_isolation = 'READ-COMMITTED', information_schema_stats_expiry = 0, autocommit = 0"}, mysql.Rows{Pair: a.pair}.Warm()...) {
+	for _, text := range append([]string{a.engine.dialect.Session(session{Application: a.lease.Application(), LockWait: time.Second, Settings: a.pair.Settings})}, a.texts.Warm()...) {
 		if _, err := a.conn.ExecContext(ctx, text); err != nil {
 			return err
 		}
@@ -354,15 +371,20 @@ func (a *renaming) mark(ctx context.Context) (marks string, err error) {
 var autoincrement = regexp.MustCompile(` AUTO_INCREMENT=\d+`)
 
 func (a *renaming) Lock(ctx context.Context) error {
-	if a.follower != nil {
-		a.follower.mu.Lock() // until the attempt is over: the key log is locked, and nobody else could write it
-		a.following = true
-	}
+	a.follow()
 	// A run that stands still under the lock holds everybody up: the server ends it soon.
 	if _, err := a.conn.ExecContext(ctx, "SET SESSION wait_timeout = 3"); err != nil {
 		return err
 	}
-	return a.bounded(ctx, a.conn, a.step.LockWait, "LOCK TABLES "+mysql.Rows{Pair: a.pair}.Locked())
+	return a.bounded(ctx, a.conn, a.step.LockWait, "LOCK TABLES "+a.texts.Locked())
+}
+
+// follow keeps others from writing the key log until the attempt is over.
+func (a *renaming) follow() {
+	if a.follower != nil {
+		a.follower.mu.Lock()
+		a.following = true
+	}
 }
 
 func (a *renaming) Check(ctx context.Context) error {
@@ -385,7 +407,7 @@ func (a *renaming) Check(ctx context.Context) error {
 	if marks != a.marks {
 		return cutover.ErrBusy // somebody altered the table a moment ago: the next attempt tells what
 	}
-	if err := a.conn.QueryRowContext(ctx, mysql.Rows{Pair: a.pair}.Left()).Scan(&a.pending, &truncated); err != nil {
+	if err := a.conn.QueryRowContext(ctx, a.texts.Left()).Scan(&a.pending, &truncated); err != nil {
 		return err
 	}
 	if truncated {
@@ -480,6 +502,9 @@ func (a *renaming) Rollback() error {
 
 // discard ends a session whose settings nobody else may get.
 func discard(conn *sql.Conn) {
+	if conn == nil {
+		return
+	}
 	_ = conn.Raw(func(any) error { return driver.ErrBadConn })
 	conn.Close()
 }

@@ -136,8 +136,8 @@ func TestReplicaThatLags(t *testing.T) {
 // TestReplicaThatLagsOnMySQL: a replica that is asked itself, by a row that beats.
 func TestReplicaThatLagsOnMySQL(t *testing.T) {
 	t.Parallel()
-	source := mytest.Own(t, dbtest.MySQLOptions{Version: myVersions[0]})
-	behind := mytest.Own(t, dbtest.MySQLOptions{Version: myVersions[0], Settings: map[string]string{"server_id": "2"}})
+	source := mytest.Own(t, dbtest.MySQLOptions{Version: "mysql9.7"})
+	behind := mytest.Own(t, dbtest.MySQLOptions{Version: "mysql9.7", Settings: map[string]string{"server_id": "2"}})
 	root, replica := mytest.Open(t, source.DSN("mysql")), mytest.Open(t, behind.DSN("mysql"))
 	var file string
 	var position int64

@@ -44,7 +44,7 @@ func (postgresql) Signals(p schema.Pair, application string) signals {
 }
 
 func (d mysqld) Signals(p schema.Pair, _ string) signals {
-	return signals{Sessions: mysql.Sessions, Waits: mysql.Waits(d.maria), Transactions: mysql.Transactions, History: mysql.History, Log: mysql.Log,
+	return signals{Sessions: mysql.ActiveSessions, Waits: mysql.Waits(d.maria), Transactions: mysql.Transactions, History: mysql.History, Log: mysql.Log,
 		Attached: mysql.Replicas(d.maria), Heartbeat: mysql.Heartbeat(p.Change), Data: mysql.Data}
 }
 

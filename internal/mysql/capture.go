@@ -15,8 +15,11 @@ var triggers = []struct{ suffix, event, row string }{{"i", "INSERT", "NEW"}, {"u
 // else. Each CREATE TRIGGER waits for every open writer, so what commits after the last one has been seen by all of them
 // (invariant I1). Every statement may run twice.
 //
-// The triggers run with the rights of the role that makes the change, under its sql_mode.
-func InstallCapture(p schema.Pair) []string {
+// The triggers run with the rights of the role that makes the change, under its sql_mode. On MariaDB all of them call one
+// procedure: were they to name the log themselves, users who write under LOCK TABLES would fail with error 1442 (tried on
+// 10.11 and 11.8: it is enough that triggers for two events write to one table).
+func (w Rows) InstallCapture() []string {
+	p := w.Pair
 	var names []string
 	for _, k := range p.Key {
 		names = append(names, quote(k.Source))
@@ -26,6 +29,16 @@ func InstallCapture(p schema.Pair) []string {
 		out = append(out, "DROP TRIGGER IF EXISTS "+trigger(p, t.suffix))
 	}
 	insert := "INSERT INTO " + qualified(p.Log) + " (" + strings.Join(names, ", ") + ") VALUES "
+	if w.Maria {
+		note := schema.Name{Schema: p.Log.Schema, Table: "note_" + p.Change}
+		var takes, given []string
+		for i, k := range p.Key {
+			given = append(given, fmt.Sprintf("k%d", i+1))
+			takes = append(takes, given[i]+" "+k.Type)
+		}
+		out = append(out, "CREATE OR REPLACE PROCEDURE "+qualified(note)+"("+strings.Join(takes, ", ")+") "+insert+"("+strings.Join(given, ", ")+")")
+		insert = "CALL " + qualified(note)
+	}
 	values := func(row string) string { return "(" + row + "." + strings.Join(names, ", "+row+".") + ")" }
 	for _, t := range triggers {
 		body := insert + values(t.row)
@@ -94,10 +107,14 @@ GROUP BY t.processlist_id, t.processlist_user, t.processlist_command ORDER BY ag
 
 // Abandon takes away what a change made before its cutover: first the triggers, which needs a lock on the source, then the
 // rest. Each statement may run twice.
-func Abandon(p schema.Pair) (triggers, rest []string) {
-	return DropCapture(p), []string{
-		"DROP TABLE IF EXISTS " + qualified(p.Shadow), "DROP TABLE IF EXISTS " + qualified(p.Log) + ", " + qualified(p.Checks) + ", " + qualified(alive(p)),
-		"DROP DATABASE IF EXISTS " + quote(p.Log.Schema), "DROP DATABASE IF EXISTS " + quote(p.Old.Schema)}
+func (w Rows) Abandon() (triggers, rest []string) {
+	p := w.Pair
+	if w.Maria {
+		rest = []string{"DROP SEQUENCE IF EXISTS " + qualified(Aside(p))} // the sentry; a table of this name is passed over
+	}
+	return DropCapture(p), append(rest,
+		"DROP TABLE IF EXISTS "+qualified(p.Shadow), "DROP TABLE IF EXISTS "+qualified(p.Log)+", "+qualified(p.Checks)+", "+qualified(alive(p)),
+		"DROP DATABASE IF EXISTS "+quote(p.Log.Schema), "DROP DATABASE IF EXISTS "+quote(p.Old.Schema))
 }
 
 // Still answers whether a connection of an id still is in the transaction with a mark; with a third argument, whether it is

@@ -49,6 +49,10 @@ var carried = []struct {
 	{"a null rebuild", wide, "ENGINE=InnoDB", ""},
 	{"a key of text", "k varchar(20) COLLATE utf8mb4_bin PRIMARY KEY, a int", "MODIFY a BIGINT", ""},
 	{"names beyond ASCII", "`schlüssel` int PRIMARY KEY, `größe` int COMMENT 'ä\\\\b', KEY `über` (`größe`)", "MODIFY `größe` BIGINT", ""},
+	{"addresses and identifiers", "id uuid PRIMARY KEY DEFAULT uuid(), a inet6, b inet4 DEFAULT '10.0.0.1', c int", "MODIFY a varchar(60), MODIFY c BIGINT", "mariadb"},
+	{"json is a text with a check", "id int PRIMARY KEY, a json, b int", "MODIFY b BIGINT", ""},
+	{"a vector and its index", "id int PRIMARY KEY, v vector(3) NOT NULL, b int, VECTOR INDEX (v) M=6, KEY (b)", "MODIFY b BIGINT", "mariadb11"},
+	{"a check of a column and a default that is a function", "id int PRIMARY KEY, a int DEFAULT (1 + 2) CHECK (a > 0), b varchar(40) DEFAULT uuid()", "MODIFY a BIGINT DEFAULT (1 + 2) CHECK (a > 0)", "mariadb"},
 	{"a key of integers that grows", "k int NOT NULL, l smallint NOT NULL, a int, PRIMARY KEY (l, k)", "MODIFY k BIGINT NOT NULL", ""},
 }
 
@@ -236,6 +240,11 @@ func TestRoutes(t *testing.T) {
 		{plain, "ENGINE=InnoDB PARTITION BY HASH (id) PARTITIONS 2", want{plan.ShadowTable, ""}, want{plan.Refuse, "partition"}},
 		{plain, "ENGINE=MyISAM", want{plan.Refuse, "InnoDB"}, want{plan.Refuse, "InnoDB"}},
 		{plain, "ADD FOREIGN KEY (a) REFERENCES `t%1` (id)", want{plan.Refuse, "foreign keys"}, want{plan.Refuse, "foreign keys"}},
+		{"CREATE TABLE `t%1` (id int PRIMARY KEY, a date NOT NULL, b date NOT NULL, c int /*M!100400 , PERIOD FOR valid (a, b) */)", "MODIFY c BIGINT", want{plan.ShadowTable, ""}, want{plan.Refuse, "PERIOD FOR"}},
+		{"CREATE TABLE `t%1` (id int PRIMARY KEY, c int) /*M!100300 WITH SYSTEM VERSIONING */", "MODIFY c BIGINT", want{plan.ShadowTable, ""}, want{plan.Refuse, "system-versioned"}},
+		{"/*M!100300 CREATE SEQUENCE s */; CREATE TABLE `t%1` (id int PRIMARY KEY, c int, n bigint /*M!100300 DEFAULT nextval(s) */)", "MODIFY c BIGINT", want{plan.ShadowTable, ""}, want{plan.Refuse, "sequence"}},
+		{plain, "REMOVE PARTITIONING", want{plan.Refuse, "partition"}, want{plan.Refuse, "partition"}},
+		{plain, "ADD SYSTEM VERSIONING", want{plan.Refuse, ""}, want{plan.Refuse, "second table"}},
 		{plain, "MODIFY a date", want{plan.Refuse, "conversion"}, want{plan.Refuse, "conversion"}},
 		{plain, "MODIFY id varchar(20)", want{plan.Refuse, "key's own type"}, want{plan.Refuse, "key's own type"}},
 		{plain, "DROP PRIMARY KEY, ADD PRIMARY KEY (id, a)", want{plan.Refuse, "no unique index over (id)"}, want{plan.Refuse, "no unique index over (id)"}},

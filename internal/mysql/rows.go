@@ -17,7 +17,10 @@ import (
 //
 // All statements run at READ COMMITTED: there INSERT … SELECT reads the source and the log without locks, so no user ever
 // waits for a row of ours.
-type Rows struct{ Pair schema.Pair }
+type Rows struct {
+	Pair  schema.Pair
+	Maria bool // the server is MariaDB
+}
 
 // seq is the log's own column.
 const seq = "changeling_seq"
@@ -98,6 +101,8 @@ func textual(typ string) (into, back string) {
 		return "CAST(%s AS CHAR)", "CAST(%s AS DATETIME(6))"
 	case "time":
 		return "CAST(%s AS CHAR)", "CAST(%s AS TIME(6))"
+	case "uuid", "inet4", "inet6": // of MariaDB
+		return "CAST(%s AS CHAR)", "CAST(%s AS " + base + ")"
 	case "char", "varchar", "tinytext", "text", "mediumtext", "longtext":
 		return "CONVERT(%s USING utf8mb4)", "%s"
 	case "enum", "set", "bit": // by number, which is their order; between texts an index would not be used, nor be in order
@@ -207,12 +212,16 @@ func (w Rows) Guard() string { return "DO (SELECT 1 FROM " + qualified(w.Pair.So
 
 // Heap identifies what the source's rows are in: the number that InnoDB gives a table when it makes its file. TRUNCATE makes
 // another one, as does every rebuild. (information_schema.tables.create_time does not change with a TRUNCATE, tried on 9.7.)
-func (w Rows) Heap() string { return "SELECT " + Made(w.Pair.Source) }
+func (w Rows) Heap() string { return "SELECT " + w.made() }
 
-// Made is one number for the numbers that InnoDB has given to the table, or to each of its partitions, or NULL for a role
+// made is one number for the numbers that InnoDB has given to the table, or to each of its partitions, or NULL for a role
 // without PROCESS. InnoDB encodes letters beyond ASCII in a way of its own; names with them are not found.
-func Made(n schema.Name) string {
-	return "(SELECT " + numbersOfFiles + " FROM information_schema.innodb_tables i WHERE " + filesOf(n) + ")"
+func (w Rows) made() string {
+	view := "innodb_tables"
+	if w.Maria {
+		view = "innodb_sys_tables"
+	}
+	return "(SELECT " + numbersOfFiles + " FROM information_schema." + view + " i WHERE " + filesOf(w.Pair.Source) + ")"
 }
 
 const numbersOfFiles = "CAST(SUM(CRC32(CONCAT(i.name, ' ', i.table_id))) AS SIGNED)"
@@ -225,7 +234,7 @@ func filesOf(n schema.Name) string {
 
 // Live notes what the source is before the copy, so that a TRUNCATE, which fires no trigger, is seen afterwards.
 func (w Rows) Live() string {
-	return "REPLACE INTO " + qualified(alive(w.Pair)) + " (one, made) SELECT 1, " + Made(w.Pair.Source)
+	return "REPLACE INTO " + qualified(alive(w.Pair)) + " (one, made) SELECT 1, " + w.made()
 }
 
 // alive is where Live notes it.
@@ -235,7 +244,7 @@ func alive(p schema.Pair) schema.Name {
 
 // reset answers whether the source was truncated or rebuilt since the copy began.
 func (w Rows) reset() string {
-	return "(NOT EXISTS (SELECT 1 FROM " + qualified(alive(w.Pair)) + " a WHERE a.made = " + Made(w.Pair.Source) + "))"
+	return "(NOT EXISTS (SELECT 1 FROM " + qualified(alive(w.Pair)) + " a WHERE a.made = " + w.made() + "))"
 }
 
 // Blocks is empty: the copy goes by key, which is the order in which InnoDB keeps rows.

@@ -48,8 +48,18 @@ func (s Session) SQL() string {
 
 // Aside is where the source goes under the lock: to another name in its own database, because a table with triggers, and it
 // has ours, cannot go to another one. Afterwards the triggers come off and it goes on to its place.
+//
+// The name sorts behind the source's: RENAME TABLE takes its locks in the order of the names, and Sentry needs the source's
+// to be the first of the two.
 func Aside(p schema.Pair) schema.Name {
-	return schema.Name{Schema: p.Source.Schema, Table: "changeling_" + p.Change + "_old"}
+	n := schema.Name{Schema: p.Source.Schema}
+	for _, prefix := range []string{"", "zz_", "\uFFFD"} { // bytes count; the server may compare a name in small letters
+		n.Table = prefix + "changeling_" + p.Change + "_old"
+		if n.Table > p.Source.Table && n.Table > strings.ToLower(p.Source.Table) {
+			break
+		}
+	}
+	return n
 }
 
 // Swap takes the source out of its name and puts the shadow there, in one statement: the name never is without a table.
@@ -68,7 +78,8 @@ func Named(p schema.Pair) string {
 }
 
 func there(n schema.Name) string {
-	return "EXISTS (SELECT 1 FROM information_schema.tables i WHERE i.table_schema = " + literal(n.Schema) + " AND i.table_name = " + literal(n.Table) + ")"
+	return "EXISTS (SELECT 1 FROM information_schema.tables i WHERE i.table_schema = " + literal(n.Schema) + " AND i.table_name = " + literal(n.Table) +
+		" AND i.table_type <> 'SEQUENCE')" // it may be the sentry's name
 }
 
 // Swapped answers whether Swap happened.
@@ -92,8 +103,15 @@ func (w Rows) Left() string {
 	return "SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM " + qualified(w.Pair.Log) + " l LIMIT 100000) x), " + w.reset()
 }
 
-// Warm makes the temporary tables of the last drain.
-func (w Rows) Warm() []string { return []string{w.own("taken"), w.own("again"), w.own("differing")} }
+// Warm makes a session ready for the last drain: each statement sees what committed before it, the catalogue is as it is
+// now, which on MariaDB it always is, and the temporary tables are there.
+func (w Rows) Warm() []string {
+	list := []string{"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", "SET SESSION autocommit = 0", w.own("taken"), w.own("again"), w.own("differing")}
+	if !w.Maria {
+		list = append(list, "SET SESSION information_schema_stats_expiry = 0")
+	}
+	return list
+}
 
 // Counters answers the next AUTO_INCREMENT values of the source and of the shadow, 0 where there is none. Under the lock: a
 // value that was given out is not given out again, also if its row is gone. Needs information_schema_stats_expiry = 0.

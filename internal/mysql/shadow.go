@@ -211,7 +211,7 @@ func (r *rehearsal) key(p *schema.Pair, x Index) string {
 // walked says why the values of a key's column cannot be walked in order, or nothing.
 func walked(c Column, leads bool) string {
 	switch c.kind() {
-	case "int", "decimal", "year", "date", "datetime", "timestamp", "time", "text", "bytes", "bit":
+	case "int", "decimal", "year", "date", "datetime", "timestamp", "time", "text", "bytes", "bit", "uuid":
 		return ""
 	case "enum":
 		// Bounds of an ENUM name every member that is meant, see numbers.

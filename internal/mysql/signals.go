@@ -2,8 +2,8 @@ package mysql
 
 // What the throttle asks. Unless said otherwise, a query answers rows of whose a figure is, and the figure.
 
-// Sessions counts threads that do something, ours among them.
-const Sessions = `SHOW GLOBAL STATUS WHERE Variable_name = 'Threads_running'`
+// ActiveSessions counts threads that do something, ours among them.
+const ActiveSessions = `SHOW GLOBAL STATUS WHERE Variable_name = 'Threads_running'`
 
 // Log counts the bytes of redo log that were written.
 const Log = `SHOW GLOBAL STATUS WHERE Variable_name = 'Innodb_os_log_written'`

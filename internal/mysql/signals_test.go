@@ -43,7 +43,7 @@ func TestSignals(t *testing.T) {
 		db := mysql.Wrap(plain)
 		defer db.Close()
 		maria := mytest.Server(t, version).MariaDB()
-		if v := figure(t, db, mysql.Sessions); v < 1 {
+		if v := figure(t, db, mysql.ActiveSessions); v < 1 {
 			t.Errorf("%v threads are running, and one asks", v)
 		}
 		before := figure(t, db, mysql.Log)

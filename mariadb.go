@@ -1,0 +1,359 @@
+package changeling
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/changeling-db/changeling/cutover"
+	"github.com/changeling-db/changeling/event"
+	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/internal/mysql"
+)
+
+// queuer is a run seen by a cutover on MariaDB, which refuses RENAME TABLE under LOCK TABLES. Three sessions do it:
+//
+//  1. The holder has the source's READ lock: whoever wrote to it has committed, and nobody writes.
+//  2. The drainer applies and compares the last keys; reading is allowed.
+//  3. The mover's RENAME waits for the source behind the holder, and in front of everybody who wants to write. It would
+//     fail, because a sentry stands on the name that the source goes to.
+//  4. The list of sessions, a probe, and the list again show that the mover waits for the source, and nobody else does who
+//     could change the table before it. Then the holder answers once more: nothing was written since it got its lock.
+//  5. Only now the sentry is dropped. The holder lets go, the RENAME happens, and the writers find the new table.
+//
+// Whoever dies before 5, the RENAME fails or is not there. From 5 on the mover alone is needed: it waits in front of all
+// writers, so it finds the source as it was drained, or it dies and nothing has happened.
+type queuer struct{ renamer }
+
+// queueWait bounds the wait for the READ lock. It may be long: nobody waits because of it.
+const queueWait = 3 * time.Second
+
+// settleWait bounds what must be found out, or cleaned up, whatever happened.
+const settleWait = 10 * time.Second
+
+// Blockers are known where the plugin metadata_lock_info is loaded, or performance_schema is on.
+func (s *queuer) Blockers(ctx context.Context) ([]cutover.Blocker, error) {
+	list, err := s.blockers(ctx, mysql.LockInfo(s.pair.Source))
+	if fault.Undefined(err) {
+		return s.renamer.Blockers(ctx)
+	}
+	return list, err
+}
+
+// Begin asks and makes ready whatever it can without the lock.
+func (s *queuer) Begin(ctx context.Context) (cutover.Attempt, error) {
+	if err := s.unswapped(ctx); err != nil {
+		return nil, err
+	}
+	inner, err := s.renamer.Begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	a := &queuing{renaming: inner.(*renaming)}
+	if err := a.ready(ctx); err != nil {
+		return nil, errors.Join(err, a.Rollback())
+	}
+	return a, nil
+}
+
+// unswapped ends what is left of an attempt that nobody saw end, and makes sure that it did not swap.
+func (r *renamer) unswapped(ctx context.Context) error {
+	swapped, err := r.outcome(ctx)
+	if err == nil && swapped {
+		err = errUnsaid
+	}
+	return err
+}
+
+// outcome ends the RENAMEs of this change that are under way, waits until they are gone, and asks the catalogue.
+func (r *renamer) outcome(ctx context.Context) (swapped bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, settleWait)
+	defer cancel()
+	for {
+		ids, err := r.renaming(ctx)
+		if err != nil {
+			return false, err
+		}
+		if len(ids) == 0 {
+			break
+		}
+		for _, id := range ids {
+			_, _ = r.engine.db.ExecContext(ctx, fmt.Sprintf("KILL %d", id)) // it may have ended meanwhile
+		}
+		if err := sleep(ctx, 5*time.Millisecond); err != nil {
+			return false, err
+		}
+	}
+	err = r.engine.db.QueryRowContext(ctx, mysql.Swapped(r.pair)).Scan(&swapped)
+	return swapped, err
+}
+
+// renaming are the connections that run the RENAME.
+func (r *renamer) renaming(ctx context.Context) (ids []int64, err error) {
+	rows, err := r.engine.db.QueryContext(ctx, mysql.Renaming(r.pair))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, rows.Err()
+}
+
+// errUnsaid is a swap that nobody lived to save. The step is begun again, as after any unknown outcome, and finds it.
+var errUnsaid = &unsaid{}
+
+type unsaid struct{}
+
+func (*unsaid) Error() string    { return "the tables were swapped by an attempt that nobody saw end" }
+func (*unsaid) SQLState() string { return "40003" }
+
+// queuing is one attempt. The connection of renaming is the drainer.
+type queuing struct {
+	*renaming
+	holder, mover *sql.Conn
+	id            int64 // the mover's connection
+}
+
+// ready opens the two other sessions and places the sentry. Neither lives long if this run stands still.
+func (a *queuing) ready(ctx context.Context) (err error) {
+	for _, to := range []**sql.Conn{&a.holder, &a.mover} {
+		if *to, err = a.engine.db.Conn(ctx); err != nil {
+			return err
+		}
+		if _, err := (*to).ExecContext(ctx, a.engine.dialect.Session(session{Application: a.lease.Application(), LockWait: queueWait, Settings: a.pair.Settings, Idle: settleWait})); err != nil {
+			return err
+		}
+	}
+	if _, err := a.mover.ExecContext(ctx, "SET SESSION lock_wait_timeout = 1"); err != nil {
+		return err
+	}
+	if err := a.mover.QueryRowContext(ctx, "SELECT CONNECTION_ID()").Scan(&a.id); err != nil {
+		return err
+	}
+	for _, text := range []string{fmt.Sprintf("SET SESSION wait_timeout = %d", settleWait/time.Second), mysql.PlaceSentry(a.pair)} {
+		if _, err := a.conn.ExecContext(ctx, text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Lock keeps writers out.
+func (a *queuing) Lock(ctx context.Context) error {
+	a.follow()
+	return a.bounded(ctx, a.holder, queueWait, mysql.LockRead(a.pair))
+}
+
+// Swap puts the RENAME in the queue, proves that it is there, and lets it happen.
+func (a *queuing) Swap(ctx context.Context) error {
+	if err := a.count(ctx); err != nil { // exact: nobody can write
+		return err
+	}
+	// The drain's transaction has read the tables, and the RENAME would wait for it. What comes now is none.
+	for _, text := range []string{"COMMIT", "SET SESSION autocommit = 1"} {
+		if _, err := a.conn.ExecContext(ctx, text); err != nil {
+			return err
+		}
+	}
+	moved := make(chan error, 1)
+	go func() { moved <- a.bounded(ctx, a.mover, a.step.LockWait, mysql.Swap(a.pair)) }()
+	proof := a.proven(ctx)
+	if proof == nil {
+		_, proof = a.conn.ExecContext(ctx, mysql.DropSentry(a.pair))
+	}
+	if proof != nil {
+		a.kill()
+	} else {
+		_, proof = a.holder.ExecContext(ctx, "UNLOCK TABLES")
+	}
+	said := <-moved // bounded, and by the server as well
+	if said != nil {
+		if proof != nil {
+			said = proof // what the mover said is what it was told
+		}
+		said = a.unmoved(said)
+	}
+	a.over = time.Now()
+	return said
+}
+
+// unmoved finds out what an attempt did that did not end well.
+func (a *queuing) unmoved(why error) error {
+	swapped, err := a.outcome(context.Background())
+	switch {
+	case err != nil:
+		return errors.Join(errUnsaid, why, err)
+	case swapped:
+		return nil
+	case fault.LockTimeout(why) && !errors.Is(why, cutover.ErrBusy):
+		return a.suspected(why)
+	case fault.Lost(why): // and nothing happened
+		return gaveWay("a session of the attempt was lost: %v", why)
+	}
+	return why
+}
+
+// suspected names the oldest transactions, one of which may have read the table and still hold it.
+func (a *queuing) suspected(why error) error {
+	list, err := a.blockers(context.Background(), mysql.Suspects(0))
+	if err != nil || len(list) == 0 {
+		return why
+	}
+	var names []string
+	for _, b := range list {
+		names = append(names, fmt.Sprintf("%s, for %s", b.Who, b.Age.Round(time.Second)))
+	}
+	return fmt.Errorf("%w; somebody who has read the table holds it until his transaction ends, and these are open: %s. INSTALL SONAME 'metadata_lock_info' lets changeling see who, and not try meanwhile",
+		why, strings.Join(names, "; "))
+}
+
+// proven returns nil if the mover waits for the source, nobody can change the table before it, and nobody did since the
+// holder got its lock.
+func (a *queuing) proven(whole context.Context) (err error) {
+	ctx, cancel := context.WithTimeout(whole, a.step.LockWait)
+	defer cancel()
+	defer func() {
+		if err != nil && ctx.Err() != nil && whole.Err() == nil {
+			err = gaveWay("the RENAME was not seen to wait for the table in time")
+		}
+	}()
+	for {
+		if waits, err := a.waits(ctx); err != nil {
+			return err
+		} else if waits {
+			break
+		}
+		if err := sleep(ctx, time.Millisecond); err != nil {
+			return err
+		}
+	}
+	// A session that answers has not lost its locks. Had it died before the RENAME came to wait, somebody could have written.
+	if _, err := a.holder.ExecContext(ctx, "DO 0"); err != nil {
+		return gaveWay("the session that held the table's lock was lost: %v", err)
+	}
+	return nil
+}
+
+// gaveWay is an attempt that took itself back.
+func gaveWay(format string, args ...any) error { return &yielded{fmt.Sprintf(format, args...)} }
+
+type yielded struct{ text string }
+
+func (b *yielded) Error() string        { return b.text }
+func (b *yielded) Is(target error) bool { return target == cutover.ErrBusy }
+
+// waits says whether the mover waits for the source: the list shows that it waits for a table, then nobody else may read the
+// source any more, and then the list still shows it. Before that it may wait for the shadow, which the server itself looks
+// into now and then.
+func (a *queuing) waits(ctx context.Context) (bool, error) {
+	if listed, err := a.listed(ctx); err != nil || !listed {
+		return false, err
+	}
+	var n int
+	if err := a.conn.QueryRowContext(ctx, mysql.Probe(a.pair)).Scan(&n); !fault.LockTimeout(err) {
+		return false, err
+	}
+	return a.listed(ctx)
+}
+
+// listed says whether the mover waits for a table. It is ErrBusy if somebody else may come before it.
+func (a *queuing) listed(ctx context.Context) (waits bool, err error) {
+	rows, err := a.conn.QueryContext(ctx, mysql.Sessions(a.pair))
+	if err != nil {
+		return false, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id int64
+		var database, statement string
+		var waiting bool
+		if err := rows.Scan(&id, &database, &statement, &waiting); err != nil {
+			return false, err
+		}
+		if id == a.id {
+			waits = waiting
+		} else if mysql.Contends(a.pair, database, statement, waiting) {
+			return false, gaveWay("connection %d wants the table for itself: %s", id, shorten(statement, 80))
+		}
+	}
+	return waits, rows.Err()
+}
+
+// kill ends the mover's RENAME.
+func (a *queuing) kill() {
+	ctx, cancel := context.WithTimeout(context.Background(), settleWait)
+	defer cancel()
+	_, _ = a.engine.db.ExecContext(ctx, fmt.Sprintf("KILL QUERY %d", a.id)) // it may be gone, or end by its bound
+}
+
+// Commit saves that it happened, after a look whether the capture has keys from between the last drain and the swap.
+func (a *queuing) Commit() error {
+	missed := a.missed()
+	discard(a.holder)
+	discard(a.mover)
+	if err := a.renaming.Commit(); err != nil {
+		return err
+	}
+	return missed
+}
+
+// rest puts into the log what was read since its last keys, up to the swap. The caller holds f.mu.
+func (f *follower) rest(ctx context.Context, conn execer) error {
+	now, err := f.end(ctx)
+	if err != nil {
+		return err
+	}
+	batch, err := f.reader.Upto(ctx, now) // ends at the RENAME
+	f.keys = batch.Keys
+	return errors.Join(err, f.put(ctx, conn))
+}
+
+// missed copies what was written to the source after its last drain, if anything was, and says so: it cannot happen while
+// what is written above holds. The log ends with the swap.
+func (a *queuing) missed() error {
+	ctx, cancel := context.WithTimeout(context.Background(), settleWait)
+	defer cancel()
+	if a.follower != nil {
+		if err := a.follower.rest(ctx, a.conn); err != nil { // the swap stands all the same
+			a.engine.config.Events(event.Retried{Step: string(a.step.Kind), What: "reading the binary log up to the swap", Attempt: 1, Err: err})
+		}
+	}
+	var n, none int64
+	if err := a.conn.QueryRowContext(ctx, a.texts.Pending()).Scan(&n); err != nil || n == 0 {
+		return err
+	}
+	back := a.texts
+	back.Pair.Source, back.Pair.Shadow = mysql.Aside(a.pair), a.pair.Source
+	keys, err := a.ask(ctx, back.Logged())
+	if err == nil {
+		err = a.conn.QueryRowContext(ctx, back.Drain(0, false)).Scan(&n, &none, &none, &none)
+	}
+	return &fault.Problem{Kind: fault.Mismatch, Err: err, Text: fmt.Sprintf("the tables were swapped, and %d keys were written to the old one after the last of its rows were copied (%s). "+
+		"This is a fault of changeling's: please report it. They were copied to the new table afterwards; compare these rows in %s, then run the same command again", n, strings.Join(keys, "; "), mysql.Aside(a.pair))}
+}
+
+// Rollback lets the locks go.
+func (a *queuing) Rollback() error {
+	discard(a.holder)
+	discard(a.mover)
+	return a.renaming.Rollback()
+}
+
+// sleep waits for a moment, unless ctx ends.
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
