@@ -19,9 +19,9 @@ func (r *run) copy(ctx context.Context, s plan.Step) error {
 			return err
 		}
 	}
-	cut, sizer := copier.Blocks(r.record.Blocks), r.sizer(64, 1, portion(r.record.Blocks), r.perBlock(r.record.Blocks))
+	cut, sizer := copier.Blocks(r.record.Blocks), r.sizer(64, fewestBlocks, portion(r.record.Blocks), r.perBlock(r.record.Blocks))
 	if r.rows.Blocks() == "" {
-		cut, sizer = r.keyRanges(), r.sizer(1000, 1, max(portion(r.record.Plan.Rows), 1000), r.perRow())
+		cut, sizer = r.keyRanges(), r.sizer(1000, r.fewestRows(), max(portion(r.record.Plan.Rows), 1000), r.perRow())
 	}
 	err := r.walk(ctx, s, "copy", cut, sizer, func(ctx context.Context, c copier.Chunk) (int64, error) {
 		var rows int64
@@ -182,6 +182,15 @@ func (r *run) healWalk(ctx context.Context, s plan.Step, blocks int64) error {
 		}
 		return rows, err
 	})
+}
+
+// fewestBlocks and fewestRows are the smallest chunks: what is less takes no less time where each commit waits long, and a copy
+// on a busy server would come to a halt.
+const fewestBlocks = 8
+
+func (r *run) fewestRows() int64 {
+	p := r.record.Plan
+	return min(max(fewestBlocks*8192*4/max(p.Bytes/max(p.Rows, 1), 1), 1), 256)
 }
 
 // portion is the largest chunk of a whole, so that no worker is left with a large last one while the other has nothing.
