@@ -25,6 +25,9 @@ func (r *run) explain(ctx context.Context, s plan.Step, err error) error {
 		text += " (" + shorten(d, 200) + ")"
 	}
 	advice := ". The source is untouched. Mend the cause and run the same command again, or `changeling abort " + r.record.ID + "`"
+	if r.record.Plan.Route == plan.Recipe {
+		advice = ". No row was changed. Mend the cause and run the same command again, or `changeling abort " + r.record.ID + "`, which takes away what the steps before it made"
+	}
 	switch {
 	case fault.Data(err), fault.Duplicate(err), fault.Code(err) == "23503", fault.Code(err) == "P0001":
 		for _, q := range s.Ask {

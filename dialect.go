@@ -42,8 +42,8 @@ type dialect interface {
 	// ChunkTime is how long a chunk takes by default: long enough that its commit does not count, and short enough that
 	// nobody waits for what it wrote.
 	ChunkTime() time.Duration
-	// Unbounded lets a maintenance statement take its time on a connection, with one text, and takes that back with another.
-	Unbounded() (set, reset string)
+	// Apart is the text that sets a session up whose statements run outside of a transaction, for as long as they take.
+	Apart(application, path string, fast bool) string
 	// Abandon takes away what a change made before its cutover: one transaction after the other, each may run twice. wait is
 	// how long it may wait for a lock on a table of the user's.
 	Abandon(p schema.Pair, wait time.Duration) []plan.Step

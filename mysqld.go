@@ -98,10 +98,10 @@ func (mysqld) Isolation(sql.IsolationLevel) sql.IsolationLevel {
 	return sql.LevelReadCommitted // above it INSERT … SELECT locks the rows that it reads, and users wait for us
 }
 
-func (mysqld) Pinned() map[string]string      { return nil }
-func (mysqld) ChunkTime() time.Duration       { return 100 * time.Millisecond }
-func (mysqld) Transactional() bool            { return false }
-func (mysqld) Unbounded() (set, reset string) { return "DO 0", "DO 0" }
+func (mysqld) Pinned() map[string]string         { return nil }
+func (mysqld) ChunkTime() time.Duration          { return 100 * time.Millisecond }
+func (mysqld) Transactional() bool               { return false }
+func (mysqld) Apart(string, string, bool) string { return "DO 0" }
 
 func (mysqld) Abandon(p schema.Pair, wait time.Duration) []plan.Step {
 	triggers, rest := mysql.Abandon(p)

@@ -95,7 +95,7 @@ func silence(p schema.Pair) string {
 // Blockers are the transactions of others that hold a lock on one of the tables, the oldest first. Its argument is our
 // own application name. Without pg_read_all_stats the ages of other roles' transactions are not to be seen and count as 0;
 // the bounded lock finds them then. Prepared transactions have no process.
-func Blockers(tables []string) string {
+func Blockers(tables []string, lock string) string {
 	var names []string
 	for _, t := range tables {
 		names = append(names, "pg_catalog.to_regclass("+ident.Literal(t)+")")
@@ -106,7 +106,23 @@ func Blockers(tables []string) string {
     (SELECT x.prepared FROM pg_catalog.pg_prepared_xacts x WHERE '-1/' || x.transaction = l.virtualtransaction LIMIT 1))), 0)::float8 AS age
 FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
 WHERE l.locktype = 'relation' AND l.granted AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
-  AND l.relation IN (` + strings.Join(names, ", ") + `)
+  AND l.relation IN (` + strings.Join(names, ", ") + `)` + conflicting(lock) + `
   AND coalesce(a.application_name, '') <> $1::text AND coalesce(a.backend_type, '') <> 'autovacuum worker'
 GROUP BY l.pid, l.virtualtransaction, a.usename, a.application_name, a.state, a.xact_start ORDER BY age DESC`
+}
+
+// conflicting is the condition that a lock l keeps somebody from getting another one (manual, Table-Level Locks).
+func conflicting(lock string) string {
+	var modes string
+	switch {
+	case strings.HasPrefix(lock, "SHARE UPDATE EXCLUSIVE"):
+		modes = "'ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'"
+	case strings.HasPrefix(lock, "SHARE ROW EXCLUSIVE"):
+		modes = "'RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'"
+	case strings.HasPrefix(lock, "SHARE"):
+		modes = "'RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'"
+	default:
+		return "" // with ACCESS EXCLUSIVE, all of them
+	}
+	return " AND l.mode IN (" + modes + ")"
 }
