@@ -338,7 +338,13 @@ func (e *Engine) moved(ctx context.Context, s plan.Statement) (found *Change, do
 	if !r.Over() {
 		return &Change{engine: e, record: r}, false, nil
 	}
-	found, done, err = e.still(ctx, r, r.Table, r.Plan.Pair.Table)
+	name, oid := r.Table, r.Plan.Pair.Table
+	if oid == 0 && s.Table.Table == "" { // the statement may have made it
+		if name, oid, err = e.dialect.Resolve(ctx, e.db, r.Table); err != nil {
+			return nil, false, nil
+		}
+	}
+	found, done, err = e.still(ctx, r, name, oid)
 	if missing(err) {
 		return nil, false, nil
 	}

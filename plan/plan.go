@@ -80,8 +80,10 @@ type Plan struct {
 	Table     schema.Name `json:"table"`
 	Route     Route       `json:"route"`
 	Why       string      `json:"why"`
-	Pair      schema.Pair `json:"pair"`
-	Steps     []Step      `json:"steps"`
+	// Effect is what the server would do with the statement while others wait for it: direct, scan or rewrite. Empty: not known.
+	Effect string      `json:"effect,omitempty"`
+	Pair   schema.Pair `json:"pair"`
+	Steps  []Step      `json:"steps"`
 	// Refusals say, for Refuse, what stands in the way and what to do about it.
 	Refusals []string `json:"refusals,omitempty"`
 	// Fingerprint identifies the source's definition that the plan was made for.

@@ -18,6 +18,7 @@ func (w *planner) createIndex(ctx context.Context) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	w.plan.Effect = string(Scans)
 	if source.Kind != "m" {
 		if why := untouchable(source); len(why) > 0 {
 			return refuse(w.plan, why...), nil

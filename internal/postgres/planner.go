@@ -52,7 +52,7 @@ func Plan(ctx context.Context, db *sql.DB, text string, o Options) (*plan.Plan, 
 	case (s.Verb == "CREATE INDEX" || s.Verb == "CREATE UNIQUE INDEX") && s.Table.Table != "":
 		return w.createIndex(ctx)
 	}
-	return refuse(p, fmt.Sprintf("changeling changes tables by ALTER TABLE and CREATE INDEX, and this statement begins with %q: run it as it is", s.Verb)), nil
+	return w.other(ctx)
 }
 
 func refuse(p *plan.Plan, why ...string) *plan.Plan {
@@ -140,6 +140,7 @@ func (w *planner) alterTable(ctx context.Context) (*plan.Plan, error) {
 	if missing := missing(source, w.statement); missing != "" {
 		return nil, &fault.Problem{Kind: fault.Usage, Text: missing + ". Nothing was changed"}
 	}
+	w.plan.Effect = string(AtOnce)
 	if w.catalogueOnly() {
 		return w.direct("every clause only changes the catalogue: the server does it at once under a short lock"), nil
 	}
@@ -162,7 +163,7 @@ func (w *planner) alterTable(ctx context.Context) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.effect == AtOnce {
+	if w.plan.Effect = string(r.effect); r.effect == AtOnce {
 		return w.direct("rehearsed on an empty twin: the server keeps the table's files, builds no index and checks no rows"), nil
 	}
 	if done, err := w.recipe(ctx, r); err != nil || done {

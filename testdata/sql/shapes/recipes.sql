@@ -149,3 +149,33 @@ CREATE MATERIALIZED VIEW m AS SELECT * FROM t;
 -- recipe: yes
 -- alter
 CREATE UNIQUE INDEX ON m (id);
+
+-- shape: indexes go away
+CREATE TABLE t (id int PRIMARY KEY, v int);
+CREATE INDEX a ON t (v);
+CREATE INDEX "B b" ON t (v, id);
+-- recipe: yes
+-- alter
+DROP INDEX IF EXISTS a, "B b", c;
+
+-- shape: the index of a constraint cannot go
+CREATE TABLE t (id int PRIMARY KEY, v int);
+-- usage: because constraint t_pkey
+-- alter
+DROP INDEX t_pkey;
+
+-- shape: indexes of a table are built anew
+CREATE TABLE t (id int PRIMARY KEY, v int UNIQUE);
+INSERT INTO t SELECT i, i FROM generate_series(1, 20) i;
+-- recipe: yes
+-- alter
+REINDEX TABLE t;
+
+-- shape: a materialized view is refreshed
+CREATE TABLE t (id int PRIMARY KEY, v int);
+CREATE MATERIALIZED VIEW m AS SELECT * FROM t;
+CREATE UNIQUE INDEX ON m (id);
+INSERT INTO t SELECT i, i FROM generate_series(1, 20) i;
+-- recipe: yes
+-- alter
+REFRESH MATERIALIZED VIEW m;

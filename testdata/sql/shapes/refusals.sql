@@ -270,13 +270,6 @@ UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'broken'::regclass;
 -- alter
 ALTER TABLE t ALTER COLUMN v TYPE bigint;
 
--- shape: refuses other statements
-CREATE TABLE t (id int PRIMARY KEY, v int);
--- refused: ALTER TABLE
--- native: SELECT 1 / 0
--- alter
-DROP TABLE t;
-
 -- shape: refuses a change of owner together with a rewrite
 CREATE TABLE t (id int PRIMARY KEY, v int);
 -- refused: OWNER TO bob
@@ -303,3 +296,15 @@ CREATE TABLE t (id int PRIMARY KEY, v int);
 -- usage: column "nope" of relation "t" does not exist
 -- alter
 ALTER TABLE t ALTER COLUMN nope TYPE bigint;
+
+-- shape: refuses what is no DDL
+CREATE TABLE t (id int PRIMARY KEY, v int);
+-- refused: begins with "UPDATE"
+-- alter
+UPDATE t SET v = 1;
+
+-- shape: refuses to write a table anew by CLUSTER
+CREATE TABLE t (id int PRIMARY KEY, v int);
+-- refused: CLUSTER keeps everybody
+-- alter
+CLUSTER t USING t_pkey;
