@@ -26,7 +26,9 @@ func effect(before, after *Relation, scans int) Effect {
 		return Rewrites
 	}
 	for _, x := range before.Indexes {
-		i := slices.IndexFunc(after.Indexes, func(now Index) bool { return now.Name == x.Name && now.Def == x.Def })
+		i := slices.IndexFunc(after.Indexes, func(now Index) bool {
+			return now.Name == x.Name && slices.EqualFunc(now.Keys, x.Keys, func(a, b IndexKey) bool { return a.Num == b.Num })
+		})
 		if i >= 0 && !hasFile(before, after.Indexes[i]) {
 			return Rewrites
 		}
@@ -34,9 +36,7 @@ func effect(before, after *Relation, scans int) Effect {
 	if len(newIndexes(before, after)) > 0 || scans > 0 {
 		return Scans
 	}
-	d := compare(before, after)
-	// A foreign key is checked by a query, which may find the twins empty without reading both.
-	if len(d.foreign) > 0 || scans < 0 && len(d.checks)+len(d.valid)+len(d.notNull) > 0 {
+	if d := compare(before, after); scans < 0 && len(d.checks)+len(d.foreign)+len(d.valid)+len(d.notNull) > 0 {
 		return Scans
 	}
 	return AtOnce
@@ -45,7 +45,9 @@ func effect(before, after *Relation, scans int) Effect {
 // hasFile says that an index stands in a file that was there before. One that is made again over the file of the old one is a
 // new one in the catalogue alone: of a varchar that grows, say.
 func hasFile(before *Relation, x Index) bool {
-	return slices.ContainsFunc(before.Indexes, func(was Index) bool { return was.FileNode == x.FileNode })
+	return slices.ContainsFunc(before.Indexes, func(was Index) bool {
+		return x.FileNode != 0 && was.FileNode == x.FileNode || x.FileNode == 0 && was.OID == x.OID // that of a partitioned table has none
+	})
 }
 
 // newIndexes are those that the statement builds.

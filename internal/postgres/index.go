@@ -19,7 +19,11 @@ func (w *planner) createIndex(ctx context.Context) (*plan.Plan, error) {
 		return nil, err
 	}
 	w.plan.Effect = string(Scans)
-	if source.Kind != "m" {
+	if source.Kind == "p" && w.statement.Only {
+		w.plan.Effect = string(AtOnce)
+		return w.asItIs(ctx, "an index of a partitioned table alone is no more than an entry in the catalogue", "SHARE")
+	}
+	if source.Kind != "m" && source.Kind != "p" {
 		if why := untouchable(source); len(why) > 0 {
 			return refuse(w.plan, why...), nil
 		}
@@ -33,11 +37,19 @@ func (w *planner) createIndex(ctx context.Context) (*plan.Plan, error) {
 		return nil, err
 	}
 	made := newIndexes(r.clone, r.shadow)
+	if source.Kind == "p" && len(made) == 1 {
+		acts := append(left, w.inParts(r, made[0], nil, helper(w.options.ID, 1))...)
+		if same, err := w.tastes(ctx, r, acts); err != nil || !same {
+			return refuse(w.plan, "the index cannot be built partition by partition here: some partition is partitioned itself, or no plain table"), err
+		}
+		w.serve(acts, "CREATE INDEX would keep everybody from writing while it reads all partitions: each gets its index concurrently, and then they become one")
+		return w.plan, nil
+	}
 	if len(made) != 1 {
 		return nil, fmt.Errorf("%s made %d indexes on an empty twin, expected one", w.statement.Verb, len(made))
 	}
 	x, name := made[0], helper(w.options.ID, 1)
-	build := concurrently(w, r, x, name)
+	build := concurrently(w, w.plan.Table, r.table(), x, name)
 	rename := w.step("name "+x.Name, "ALTER INDEX "+ident.Qualified(source.Schema, name)+" RENAME TO "+ident.Quote(x.Name), "SHARE UPDATE EXCLUSIVE on the index")
 	rename.Why = "an index of this name is never one that is not finished"
 	w.serve(append(left, build, act{Step: rename}), "CREATE INDEX would keep everybody from writing while it reads the table: it is built concurrently instead")

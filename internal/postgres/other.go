@@ -25,6 +25,13 @@ func (w *planner) other(ctx context.Context) (*plan.Plan, error) {
 	if s.Verb == "" {
 		return nil, &fault.Problem{Kind: fault.Usage, Text: "the statement begins with no word: give one DDL statement; nothing was changed"}
 	}
+	if s.Verb == "SELECT" { // it locks nobody out, but for a table that it makes
+		w.plan.Effect = string(AtOnce)
+		if slices.Contains(strings.Fields(strings.ToUpper(s.Text)), "INTO") {
+			w.plan.Effect = string(Scans)
+		}
+		return refuse(w.plan, "changeling carries out DDL: run SELECT as it is, or say CREATE TABLE … AS SELECT"), nil
+	}
 	if err := w.parse(ctx); err != nil {
 		return nil, err
 	}

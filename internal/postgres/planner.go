@@ -104,7 +104,7 @@ func (w *planner) altered(ctx context.Context) (*Relation, error) {
 	}
 	found := map[schema.Name]uint32{}
 	for _, c := range w.statement.Clauses {
-		if !c.References || c.Other.Table == "" {
+		if !c.References && !slices.Contains(joining, c.Action) || c.Other.Table == "" {
 			continue
 		}
 		if _, found[c.Other], err = Resolve(ctx, w.tx, c.Other); err != nil && !errors.As(err, &none) {
@@ -126,6 +126,11 @@ func (w *planner) altered(ctx context.Context) (*Relation, error) {
 	if err != nil {
 		return nil, err
 	}
+	if source.Kind == "p" {
+		if err := w.tx.QueryRowContext(ctx, `SELECT pg_get_partkeydef($1::bigint::oid)`, int64(oid)).Scan(&source.Partition); err != nil {
+			return nil, err
+		}
+	}
 	w.plan.Rows, w.plan.Bytes, w.plan.Fingerprint = source.Rows, source.Bytes, source.Fingerprint()
 	w.plan.Pair = schema.Pair{Source: name, Table: oid, Owner: source.Owner, Settings: w.user}
 	return source, nil
@@ -144,10 +149,12 @@ func (w *planner) alterTable(ctx context.Context) (*plan.Plan, error) {
 	if w.catalogueOnly() {
 		return w.direct("every clause only changes the catalogue: the server does it at once under a short lock"), nil
 	}
-	if why := untouchable(source); len(why) > 0 {
+	why := untouchable(source)
+	if len(why) > 0 && source.Kind != "p" {
 		return refuse(w.plan, why...), nil
 	}
-	refusals := unsupported(source, w.statement)
+	refusals := why
+	refusals = append(refusals, unsupported(source, w.statement)...)
 	missing, err := w.ownersRights(ctx, source.OID)
 	if err != nil {
 		return nil, err
@@ -166,8 +173,10 @@ func (w *planner) alterTable(ctx context.Context) (*plan.Plan, error) {
 	if w.plan.Effect = string(r.effect); r.effect == AtOnce {
 		return w.direct("rehearsed on an empty twin: the server keeps the table's files, builds no index and checks no rows"), nil
 	}
-	if done, err := w.recipe(ctx, r); err != nil || done {
-		return w.plan, err
+	for _, way := range []func(context.Context, *rehearsal) (bool, error){w.attach, w.recipe} {
+		if done, err := way(ctx, r); err != nil || done {
+			return w.plan, err
+		}
 	}
 	if len(refusals) > 0 {
 		return refuse(w.plan, refusals...), nil
@@ -212,6 +221,9 @@ var instant = []plan.Action{plan.DropColumn, plan.SetDefault, plan.DropDefault, 
 func (w *planner) catalogueOnly() bool {
 	return len(w.statement.Clauses) > 0 && !slices.ContainsFunc(w.statement.Clauses, func(c plan.Clause) bool { return !slices.Contains(instant, c.Action) })
 }
+
+// joining are the actions that make another table a part of this one, or take it out.
+var joining = []plan.Action{plan.AttachPartition, plan.DetachPartition, plan.Inherit, plan.NoInherit}
 
 // missing is what a statement names and the table does not have, in the server's words. A statement that is rehearsed would
 // hear it from the server.
@@ -341,9 +353,16 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (*rehearsal, e
 	var clone []string
 	clone, r.twins = cloneSQL(source, r.in())
 	r.create = append(makeSchemas(r), clone...)
+	if err := w.partitions(ctx, r); err != nil {
+		return nil, err
+	}
 	refers := map[schema.Name]string{}
 	r.parents = map[string]schema.Name{}
 	for name, other := range w.others {
+		if name, done := w.joins(r, name, other); done {
+			refers[name] = ident.Qualified(r.in(), r.parts[slices.IndexFunc(r.parts, func(p part) bool { return p.real == schema.Name{Schema: other.Schema, Table: other.Name} })].twin)
+			continue
+		}
 		twin := fmt.Sprintf("parent_%d", other.OID)
 		if _, made := r.parents[twin]; !made {
 			r.create = append(r.create, parentTwin(other, r.in(), twin)...)
@@ -357,6 +376,12 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (*rehearsal, e
 	}
 	var err error
 	if r.clone, err = w.inspect(ctx, r.in(), source.Name); err != nil {
+		return nil, err
+	}
+	if err := w.look(ctx, r, func(p *part, now *Relation) { p.before = now }); err != nil {
+		return nil, err
+	}
+	if err := w.tx.QueryRowContext(ctx, `SELECT coalesce(json_agg(relname), '[]')::text FROM pg_class WHERE relnamespace = $1::text::regnamespace`, ident.Quote(r.in())).Scan((*names)(&r.had)); err != nil {
 		return nil, err
 	}
 	text := w.statement.Retarget(ident.Qualified(r.in(), source.Name))
@@ -528,7 +553,7 @@ func (r *Relation) Fingerprint() string {
 	c.OID, c.Version, c.Pages, c.Rows, c.Bytes, c.FileNode = 0, 0, 0, 0, 0, 0
 	c.Indexes = slices.Clone(r.Indexes)
 	for i := range c.Indexes {
-		c.Indexes[i].OID, c.Indexes[i].Bytes, c.Indexes[i].FileNode = 0, 0, 0
+		c.Indexes[i].OID, c.Indexes[i].Bytes, c.Indexes[i].FileNode, c.Indexes[i].Parent = 0, 0, 0, 0
 	}
 	for _, list := range []*[]Constraint{&c.Constraints, &c.References} {
 		*list = slices.Clone(*list)
@@ -549,4 +574,17 @@ func (r *Relation) Fingerprint() string {
 	}
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:12])
+}
+
+// names scans a JSON array of texts.
+type names []string
+
+func (n *names) Scan(v any) error {
+	switch v := v.(type) {
+	case string:
+		return json.Unmarshal([]byte(v), (*[]string)(n))
+	case []byte:
+		return json.Unmarshal(v, (*[]string)(n))
+	}
+	return fmt.Errorf("names came as %T", v)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/changeling-db/changeling/internal/fault"
 	"github.com/changeling-db/changeling/internal/ident"
 	"github.com/changeling-db/changeling/plan"
+	"github.com/changeling-db/changeling/schema"
 )
 
 // act is one step of a recipe, and the statements that do to the empty twin what the step does to the table.
@@ -52,7 +53,7 @@ func (w *planner) recipe(ctx context.Context, r *rehearsal) (bool, error) {
 }
 
 // rechecked says that the table and its indexes keep their files.
-func (r *rehearsal) rechecked() bool { return effect(r.clone, r.shadow, 1) != Rewrites }
+func (r *rehearsal) rechecked() bool { return r.worst(1) != Rewrites }
 
 // keyOf names rows for a person: which columns are their key, if they have one.
 func (w *planner) keyOf(r *rehearsal) {
@@ -69,31 +70,54 @@ func (w *planner) serve(acts []act, why string) {
 	}
 }
 
-// tastes runs the recipe on the twin as it was before the statement, and says whether it comes to the same.
+// tastes runs the recipe on the twin as it was before the statement, and says whether it comes to the same, and whether no act
+// that keeps others out has anything to read.
 func (w *planner) tastes(ctx context.Context, r *rehearsal, acts []act) (bool, error) {
-	statements := []string{"ROLLBACK TO changeling"} // the names that are taken are taken before it
+	same, err := w.swallows(ctx, r, acts)
+	if err == nil || fault.Lost(err) || fault.Canceled(err) {
+		return same, err
+	}
+	_, err = w.tx.ExecContext(ctx, "ROLLBACK TO changeling; "+Ours())
+	return false, err
+}
+
+func (w *planner) swallows(ctx context.Context, r *rehearsal, acts []act) (bool, error) {
+	// The names that are taken were taken before the savepoint.
+	if _, err := w.tx.ExecContext(ctx, "ROLLBACK TO changeling; "+Ours()); err != nil {
+		return false, err
+	}
 	for _, a := range acts {
 		path := Ours()
 		if a.Path != "" {
 			path = theirs(a.Path, w.user)
 		}
-		statements = append(append(statements, path), a.twin...)
-	}
-	statements = append(statements, Ours())
-	for _, sql := range statements {
-		if _, err := w.tx.ExecContext(ctx, sql); err != nil {
-			if fault.Lost(err) || fault.Canceled(err) {
+		before, err := w.reads(ctx, r)
+		if err != nil {
+			return false, err
+		}
+		for _, sql := range append([]string{path}, a.twin...) {
+			if _, err := w.tx.ExecContext(ctx, sql); err != nil {
 				return false, err
 			}
-			_, err = w.tx.ExecContext(ctx, "ROLLBACK TO changeling; "+Ours())
+		}
+		if _, err := w.tx.ExecContext(ctx, Ours()); err != nil {
 			return false, err
+		}
+		after, err := w.reads(ctx, r)
+		if err != nil {
+			return false, err
+		}
+		if after > before && a.Kind == plan.Exec && !strings.HasPrefix(a.Lock, "SHARE UPDATE EXCLUSIVE") {
+			return false, nil
 		}
 	}
 	now, err := w.inspect(ctx, r.in(), r.source.Name)
 	if err != nil {
 		return false, err
 	}
-	return now.Fingerprint() == r.shadow.Fingerprint(), nil
+	same := now.Fingerprint() == r.shadow.Fingerprint()
+	err = w.look(ctx, r, func(p *part, now *Relation) { same = same && now.Fingerprint() == p.after.Fingerprint() })
+	return same, err
 }
 
 // cook makes the acts of ALTER TABLE from the difference between two twins.
@@ -352,20 +376,24 @@ func rowsThat(r *rehearsal, condition string) string {
 func (c *cook) indexes() []act {
 	var out []act
 	for i, k := range c.keys {
-		out = append(out, concurrently(c.planner, c.rehearsal, *c.shadow.index(k.Index), helper(c.change, 100+i)))
+		x, name := *c.shadow.index(k.Index), helper(c.change, 100+i)
+		if c.rehearsal.source.Kind == "p" {
+			out = append(out, c.inParts(c.rehearsal, x, &k, name)...)
+			continue
+		}
+		out = append(out, concurrently(c.planner, c.plan.Table, c.table(), x, name))
 	}
 	return out
 }
 
-// concurrently builds an index of the shadow on the table, under a name of ours: what is called so is ours to take away.
-func concurrently(w *planner, r *rehearsal, x Index, name string) act {
+// concurrently builds an index that a twin has on its table, under a name of ours: what is called so is ours to take away.
+func concurrently(w *planner, on schema.Name, twin string, x Index, name string) act {
 	shown := x.Name
 	x.Name = name
-	table, full := qualified(w.plan.Table), ident.Qualified(w.plan.Table.Schema, name)
-	on := " INDEX "
+	table, full := qualified(on), ident.Qualified(on.Schema, name)
 	sql := createIndex(x, table)
-	a := act{twin: []string{createIndex(x, r.table())}}
-	a.Step = plan.Step{Kind: plan.Loose, Name: "build " + shown, SQL: []string{strings.Replace(sql, on, " INDEX CONCURRENTLY ", 1)}, Path: w.path,
+	a := act{twin: []string{createIndex(x, twin)}}
+	a.Step = plan.Step{Kind: plan.Loose, Name: "build " + shown, SQL: []string{strings.Replace(sql, " INDEX ", " INDEX CONCURRENTLY ", 1)}, Path: w.path,
 		Lock: "SHARE UPDATE EXCLUSIVE", LockWait: w.options.LockWait,
 		Done: indexIs(full, table, true), Undo: []string{"DROP INDEX CONCURRENTLY IF EXISTS " + full},
 		Why: "reads the table twice while everybody reads and writes, and waits for transactions that are older; what a failed try leaves over is dropped"}
@@ -399,6 +427,9 @@ func (c *cook) last(withRest bool) []act {
 	}
 	var using []string
 	for i, k := range c.keys {
+		if c.rehearsal.source.Kind == "p" {
+			break // made with its partitions
+		}
 		kind := "UNIQUE"
 		if k.Type == "p" {
 			kind = "PRIMARY KEY"

@@ -27,14 +27,14 @@ func (w *planner) alter(ctx context.Context, r *rehearsal) error {
 				return err
 			}
 		}
-		before, err := w.scans(ctx, r.clone.OID)
+		before, err := w.reads(ctx, r)
 		if err != nil {
 			return err
 		}
 		if _, err := w.tx.ExecContext(ctx, r.statement); err != nil {
 			return w.statementError(err)
 		}
-		after, err := w.scans(ctx, r.clone.OID)
+		after, err := w.reads(ctx, r)
 		if err != nil {
 			return err
 		}
@@ -44,14 +44,20 @@ func (w *planner) alter(ctx context.Context, r *rehearsal) error {
 		if r.shadow, err = w.inspect(ctx, r.in(), r.source.Name); err != nil {
 			return err
 		}
-		if r.effect = effect(r.clone, r.shadow, after-before); before < 0 {
-			r.effect = effect(r.clone, r.shadow, -1)
+		if err := w.look(ctx, r, func(p *part, now *Relation) { p.after = now }); err != nil {
+			return err
 		}
+		if before < 0 {
+			after = before - 1
+		}
+		r.effect = r.worst(after - before)
 		names, err := w.taken(ctx, r)
 		if err != nil {
 			return err
 		}
-		names = slices.DeleteFunc(names, func(n taken) bool { return slices.Contains(r.taken, n) })
+		names = slices.DeleteFunc(names, func(n taken) bool {
+			return slices.Contains(r.taken, n) || !n.constraint && slices.Contains(r.had, n.name)
+		})
 		if len(names) == 0 {
 			return w.newRights(ctx, r)
 		}
@@ -216,7 +222,7 @@ func forClone(text string, r *Relation, in string, short bool, refers map[schema
 		}
 	}
 	for i := range tokens {
-		if i > 0 && tokens[i-1].Kind == plan.TokenWord && is(i-1, "references") {
+		if i > 0 && tokens[i-1].Kind == plan.TokenWord && (is(i-1, "references") || is(i-1, "partition") || is(i-1, "inherit")) {
 			if other, length, ok := referred(refers, func(n int, name string) bool { return is(i+n, name) }); ok {
 				put(i, i+length, other+" ")
 				continue

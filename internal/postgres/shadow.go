@@ -18,6 +18,8 @@ type rehearsal struct {
 	shadow    *Relation // after the statement
 	effect    Effect    // of the statement on the clone
 	twins     twins
+	parts     []part                 // partitions
+	had       []string               // names of the twins' relations before the statement
 	parents   map[string]schema.Name // other tables that the statement refers to, by the name of what stands for them
 	create    []string               // what made the clone
 	using     map[string]string      // by column of the source: the user's USING
