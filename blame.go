@@ -10,6 +10,7 @@ import (
 	"github.com/changeling-db/changeling/copier"
 	"github.com/changeling-db/changeling/internal/fault"
 	"github.com/changeling-db/changeling/plan"
+	"github.com/changeling-db/changeling/schema"
 )
 
 // explain turns an error of a step into one for a person, naming the rows if the data are the cause.
@@ -75,13 +76,15 @@ func (r *run) ask(ctx context.Context, query string) ([]string, error) {
 }
 
 // person writes a key as a person would: id 4711.
-func (r *run) person(key string) string {
+func (r *run) person(key string) string { return personal(key, r.pair) }
+
+func personal(key string, p schema.Pair) string {
 	values, err := copier.ParseKey(key)
-	if err != nil || len(values) != len(r.pair.Key) {
-		return key
+	if err != nil || len(values) != len(p.Key) {
+		return shorten(key, 200)
 	}
 	var parts []string
-	for i, k := range r.pair.Key {
+	for i, k := range p.Key {
 		parts = append(parts, k.Source+" "+shorten(values[i], 60))
 	}
 	return strings.Join(parts, ", ")

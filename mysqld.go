@@ -55,7 +55,7 @@ func (d mysqld) buildsInParallel() bool {
 
 func (mysqld) Syntax() plan.Syntax { return plan.MySQLSyntax() }
 
-func (d mysqld) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.Duration) (*plan.Plan, error) {
+func (d mysqld) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.Duration, _ plan.Route) (*plan.Plan, error) {
 	p, err := mysql.Plan(ctx, db, ddl, mysql.Options{ID: id, LockWait: wait, Binlog: d.capture == CaptureBinlog,
 		Triggers: func(ctx context.Context) (string, error) { return d.unfollowable(ctx, db) }})
 	if err != nil || p.Route != plan.ShadowTable {

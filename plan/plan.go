@@ -84,6 +84,8 @@ type Plan struct {
 	Effect string      `json:"effect,omitempty"`
 	Pair   schema.Pair `json:"pair"`
 	Steps  []Step      `json:"steps"`
+	// Checks ask for the rows of the source that break what the statement demands of them.
+	Checks []Question `json:"checks,omitempty"`
 	// Refusals say, for Refuse, what stands in the way and what to do about it.
 	Refusals []string `json:"refusals,omitempty"`
 	// Fingerprint identifies the source's definition that the plan was made for.
@@ -92,6 +94,14 @@ type Plan struct {
 	Bytes       int64  `json:"bytes"` // source with indexes
 	// Spare is the additional disk space that the change needs at its peak, in bytes.
 	Spare int64 `json:"spare_bytes"`
+}
+
+// Question is one to the data that can be asked before anything is done. It changes nothing.
+type Question struct {
+	Name string `json:"name"` // for a person
+	SQL  string `json:"sql"`  // answers keys of rows that break it
+	// Chunked says that SQL may be asked of a part of the table's blocks.
+	Chunked bool `json:"chunked,omitempty"`
 }
 
 // Find is the index of the first step of a kind, or -1.

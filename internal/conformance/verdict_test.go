@@ -181,4 +181,3 @@ func (o operation) agrees(t *testing.T, dsn string) bool {
 	}
 	return true
 }
-

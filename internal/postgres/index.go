@@ -19,6 +19,9 @@ func (w *planner) createIndex(ctx context.Context) (*plan.Plan, error) {
 		return nil, err
 	}
 	w.plan.Effect = string(Scans)
+	if w.options.Route == plan.Direct && !w.statement.Concurrently {
+		return w.asItIs(ctx, "asked for: nobody can write while the server builds the index", "SHARE")
+	}
 	if source.Kind == "p" && w.statement.Only {
 		w.plan.Effect = string(AtOnce)
 		return w.asItIs(ctx, "an index of a partitioned table alone is no more than an entry in the catalogue", "SHARE")

@@ -40,6 +40,8 @@ func (w *planner) other(ctx context.Context) (*plan.Plan, error) {
 	}
 	first, _, _ := strings.Cut(s.Verb, " ")
 	switch {
+	case w.options.Route == plan.Direct && (s.Verb == "DROP INDEX" || first == "REFRESH" || first == "REINDEX") && !s.Concurrently:
+		return w.asItIs(ctx, "asked for: the statement as it is, however long it keeps others waiting", "ACCESS EXCLUSIVE")
 	case s.Verb == "DROP INDEX" && !s.Cascade:
 		return w.dropIndex(ctx)
 	case first == "REINDEX":

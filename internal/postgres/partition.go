@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/changeling-db/changeling/internal/fault"
 	"github.com/changeling-db/changeling/internal/ident"
 	"github.com/changeling-db/changeling/plan"
 	"github.com/changeling-db/changeling/schema"
@@ -276,4 +277,20 @@ func (w *planner) attach(ctx context.Context, r *rehearsal) (bool, error) {
 	}
 	w.serve(acts, "the server would read the partition, or build its indexes, under a lock that keeps everybody out: it is proven beforehand that there is nothing to be found")
 	return true, nil
+}
+
+// detach plans DETACH PARTITION … CONCURRENTLY, which takes two transactions: one that was interrupted between them is finished.
+func (w *planner) detach(ctx context.Context) (*plan.Plan, error) {
+	other := w.others[w.statement.Clauses[0].Other]
+	if other == nil {
+		return nil, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("relation %q does not exist. Nothing was changed", w.statement.Clauses[0].Other.String())}
+	}
+	parent, child := qualified(w.plan.Table), ident.Qualified(other.Schema, other.Name)
+	is := "SELECT FROM pg_catalog.pg_inherits WHERE inhparent = pg_catalog.to_regclass(" + ident.Literal(parent) + ") AND inhrelid = pg_catalog.to_regclass(" + ident.Literal(child) + ")"
+	a := act{Step: plan.Step{Kind: plan.Loose, Name: "detach " + other.Name, SQL: []string{"ALTER TABLE " + parent + " DETACH PARTITION " + child + " CONCURRENTLY"},
+		Done: "SELECT NOT EXISTS (" + is + ")", Lock: "SHARE UPDATE EXCLUSIVE", LockWait: w.options.LockWait,
+		Undo: []string{"DO $$ BEGIN IF EXISTS (" + is + " AND inhdetachpending) THEN ALTER TABLE " + parent + " DETACH PARTITION " + child + " FINALIZE; END IF; END $$"},
+		Why:  "waits for transactions that use it as a part, while everybody reads and writes"}}
+	w.serve([]act{a}, "as the statement says it: outside of a transaction, and finished should it be interrupted")
+	return w.plan, nil
 }

@@ -26,6 +26,7 @@ const pinned = "pg_catalog, pg_temp"
 type Options struct {
 	ID       string        // of the change; the names of its schemas come from it
 	LockWait time.Duration // bound of every wait for a lock
+	Route    plan.Route    // the way that the change must go, if there is one; empty: the planner chooses
 }
 
 // Plan finds out what the server does with a statement, and how the change goes. It changes nothing: what it tries, it
@@ -163,6 +164,9 @@ func (w *planner) alterTable(ctx context.Context) (*plan.Plan, error) {
 		refusals = append(refusals, fmt.Sprintf("the owner of %s, %s, took the privilege %s on it from himself, and it is he who moves the rows: GRANT %s ON %s TO %s first",
 			w.plan.Table, source.Owner, privilege, privilege, qualified(w.plan.Table), ident.Quote(source.Owner)))
 	}
+	if len(w.statement.Clauses) == 1 && w.statement.Clauses[0].Action == plan.DetachPartition && w.statement.Clauses[0].Concurrently {
+		return w.detach(ctx)
+	}
 	r, err := w.rehearse(ctx, source)
 	if err != nil && len(refusals) > 0 && !fault.Lost(err) && !fault.Canceled(err) {
 		return refuse(w.plan, refusals...), nil // what stands in the way of a twin has a name
@@ -170,7 +174,18 @@ func (w *planner) alterTable(ctx context.Context) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if w.plan.Effect = string(r.effect); r.effect == AtOnce {
+	w.plan.Effect, w.plan.Checks = string(r.effect), w.questions(r)
+	switch {
+	case w.options.Route == plan.Direct && r.effect != AtOnce:
+		return w.direct(fmt.Sprintf("asked for: the server does a %s of the table, and keeps others waiting as long as it lasts", r.effect)), nil
+	case w.options.Route == plan.ShadowTable && len(refusals) > 0:
+		return refuse(w.plan, refusals...), nil
+	case w.options.Route == plan.ShadowTable:
+		if err := w.constants(ctx, r); err != nil {
+			return nil, err
+		}
+		return w.shadowTable(r)
+	case r.effect == AtOnce:
 		return w.direct("rehearsed on an empty twin: the server keeps the table's files, builds no index and checks no rows"), nil
 	}
 	for _, way := range []func(context.Context, *rehearsal) (bool, error){w.attach, w.recipe} {

@@ -29,7 +29,17 @@ INSERT INTO t SELECT i, i FROM generate_series(1, 20) i;
 -- alter
 CREATE INDEX ON t (id);
 
--- shape: keys of a partitioned table
+-- shape: a unique key of a partitioned table
+CREATE TABLE t (id int NOT NULL, k int NOT NULL, v int) PARTITION BY RANGE (k);
+CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (10);
+CREATE TABLE t2 PARTITION OF t FOR VALUES FROM (10) TO (100);
+INSERT INTO t SELECT i, i, i FROM generate_series(1, 20) i;
+-- recipe: yes
+-- alter
+ALTER TABLE t ADD CONSTRAINT once UNIQUE (k, v);
+
+-- shape: keys of a partitioned table (from 18 on the NOT NULLs of the partitions are marked as their own, too, which only a later DROP NOT NULL shows)
+-- until: 17
 CREATE TABLE t (id int NOT NULL, k int NOT NULL, v int) PARTITION BY RANGE (k);
 CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (10);
 CREATE TABLE t2 PARTITION OF t FOR VALUES FROM (10) TO (100);
