@@ -10,6 +10,7 @@ import (
 	"github.com/changeling-db/changeling/copier"
 	"github.com/changeling-db/changeling/internal/fault"
 	"github.com/changeling-db/changeling/plan"
+	"github.com/changeling-db/changeling/schema"
 )
 
 // explain turns an error of a step into one for a person, naming the rows if the data are the cause.
@@ -25,7 +26,15 @@ func (r *run) explain(ctx context.Context, s plan.Step, err error) error {
 		text += " (" + shorten(d, 200) + ")"
 	}
 	advice := ". The source is untouched. Mend the cause and run the same command again, or `changeling abort " + r.record.ID + "`"
+	switch r.record.Plan.Route {
+	case plan.Direct:
+		advice = ". Nothing was changed. Mend the cause and run the same command again, or `changeling abort " + r.record.ID + "`"
+	case plan.Recipe:
+		advice = ". No row was changed. Mend the cause and run the same command again, or `changeling abort " + r.record.ID + "`, which takes away what the steps before it made"
+	}
 	switch {
+	case r.record.Plan.Route == plan.Direct && wrong(err):
+		return &fault.Problem{Kind: fault.Usage, Err: err, Text: text + advice}
 	case fault.Data(err), fault.Duplicate(err), fault.Code(err) == "23503", fault.Code(err) == "P0001":
 		for _, q := range s.Ask {
 			keys, askErr := r.ask(ctx, q)
@@ -40,6 +49,12 @@ func (r *run) explain(ctx context.Context, s plan.Step, err error) error {
 		return &fault.Problem{Kind: fault.Refused, Err: err, Text: text + ": somebody else changed the table or dropped what the change made" + advice}
 	}
 	return &fault.Problem{Kind: fault.Unexpected, Err: err, Text: text + advice}
+}
+
+// wrong says that the server refuses the statement itself: syntax, names, what depends on what, what it cannot do.
+func wrong(err error) bool {
+	code := fault.Code(err)
+	return !fault.Denied(err) && (strings.HasPrefix(code, "42") || strings.HasPrefix(code, "0A") || strings.HasPrefix(code, "2B"))
 }
 
 // ask runs a query that answers keys as JSON arrays, and writes them for a person.
@@ -61,13 +76,15 @@ func (r *run) ask(ctx context.Context, query string) ([]string, error) {
 }
 
 // person writes a key as a person would: id 4711.
-func (r *run) person(key string) string {
+func (r *run) person(key string) string { return personal(key, r.pair) }
+
+func personal(key string, p schema.Pair) string {
 	values, err := copier.ParseKey(key)
-	if err != nil || len(values) != len(r.pair.Key) {
-		return key
+	if err != nil || len(values) != len(p.Key) {
+		return shorten(key, 200)
 	}
 	var parts []string
-	for i, k := range r.pair.Key {
+	for i, k := range p.Key {
 		parts = append(parts, k.Source+" "+shorten(values[i], 60))
 	}
 	return strings.Join(parts, ", ")

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/changeling-db/changeling/event"
@@ -30,6 +31,11 @@ type Config struct {
 	Fast bool
 	// Hold stops before the cutover until somebody says `changeling cutover`; the shadow stays in step meanwhile.
 	Hold bool
+	// OnlyDirect refuses every change that the server does not do at once.
+	OnlyDirect bool
+	// Route is the way that a change must go; one that cannot is refused. Empty: the planner chooses. With plan.Direct the
+	// statement runs as it is, however long it keeps others waiting.
+	Route plan.Route
 	// DropAfter is how long the old table is kept after the cutover. Zero means 24h. Keep and DropNow are special.
 	DropAfter time.Duration
 	// LockWait is the longest wait for a lock on a table of yours, and so the longest queue of others behind it.
@@ -87,6 +93,9 @@ func (c Config) validate() (Config, error) {
 	}
 	if c.ChunkTime < 0 || c.ChunkTime > time.Minute {
 		return c, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("ChunkTime is %s: expected 0 to 1m", c.ChunkTime)}
+	}
+	if !slices.Contains([]plan.Route{"", plan.Direct, plan.Recipe, plan.ShadowTable}, c.Route) {
+		return c, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("Route is %q: expected direct, recipe or shadow-table", c.Route)}
 	}
 	if c.CutoverAttempts < 0 {
 		return c, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("CutoverAttempts is %d: expected 0 or more", c.CutoverAttempts)}
@@ -215,7 +224,21 @@ var (
 
 // Plan says how a statement would be carried out. It changes nothing.
 func (e *Engine) Plan(ctx context.Context, ddl string) (*plan.Plan, error) {
-	return e.dialect.Plan(ctx, e.db, ddl, newID(), e.config.LockWait)
+	p, err := e.dialect.Plan(ctx, e.db, ddl, newID(), e.config.LockWait, e.config.Route)
+	if err != nil || p.Route == plan.Refuse {
+		return p, err
+	}
+	why := ""
+	switch {
+	case e.config.OnlyDirect && p.Route != plan.Direct:
+		why = fmt.Sprintf("only what the server does at once was asked for, and this statement goes by %s: %s", p.Route, p.Why)
+	case e.config.Route != "" && p.Route != e.config.Route && len(p.Steps) > 0:
+		why = fmt.Sprintf("the route %s was asked for, and this statement can only go by %s: %s", e.config.Route, p.Route, p.Why)
+	default:
+		return p, nil
+	}
+	p.Route, p.Why, p.Refusals, p.Steps = plan.Refuse, why, []string{why}, nil
+	return p, nil
 }
 
 // newID is short enough for a person to type and for every name that is made from it, and random enough to be nobody else's.
@@ -367,7 +390,13 @@ func (e *Engine) moved(ctx context.Context, s plan.Statement) (found *Change, do
 	if !r.Over() {
 		return &Change{engine: e, record: r}, false, nil
 	}
-	found, done, err = e.still(ctx, r, r.Table, r.Plan.Pair.Table)
+	name, oid := r.Table, r.Plan.Pair.Table
+	if oid == 0 && s.Table.Table == "" { // the statement may have made it
+		if name, oid, err = e.dialect.Resolve(ctx, e.db, r.Table); err != nil {
+			return nil, false, nil
+		}
+	}
+	found, done, err = e.still(ctx, r, name, oid)
 	if missing(err) {
 		return nil, false, nil
 	}

@@ -2,6 +2,7 @@ package changeling
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"time"
@@ -208,6 +209,9 @@ func (r *run) abandon(ctx context.Context) error {
 			}
 		}
 	}
+	if err := r.undo(ctx); err != nil {
+		return err
+	}
 	s := r.engine.store
 	return r.tx(ctx, session{}, func(ctx context.Context, tx *tx) error {
 		if err := s.Exec(ctx, tx, s.Text.Forget, r.record.ID); err != nil {
@@ -215,6 +219,26 @@ func (r *run) abandon(ctx context.Context) error {
 		}
 		return s.Exec(ctx, tx, s.Text.Finish, r.record.ID, string(state.Aborted), "")
 	})
+}
+
+// undo takes back the steps of a recipe, the last one first. The step at hand may have left something over, too.
+func (r *run) undo(ctx context.Context) error {
+	steps := r.record.Plan.Steps
+	for i := min(r.record.Step, len(steps)-1); i >= 0; i-- {
+		s := steps[i]
+		if len(s.Undo) == 0 || i == r.record.Step && s.Kind != plan.Loose {
+			continue
+		}
+		if err := r.patiently(ctx, "abort", func(ctx context.Context) error {
+			if s.Kind == plan.Loose {
+				return r.claimed(ctx, s, func(ctx context.Context, conn *sql.Conn) error { return all(ctx, conn, s.Undo) })
+			}
+			return r.tx(ctx, session{LockWait: s.LockWait, Strong: true}, func(ctx context.Context, t *tx) error { return t.all(ctx, s.Undo) })
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Cleanup drops the old table of a finished change if its time has come, or in any case if now is said. It answers

@@ -22,7 +22,8 @@ import (
 // the run's, and the same for all.
 type dialect interface {
 	Syntax() plan.Syntax
-	Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.Duration) (*plan.Plan, error)
+	// Plan makes a plan. A route that is asked for is taken, or refused.
+	Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.Duration, route plan.Route) (*plan.Plan, error)
 	// Resolve finds a table, and its identity where the server has one.
 	Resolve(ctx context.Context, db *sql.DB, n schema.Name) (schema.Name, uint32, error)
 	// Fingerprint identifies the definition of a table that was resolved.
@@ -42,8 +43,8 @@ type dialect interface {
 	// ChunkTime is how long a chunk takes by default: long enough that its commit does not count, and short enough that
 	// nobody waits for what it wrote.
 	ChunkTime() time.Duration
-	// Unbounded lets a maintenance statement take its time on a connection, with one text, and takes that back with another.
-	Unbounded() (set, reset string)
+	// Apart is the text that sets a session up whose statements run outside of a transaction, for as long as they take.
+	Apart(application, path string, fast bool) string
 	// Connections is how many a change needs at the same time.
 	Connections() int
 	// Abandon takes away what a change made before its cutover: one transaction after the other, each may run twice. wait is

@@ -244,12 +244,12 @@ func (a *queuing) proven(whole context.Context) (err error) {
 }
 
 // gaveWay is an attempt that took itself back.
-func gaveWay(format string, args ...any) error { return &yielded{fmt.Sprintf(format, args...)} }
+func gaveWay(format string, args ...any) error { return &retreat{fmt.Sprintf(format, args...)} }
 
-type yielded struct{ text string }
+type retreat struct{ text string }
 
-func (b *yielded) Error() string        { return b.text }
-func (b *yielded) Is(target error) bool { return target == cutover.ErrBusy }
+func (b *retreat) Error() string        { return b.text }
+func (b *retreat) Is(target error) bool { return target == cutover.ErrBusy }
 
 // waits says whether the mover waits for the source: the list shows that it waits for a table, then nobody else may read the
 // source any more, and then the list still shows it. Before that it may wait for the shadow, which the server itself looks

@@ -58,7 +58,7 @@ func (d mysqld) buildsInParallel() bool {
 
 func (mysqld) Syntax() plan.Syntax { return plan.MySQLSyntax() }
 
-func (d mysqld) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.Duration) (*plan.Plan, error) {
+func (d mysqld) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.Duration, _ plan.Route) (*plan.Plan, error) {
 	server, err := mysql.Fit(ctx, db)
 	if err != nil {
 		return nil, err
@@ -107,16 +107,16 @@ func (mysqld) Isolation(sql.IsolationLevel) sql.IsolationLevel {
 	return sql.LevelReadCommitted // above it INSERT … SELECT locks the rows that it reads, and users wait for us
 }
 
-func (mysqld) Pinned() map[string]string { return nil }
-func (mysqld) ChunkTime() time.Duration  { return 100 * time.Millisecond }
-func (mysqld) Transactional() bool       { return false }
+func (mysqld) Pinned() map[string]string         { return nil }
+func (mysqld) ChunkTime() time.Duration          { return 100 * time.Millisecond }
+func (mysqld) Transactional() bool               { return false }
+func (mysqld) Apart(string, string, bool) string { return "DO 0" }
 func (d mysqld) Connections() int {
 	if d.maria {
 		return 9 // the cutover alone has four sessions, and ends one of them
 	}
 	return 6
 }
-func (mysqld) Unbounded() (set, reset string) { return "DO 0", "DO 0" }
 
 func (d mysqld) Abandon(p schema.Pair, wait time.Duration) []plan.Step {
 	triggers, rest := d.texts(p).Abandon()

@@ -30,8 +30,8 @@ func (postgresql) supports(ctx context.Context, db *sql.DB) error {
 
 func (postgresql) Syntax() plan.Syntax { return plan.PostgresSyntax() }
 
-func (postgresql) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.Duration) (*plan.Plan, error) {
-	return postgres.Plan(ctx, db, ddl, postgres.Options{ID: id, LockWait: wait})
+func (postgresql) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.Duration, route plan.Route) (*plan.Plan, error) {
+	return postgres.Plan(ctx, db, ddl, postgres.Options{ID: id, LockWait: wait, Route: route})
 }
 
 func (postgresql) Resolve(ctx context.Context, db *sql.DB, n schema.Name) (schema.Name, uint32, error) {
@@ -58,7 +58,7 @@ func (postgresql) State() state.Text        { return postgres.StateText() }
 func (postgresql) Rows(p schema.Pair) texts { return postgres.Rows{Pair: p} }
 
 func (postgresql) Session(s session) string {
-	return postgres.Session{Application: s.Application, LockWait: s.LockWait, Strong: s.Strong, Path: s.Path, Settings: s.Settings,
+	return postgres.Session{Application: s.Application, LockWait: s.LockWait, Strong: s.Strong, Patient: s.Idle >= long, Path: s.Path, Settings: s.Settings,
 		Async: s.Async, ByKey: s.ByKey, Memory: s.Memory, Parallel: s.Parallel}.SQL()
 }
 
@@ -75,8 +75,8 @@ func (postgresql) Connections() int                                      { retur
 func (postgresql) ChunkTime() time.Duration                              { return 20 * time.Millisecond }
 func (postgresql) Transactional() bool                                   { return true }
 
-func (postgresql) Unbounded() (set, reset string) {
-	return "SET statement_timeout = 0", "RESET statement_timeout"
+func (postgresql) Apart(application, path string, fast bool) string {
+	return postgres.Apart(application, path, fast)
 }
 
 func (postgresql) Abandon(p schema.Pair, wait time.Duration) []plan.Step {

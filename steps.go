@@ -13,6 +13,7 @@ import (
 	"github.com/changeling-db/changeling/cutover"
 	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/internal/postgres"
 	"github.com/changeling-db/changeling/internal/state"
 	"github.com/changeling-db/changeling/plan"
 	"github.com/changeling-db/changeling/schema"
@@ -22,7 +23,7 @@ func (r *run) table() schema.Name { return r.record.Plan.Table }
 
 // exec runs statements and moves the counter in one transaction: it happened, or it did not.
 func (r *run) exec(ctx context.Context, s plan.Step) error {
-	if r.resumed && len(s.Ask) > 0 {
+	if r.resumed && len(s.Ask) > 0 && r.record.Plan.Route == plan.ShadowTable {
 		// Whoever mended a row in the source expects it to count.
 		if err := r.drain(ctx, true); err != nil {
 			return r.explain(ctx, s, err)
@@ -41,6 +42,9 @@ func (r *run) exec(ctx context.Context, s plan.Step) error {
 		settings = r.engine.dialect.Pinned()
 	}
 	err := r.patiently(ctx, "lock", func(ctx context.Context) error {
+		if err := r.clear(ctx, s); err != nil {
+			return err
+		}
 		return r.tx(ctx, session{Path: s.Path, Settings: settings, LockWait: s.LockWait, Strong: true, Role: s.Role}, func(ctx context.Context, t *tx) error {
 			if err := t.all(ctx, s.SQL); err != nil {
 				return err
@@ -60,54 +64,43 @@ func (r *run) late(s plan.Step, err error) error {
 	if !fault.LockTimeout(err) {
 		return err
 	}
-	return &fault.Problem{Kind: fault.NoCutover, Err: err, Text: fmt.Sprintf("step %q did not get its lock (%s) in all its attempts: somebody holds the table for long. "+
-		"Nothing is lost; see who holds it, and run the change again", s.Name, s.Lock)}
+	last := ""
+	if b, ok := errors.AsType[*blocked](err); ok {
+		last = " (" + b.Error() + ")"
+	}
+	return &fault.Problem{Kind: fault.NoCutover, Err: err, Text: fmt.Sprintf("step %q did not get its lock (%s) in all its attempts: somebody holds the table for long%s. "+
+		"Nothing is lost; see who holds it, and run the change again", s.Name, s.Lock, last)}
 }
 
-// loose runs statements that the server refuses in a transaction. Who wants it fast does not wait for a vacuum before the
-// verification: both only read and mark.
-func (r *run) loose(ctx context.Context, s plan.Step) error {
-	at := r.record.Step
-	if next := at + 1; !r.engine.config.Fast || r.record.Plan.Steps[next].Kind != plan.Verify {
-		if err := r.maintain(ctx, s); err != nil {
-			return err
-		}
-		return r.next(ctx)
+// clear looks who holds the tables of a step before it asks for its lock. Looking costs nothing; a lock that waits for a long
+// transaction makes everybody queue behind it, attempt after attempt.
+func (r *run) clear(ctx context.Context, s plan.Step) error {
+	if len(s.Tables) == 0 {
+		return nil
 	}
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.Go(func() error { return r.maintain(groupCtx, s) })
-	group.Go(func() error {
-		began, verify := time.Now(), r.record.Plan.Steps[at+1]
-		err := r.compare(groupCtx, verify)
-		if err == nil {
-			r.engine.config.Events(event.StepEnded{Step: string(verify.Kind), Name: verify.Name, Took: time.Since(began), Done: r.rowsDone.Load()})
-		}
-		return err
-	})
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	return r.tx(ctx, session{}, func(ctx context.Context, t *tx) error { return r.advance(ctx, t, 2) })
-}
-
-// maintain runs a step's statements on a connection of their own. Each may run twice.
-func (r *run) maintain(ctx context.Context, s plan.Step) error {
-	conn, err := r.engine.db.Conn(ctx)
+	list, err := r.blockers(ctx, postgres.Blockers(s.Tables, s.Lock), r.lease.Application())
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	// A bound that the role or the database has for its users is not meant for maintenance.
-	set, reset := r.engine.dialect.Unbounded()
-	for _, statement := range s.SQL {
-		for _, text := range []string{set, statement, reset} {
-			if _, err := conn.ExecContext(ctx, text); err != nil {
-				return r.explain(ctx, s, err)
-			}
+	var old blocked
+	for _, b := range list {
+		if b.Age > time.Second {
+			old.who = append(old.who, fmt.Sprintf("%s, in a transaction for %s", b.Who, b.Age.Round(time.Second)))
 		}
 	}
-	return nil
+	if len(old.who) == 0 {
+		return nil
+	}
+	return &old
 }
+
+// blocked is a lock that was not asked for, because of who holds the table.
+type blocked struct{ who []string }
+
+func (b *blocked) Error() string {
+	return "the lock was not tried, because it would wait for " + strings.Join(b.who, "; ")
+}
+func (*blocked) SQLState() string { return "55P03" }
 
 // build makes the indexes of neighbouring steps, one at a time, or two for those who want it fast.
 func (r *run) build(ctx context.Context) error {

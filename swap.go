@@ -77,7 +77,7 @@ func (s *server) Ready(ctx context.Context) error {
 }
 
 func (s *server) Blockers(ctx context.Context) ([]cutover.Blocker, error) {
-	return s.blockers(ctx, postgres.Blockers(s.step.Tables), s.lease.Application())
+	return s.blockers(ctx, postgres.Blockers(s.step.Tables, s.step.Lock), s.lease.Application())
 }
 
 // blockers reads who holds a table, and for how long.

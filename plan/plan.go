@@ -16,10 +16,10 @@ const Format = 1
 // Route is the way a change goes.
 type Route string
 
-// The routes. Recipe and ShadowColumn are names that the planner keeps for ways it does not take yet.
+// The routes. ShadowColumn is a name that the planner keeps for a way it does not take yet.
 const (
 	Direct       Route = "direct"        // the server does it at once, with a bounded lock
-	Recipe       Route = "recipe"        // a list of direct statements
+	Recipe       Route = "recipe"        // several statements, none of which holds a strong lock for long
 	ShadowColumn Route = "shadow-column" // a second column, kept in step, swapped
 	ShadowTable  Route = "shadow-table"  // a second table, kept in step, swapped
 	Refuse       Route = "refuse"        // nothing is done, and the plan says why
@@ -31,7 +31,7 @@ type Kind string
 // The kinds of steps.
 const (
 	Exec    Kind = "exec"    // statements in one transaction, together with the step counter
-	Loose   Kind = "loose"   // statements that the server refuses in a transaction; each may run twice
+	Loose   Kind = "loose"   // statements that the server refuses in a transaction; with Done, which is asked before and after
 	Capture Kind = "capture" // install the key log; waits for open writers
 	Copy    Kind = "copy"    // rows in chunks
 	Heal    Kind = "heal"    // take logged rows out of the bare shadow
@@ -58,6 +58,9 @@ type Step struct {
 	// Done is one query that answers whether the step happened. It is asked before a step runs again.
 	// Empty where the step counter is saved in the transaction that did the work.
 	Done string `json:"done,omitempty"`
+	// Undo takes away what the step made or has left over, outside of a transaction. Each statement may run twice. It runs
+	// before a Loose step is tried again, and in an abort.
+	Undo []string `json:"undo,omitempty"`
 	// Ask are queries that name the rows that stand in the way, if the step fails because of data.
 	Ask []string `json:"ask,omitempty"`
 	// Tables are those that the step locks, quoted: who holds them is looked at first.
@@ -77,8 +80,12 @@ type Plan struct {
 	Table     schema.Name `json:"table"`
 	Route     Route       `json:"route"`
 	Why       string      `json:"why"`
-	Pair      schema.Pair `json:"pair"`
-	Steps     []Step      `json:"steps"`
+	// Effect is what the server would do with the statement while others wait for it: direct, scan or rewrite. Empty: not known.
+	Effect string      `json:"effect,omitempty"`
+	Pair   schema.Pair `json:"pair"`
+	Steps  []Step      `json:"steps"`
+	// Checks ask for the rows of the source that break what the statement demands of them.
+	Checks []Question `json:"checks,omitempty"`
 	// Refusals say, for Refuse, what stands in the way and what to do about it.
 	Refusals []string `json:"refusals,omitempty"`
 	// Fingerprint identifies the source's definition that the plan was made for.
@@ -87,6 +94,14 @@ type Plan struct {
 	Bytes       int64  `json:"bytes"` // source with indexes
 	// Spare is the additional disk space that the change needs at its peak, in bytes.
 	Spare int64 `json:"spare_bytes"`
+}
+
+// Question is one to the data that can be asked before anything is done. It changes nothing.
+type Question struct {
+	Name string `json:"name"` // for a person
+	SQL  string `json:"sql"`  // answers keys of rows that break it
+	// Chunked says that SQL may be asked of a part of the table's blocks.
+	Chunked bool `json:"chunked,omitempty"`
 }
 
 // Find is the index of the first step of a kind, or -1.

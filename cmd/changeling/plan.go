@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,7 +18,8 @@ import (
 
 func newPlan(a *app) *cobra.Command {
 	var from statement
-	var asJSON, withSQL, detailed bool
+	var asJSON, asMarkdown, withSQL, detailed, data bool
+	var way route
 	var wait time.Duration
 	cmd := &cobra.Command{
 		Use:   "plan [STATEMENT | - | --sql-file FILE]",
@@ -29,25 +31,39 @@ twin of the table in a transaction that is rolled back.
 A plan that refuses says why, and exits 3.`,
 		Example: `  changeling plan "ALTER TABLE orders ALTER COLUMN id TYPE bigint"
   changeling plan --sql --sql-file widen_id.sql
-  changeling plan --json - < widen_id.sql | jq -r .route`,
+  changeling plan --json - < widen_id.sql | jq -r .route
+  changeling plan --markdown --check-data --sql-file 0042.sql   # for a pull request`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			text, err := from.read(cmd.Context(), a, args)
 			if err != nil {
 				return err
 			}
-			return a.with(cmd.Context(), changeling.Config{LockWait: wait}, func(e *changeling.Engine) error {
+			if asJSON && asMarkdown {
+				return usage("--json and --markdown are two forms of one answer: give one of them")
+			}
+			config := changeling.Config{LockWait: wait}
+			way.into(&config)
+			return a.with(cmd.Context(), config, func(e *changeling.Engine) error {
 				v, err := look(cmd.Context(), e, text)
 				if err != nil {
 					return err
+				}
+				if data {
+					if err := v.ask(cmd.Context(), e); err != nil {
+						return err
+					}
 				}
 				if !withSQL {
 					for i := range v.Steps {
 						v.Steps[i].SQL = nil
 					}
 				}
-				if asJSON {
+				switch {
+				case asJSON:
 					err = v.json(a.out)
-				} else {
+				case asMarkdown:
+					err = v.markdown(a.out)
+				default:
 					err = v.print(a.out)
 				}
 				switch {
@@ -55,6 +71,8 @@ A plan that refuses says why, and exits 3.`,
 					return err
 				case v.Route == plan.Refuse:
 					return &fault.Problem{Kind: fault.Refused, Text: "the change is refused for the reasons that the plan gives; nothing was changed"}
+				case v.broken():
+					return &fault.Problem{Kind: fault.Refusal, Text: "rows break what the statement demands of them, as the plan says; nothing was changed"}
 				case detailed && !v.Done:
 					return ended(10)
 				}
@@ -64,7 +82,10 @@ A plan that refuses says why, and exits 3.`,
 	}
 	a.captureFlags(cmd)
 	from.flags(cmd)
+	way.flags(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the plan as JSON")
+	cmd.Flags().BoolVar(&asMarkdown, "markdown", false, "print the plan as Markdown, for a pull request")
+	cmd.Flags().BoolVar(&data, "check-data", false, "ask for the rows that break new checks, keys and NOT NULLs; exit 5 if there are some")
 	cmd.Flags().BoolVar(&withSQL, "sql", false, "show the statements of each step; their names hold an id that each run makes anew")
 	cmd.Flags().BoolVar(&detailed, "detailed-exitcode", false, "exit 10 if there is work to do, 0 if not")
 	cmd.Flags().DurationVar(&wait, "lock-timeout", 0, "the longest wait for a lock, a `duration` (default 200ms)")
@@ -84,6 +105,50 @@ type planView struct {
 	Spare     int64      `json:"spare_bytes"`
 	Refusals  []string   `json:"refusals"`
 	Steps     []stepView `json:"steps"`
+	// Effect is what the server would do with the plain statement while others wait: direct, scan, rewrite; empty: not known.
+	Effect string     `json:"effect"`
+	Data   []dataView `json:"data,omitempty"` // of --check-data
+	plan   *plan.Plan
+}
+
+// dataView is a question to the data and its answer.
+type dataView struct {
+	Name  string   `json:"name"`
+	Rows  int64    `json:"rows"` // that break it
+	Keys  []string `json:"keys"` // of the first three
+	Error string   `json:"error,omitempty"`
+}
+
+// ask looks for rows that break what the statement demands.
+func (v *planView) ask(ctx context.Context, e *changeling.Engine) error {
+	if v.plan == nil {
+		return nil
+	}
+	found, err := e.CheckData(ctx, v.plan)
+	for _, f := range found {
+		d := dataView{Name: f.Name, Rows: f.Rows, Keys: append([]string{}, f.Keys...)}
+		if f.Err != nil {
+			d.Error = "cannot be asked before: " + fault.Message(f.Err)
+		}
+		v.Data = append(v.Data, d)
+	}
+	return err
+}
+
+// broken says that rows stand in the statement's way.
+func (v planView) broken() bool {
+	return slices.ContainsFunc(v.Data, func(d dataView) bool { return d.Rows > 0 })
+}
+
+// text says in a line what came out.
+func (d dataView) text() string {
+	switch {
+	case d.Error != "":
+		return d.Name + ": " + d.Error
+	case d.Rows == 0:
+		return d.Name + ": no row breaks it"
+	}
+	return fmt.Sprintf("%s: %d rows break it: %s", d.Name, d.Rows, strings.Join(d.Keys, "; "))
 }
 
 type stepView struct {
@@ -125,6 +190,7 @@ const alreadyDone = "made already by changeling, and the table is still as it wa
 
 func view(p *plan.Plan) planView {
 	v := planView{Statement: p.Statement, Table: p.Table.String(), Route: p.Route, Why: p.Why,
+		Effect: p.Effect, plan: p,
 		Rows: p.Rows, Bytes: p.Bytes, Spare: p.Spare, Refusals: append([]string{}, p.Refusals...), Steps: []stepView{}}
 	for _, s := range p.Steps {
 		step := stepView{Kind: s.Kind, Name: s.Name, Lock: s.Lock, Why: s.Why, SQL: s.SQL}
@@ -157,6 +223,9 @@ func (v planView) print(w io.Writer) error {
 	}
 	row("route", "%s", v.Route)
 	row("why", "%s", v.Why)
+	if v.Effect == "scan" || v.Effect == "rewrite" {
+		row("instead of", "%s", effects[v.Effect])
+	}
 	if v.UnderWay != "" {
 		row("under way", "change %s: `changeling run` goes on with it", v.UnderWay)
 	}
@@ -165,6 +234,9 @@ func (v planView) print(w io.Writer) error {
 	}
 	for _, r := range v.Refusals {
 		row("refused", "%s", r)
+	}
+	for _, d := range v.Data {
+		row("data", "%s", d.text())
 	}
 	for i, s := range v.Steps {
 		lock := "no lock on a table of yours"
@@ -182,6 +254,12 @@ func (v planView) print(w io.Writer) error {
 	}
 	_, err := fmt.Fprintln(w, b.String())
 	return err
+}
+
+// effects are what the server would do, in words.
+var effects = map[string]string{
+	"scan":    "the server reading all rows, or building an index, under the statement's own lock",
+	"rewrite": "the server writing the table, or an index, anew under the statement's own lock",
 }
 
 // clean makes a text safe and short enough for one place of a terminal: no line breaks, no control characters.

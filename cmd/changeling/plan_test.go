@@ -57,7 +57,7 @@ func TestDetailedExitCode(t *testing.T) {
 func TestRefusalExitsThree(t *testing.T) {
 	t.Parallel()
 	s := newShell(t)
-	s.exec(`CREATE TABLE days (day date NOT NULL, amount int, PRIMARY KEY (day)) PARTITION BY RANGE (day)`)
+	s.exec(`CREATE TABLE days (day date NOT NULL, amount int, PRIMARY KEY (day)) PARTITION BY RANGE (day)`, `CREATE TABLE days_all PARTITION OF days DEFAULT`)
 	const statement = "ALTER TABLE days ALTER COLUMN amount TYPE bigint"
 	planned := s.run(3, "plan", statement)
 	contains(t, "plan", planned.stdout, "route      refuse", "refused    public.days is partitioned")

@@ -16,6 +16,7 @@ import (
 func newRun(a *app) *cobra.Command {
 	var from statement
 	var w working
+	var way route
 	var yes, hold bool
 	var drop string
 	cmd := &cobra.Command{
@@ -40,6 +41,7 @@ SIGINT and SIGTERM stop it in good order with exit code 75; a second one exits a
 				return err
 			}
 			config.Hold, config.DropAfter = hold, keep
+			way.into(&config)
 			text, err := from.read(ctx, a, args)
 			if err != nil {
 				return err
@@ -60,6 +62,7 @@ SIGINT and SIGTERM stop it in good order with exit code 75; a second one exits a
 	}
 	from.flags(cmd)
 	w.flags(a, cmd)
+	way.flags(cmd)
 	f := cmd.Flags()
 	f.BoolVar(&hold, "hold", false, "stop before the cutover, stay in step, and wait for 'changeling cutover'")
 	f.StringVar(&drop, "drop", "after=24h", "when the old table may go: now, after=`duration` (30m, 24h, 7d), or never")

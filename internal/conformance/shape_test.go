@@ -34,6 +34,7 @@ type shape struct {
 	Usage   string // the statement is wrong, as the server says natively
 	Data    string // the data refuse: the error names the row
 	Direct  bool   // the server does it at once
+	Recipe  bool   // it goes in steps
 }
 
 // shapes reads all files.
@@ -113,7 +114,7 @@ func directive(line string) (word, value string, ok bool) {
 	switch word {
 	case "alter":
 		return word, "", strings.TrimSpace(rest) == "alter"
-	case "shape", "since", "until", "needs", "as", "native", "volatile", "stable", "refused", "usage", "data", "direct":
+	case "shape", "since", "until", "needs", "as", "native", "volatile", "stable", "refused", "usage", "data", "direct", "recipe":
 		return word, strings.TrimSpace(value), true
 	}
 	return "", "", false
@@ -143,6 +144,8 @@ func (s *shape) set(word, value string) (err error) {
 		s.Data = value
 	case "direct":
 		s.Direct = true
+	case "recipe":
+		s.Recipe = true
 	}
 	return err
 }

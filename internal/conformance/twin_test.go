@@ -135,8 +135,11 @@ func (s shape) run(t *testing.T, major int) {
 }
 
 func (s shape) route() string {
-	if s.Direct {
+	switch {
+	case s.Direct:
 		return string(plan.Direct)
+	case s.Recipe:
+		return string(plan.Recipe)
 	}
 	return string(plan.ShadowTable)
 }

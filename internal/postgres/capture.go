@@ -119,7 +119,7 @@ func silence(p schema.Pair) string {
 // own application name. Without pg_read_all_stats the ages of other roles' transactions are not to be seen and count as 0;
 // the bounded lock finds them then. Prepared transactions have no process. It answers who, the age in seconds, and of a client's
 // session its process id, whether it is idle, and a mark of its transaction; 0 of all else, and of changeling itself.
-func Blockers(tables []string) string {
+func Blockers(tables []string, lock string) string {
 	var names []string
 	for _, t := range tables {
 		names = append(names, "pg_catalog.to_regclass("+ident.Literal(t)+")")
@@ -132,7 +132,7 @@ func Blockers(tables []string) string {
   coalesce(a.state LIKE 'idle in transaction%', false), coalesce(` + mark + `, '')
 FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
 WHERE l.locktype = 'relation' AND l.granted AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
-  AND l.relation IN (` + strings.Join(names, ", ") + `)
+  AND l.relation IN (` + strings.Join(names, ", ") + `)` + conflicting(lock) + `
   AND coalesce(a.application_name, '') <> $1::text AND coalesce(a.backend_type, '') <> 'autovacuum worker'
 GROUP BY l.pid, l.virtualtransaction, a.usename, a.application_name, a.state, a.xact_start, a.backend_start, a.backend_type ORDER BY age DESC`
 }
@@ -149,4 +149,20 @@ WHERE a.pid = $1::int AND ` + mark + ` = $2::text AND a.backend_type = 'client b
 		text += ` AND a.state LIKE 'idle in transaction%'`
 	}
 	return text
+}
+
+// conflicting is the condition that a lock l keeps somebody from getting another one (manual, Table-Level Locks).
+func conflicting(lock string) string {
+	var modes string
+	switch {
+	case strings.HasPrefix(lock, "SHARE UPDATE EXCLUSIVE"):
+		modes = "'ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'"
+	case strings.HasPrefix(lock, "SHARE ROW EXCLUSIVE"):
+		modes = "'RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'"
+	case strings.HasPrefix(lock, "SHARE"):
+		modes = "'RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'"
+	default:
+		return "" // with ACCESS EXCLUSIVE, all of them
+	}
+	return " AND l.mode IN (" + modes + ")"
 }

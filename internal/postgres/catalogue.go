@@ -70,7 +70,8 @@ SELECT json_build_object(
     FROM pg_attribute a WHERE (a.attrelid, a.attnum) IN (SELECT conrelid, unnest(conkey) FROM k WHERE contype = 'f' UNION ALL SELECT confrelid, unnest(confkey) FROM k WHERE contype = 'f')),
   'indexes', (SELECT json_agg(json_build_object('oid', i.indexrelid::bigint, 'def', pg_get_indexdef(i.indexrelid), 'unique', i.indisunique, 'primary', i.indisprimary,
       'valid', i.indisvalid AND i.indisready, 'immediate', i.indimmediate, 'partial', i.indpred IS NOT NULL, 'clustered', i.indisclustered, 'replica', i.indisreplident,
-      'count', i.indnkeyatts, 'nums', i.indkey::int2[], 'classes', i.indclass::oid[]::bigint[], 'options', i.indoption::int2[], 'collations', i.indcollation::oid[]::bigint[])) FROM i),
+      'count', i.indnkeyatts, 'nums', i.indkey::int2[], 'classes', i.indclass::oid[]::bigint[], 'options', i.indoption::int2[], 'collations', i.indcollation::oid[]::bigint[],
+      'parent', coalesce((SELECT inhparent FROM pg_inherits WHERE inhrelid = i.indexrelid), 0)::bigint)) FROM i),
   'classes_of_operators', (SELECT json_agg(json_build_object('oid', o.oid::bigint, 'default', o.opcdefault, 'operators', (
         SELECT json_object_agg(p.amopstrategy, p.amopopr::regoper::text) FROM pg_amop p
         WHERE p.amopfamily = o.opcfamily AND p.amoplefttype = o.opcintype AND p.amoprighttype = o.opcintype AND p.amopstrategy IN (2, 3, 5))))

@@ -49,7 +49,7 @@ func cloneSQL(r *Relation, in string) ([]string, twins) {
 	}
 	out = append(out, comment("TABLE "+table, r.Comment)...)
 	for _, x := range r.Indexes {
-		if k := r.backing(x.OID); k == nil || !inline(*k) {
+		if k := r.backing(x.OID); k == nil || !inline(*k) && r.Kind != "p" {
 			out = append(out, createIndex(x, table))
 		}
 	}
@@ -94,6 +94,9 @@ func createTable(r *Relation, in string) string {
 		b.WriteString(columnDef(r, c, in))
 	}
 	b.WriteString(")")
+	if r.Partition != "" {
+		b.WriteString(" PARTITION BY " + r.Partition)
+	}
 	if r.Access != "" {
 		b.WriteString(" USING " + ident.Quote(r.Access))
 	}
@@ -253,7 +256,7 @@ func inline(k Constraint) bool { return k.Type == "x" || k.Period }
 
 func addConstraint(r *Relation, k Constraint, table string) string {
 	add := "ALTER TABLE ONLY " + table + " ADD CONSTRAINT " + ident.Quote(k.Name) + " "
-	if (k.Type == "p" || k.Type == "u") && !inline(k) {
+	if (k.Type == "p" || k.Type == "u") && !inline(k) && r.Kind != "p" { // of a partitioned table, a key makes its index
 		kind := "UNIQUE"
 		if k.Type == "p" {
 			kind = "PRIMARY KEY"
@@ -268,7 +271,7 @@ func addConstraint(r *Relation, k Constraint, table string) string {
 		}
 		return add
 	}
-	if k.Index != 0 && inline(k) {
+	if k.Index != 0 && (inline(k) || r.Kind == "p") && k.Type != "f" {
 		return add + inlineDef(k, *r.index(k.Index))
 	}
 	return add + k.Def

@@ -16,7 +16,7 @@ func TestForCloneKeepsEverythingElse(t *testing.T) {
 		{in: `ADD p int references t`, want: `ADD p int references t`},
 		{in: `ADD "references" t`, want: `ADD "references" t`, short: true},
 	} {
-		if got := forClone(c.in, &Relation{Schema: "app", Name: "t"}, "in", c.short); got != c.want {
+		if got := forClone(c.in, &Relation{Schema: "app", Name: "t"}, "in", c.short, nil); got != c.want {
 			t.Errorf("forClone(%q) = %q, want %q", c.in, got, c.want)
 		}
 	}

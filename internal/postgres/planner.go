@@ -26,6 +26,7 @@ const pinned = "pg_catalog, pg_temp"
 type Options struct {
 	ID       string        // of the change; the names of its schemas come from it
 	LockWait time.Duration // bound of every wait for a lock
+	Route    plan.Route    // the way that the change must go, if there is one; empty: the planner chooses
 }
 
 // Plan finds out what the server does with a statement, and how the change goes. It changes nothing: what it tries, it
@@ -33,20 +34,26 @@ type Options struct {
 func Plan(ctx context.Context, db *sql.DB, text string, o Options) (*plan.Plan, error) {
 	s, err := plan.Parse(text, plan.PostgresSyntax())
 	if err != nil {
-		return nil, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("%v: give one ALTER TABLE statement; nothing was changed", err), Err: err}
+		return nil, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("%v: give one DDL statement; nothing was changed", err), Err: err}
 	}
 	p := &plan.Plan{Format: plan.Format, ID: o.ID, Statement: s.Text, Table: s.Table}
-	if s.Verb != "ALTER TABLE" || s.Table.Table == "" {
-		return refuse(p, fmt.Sprintf("changeling changes tables by ALTER TABLE, and this statement begins with %q: run it as it is", s.Verb)), nil
-	}
 	tx, err := db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
 	if err != nil {
 		return nil, err
 	}
 	// A rehearsal leaves nothing behind, however it ends.
 	defer tx.Rollback()
-	w := planner{tx: tx, statement: s, options: o, plan: p}
-	return w.run(ctx)
+	w := &planner{tx: tx, statement: s, options: o, plan: p, others: map[schema.Name]*Relation{}}
+	if err := w.begin(ctx); err != nil {
+		return nil, err
+	}
+	switch {
+	case s.Verb == "ALTER TABLE" && s.Table.Table != "":
+		return w.alterTable(ctx)
+	case (s.Verb == "CREATE INDEX" || s.Verb == "CREATE UNIQUE INDEX") && s.Table.Table != "":
+		return w.createIndex(ctx)
+	}
+	return w.other(ctx)
 }
 
 func refuse(p *plan.Plan, why ...string) *plan.Plan {
@@ -61,25 +68,29 @@ type planner struct {
 	options   Options
 	plan      *plan.Plan
 	path      string
-	short     bool              // the table's name without a schema finds it
-	user      map[string]string // settings that his conversions depend on
+	short     bool                      // the table's name without a schema finds it
+	user      map[string]string         // settings that his conversions depend on
+	others    map[schema.Name]*Relation // tables that the statement refers to, by the name that it gives them
 }
 
-func (w *planner) run(ctx context.Context) (*plan.Plan, error) {
+// begin notes what of the user's session his statement depends on.
+func (w *planner) begin(ctx context.Context) error {
 	// "$user" would mean another schema as soon as the table's owner runs the statement.
 	if err := w.tx.QueryRowContext(ctx, `SELECT coalesce(pg_catalog.string_agg(pg_catalog.quote_ident(s), ', ' ORDER BY n), '""')
 FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY u(s, n) WHERE s NOT LIKE 'pg\_temp%'`).Scan(&w.path); err != nil {
-		return nil, err
+		return err
 	}
-	if err := w.remember(ctx); err != nil {
-		return nil, err
-	}
+	return w.remember(ctx)
+}
+
+// altered finds the statement's table and reads its definition. It answers nil where there is none and the plan says so.
+func (w *planner) altered(ctx context.Context) (*Relation, error) {
 	name, oid, err := Resolve(ctx, w.tx, w.statement.Table)
 	var none ErrNoTable
 	if errors.As(err, &none) {
-		if w.statement.IfExists {
+		if w.statement.IfExists && w.statement.Verb == "ALTER TABLE" {
 			w.plan.Route, w.plan.Why = plan.Direct, fmt.Sprintf("table %s does not exist, and the statement says IF EXISTS: there is nothing to do", w.statement.Table)
-			return w.plan, nil
+			return nil, nil
 		}
 		return nil, &fault.Problem{Kind: fault.Usage, Text: err.Error(), Err: err}
 	}
@@ -92,34 +103,103 @@ FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY u(s, n
 	} else if !errors.As(err, &none) {
 		return nil, err
 	}
+	found := map[schema.Name]uint32{}
+	for _, c := range w.statement.Clauses {
+		if !c.References && !slices.Contains(joining, c.Action) || c.Other.Table == "" {
+			continue
+		}
+		if _, found[c.Other], err = Resolve(ctx, w.tx, c.Other); err != nil && !errors.As(err, &none) {
+			return nil, err
+		}
+	}
 	if _, err := w.tx.ExecContext(ctx, w.settings()); err != nil {
 		return nil, err
+	}
+	for other, id := range found {
+		if id == oid || id == 0 { // the table itself is its own twin; what is not there, the server says
+			continue
+		}
+		if w.others[other], err = Inspect(ctx, w.tx, id); err != nil {
+			return nil, err
+		}
 	}
 	source, err := Inspect(ctx, w.tx, oid)
 	if err != nil {
 		return nil, err
 	}
+	if source.Kind == "p" {
+		if err := w.tx.QueryRowContext(ctx, `SELECT pg_get_partkeydef($1::bigint::oid)`, int64(oid)).Scan(&source.Partition); err != nil {
+			return nil, err
+		}
+	}
 	w.plan.Rows, w.plan.Bytes, w.plan.Fingerprint = source.Rows, source.Bytes, source.Fingerprint()
 	w.plan.Pair = schema.Pair{Source: name, Table: oid, Owner: source.Owner, Settings: w.user}
+	return source, nil
+}
+
+// alterTable plans ALTER TABLE.
+func (w *planner) alterTable(ctx context.Context) (*plan.Plan, error) {
+	source, err := w.altered(ctx)
+	if err != nil || source == nil {
+		return w.plan, err
+	}
 	if missing := missing(source, w.statement); missing != "" {
 		return nil, &fault.Problem{Kind: fault.Usage, Text: missing + ". Nothing was changed"}
 	}
+	w.plan.Effect = string(AtOnce)
 	if w.catalogueOnly() {
 		return w.direct("every clause only changes the catalogue: the server does it at once under a short lock"), nil
 	}
-	refusals := unsupported(source, w.statement)
-	missing, err := w.ownersRights(ctx, oid)
+	why := untouchable(source)
+	if len(why) > 0 && source.Kind != "p" {
+		return refuse(w.plan, why...), nil
+	}
+	refusals := why
+	refusals = append(refusals, unsupported(source, w.statement)...)
+	missing, err := w.ownersRights(ctx, source.OID)
 	if err != nil {
 		return nil, err
 	}
 	for _, privilege := range missing {
 		refusals = append(refusals, fmt.Sprintf("the owner of %s, %s, took the privilege %s on it from himself, and it is he who moves the rows: GRANT %s ON %s TO %s first",
-			name, source.Owner, privilege, privilege, qualified(name), ident.Quote(source.Owner)))
+			w.plan.Table, source.Owner, privilege, privilege, qualified(w.plan.Table), ident.Quote(source.Owner)))
+	}
+	if len(w.statement.Clauses) == 1 && w.statement.Clauses[0].Action == plan.DetachPartition && w.statement.Clauses[0].Concurrently {
+		return w.detach(ctx)
+	}
+	r, err := w.rehearse(ctx, source)
+	if err != nil && len(refusals) > 0 && !fault.Lost(err) && !fault.Canceled(err) {
+		return refuse(w.plan, refusals...), nil // what stands in the way of a twin has a name
+	}
+	if err != nil {
+		return nil, err
+	}
+	w.plan.Effect, w.plan.Checks = string(r.effect), w.questions(r)
+	switch {
+	case w.options.Route == plan.Direct && r.effect != AtOnce:
+		return w.direct(fmt.Sprintf("asked for: the server does a %s of the table, and keeps others waiting as long as it lasts", r.effect)), nil
+	case w.options.Route == plan.ShadowTable && len(refusals) > 0:
+		return refuse(w.plan, refusals...), nil
+	case w.options.Route == plan.ShadowTable:
+		if err := w.constants(ctx, r); err != nil {
+			return nil, err
+		}
+		return w.shadowTable(r)
+	case r.effect == AtOnce:
+		return w.direct("rehearsed on an empty twin: the server keeps the table's files, builds no index and checks no rows"), nil
+	}
+	for _, way := range []func(context.Context, *rehearsal) (bool, error){w.attach, w.recipe} {
+		if done, err := way(ctx, r); err != nil || done {
+			return w.plan, err
+		}
 	}
 	if len(refusals) > 0 {
 		return refuse(w.plan, refusals...), nil
 	}
-	return w.rehearse(ctx, source)
+	if err := w.constants(ctx, r); err != nil {
+		return nil, err
+	}
+	return w.shadowTable(r)
 }
 
 func (w *planner) settings() string {
@@ -157,6 +237,9 @@ func (w *planner) catalogueOnly() bool {
 	return len(w.statement.Clauses) > 0 && !slices.ContainsFunc(w.statement.Clauses, func(c plan.Clause) bool { return !slices.Contains(instant, c.Action) })
 }
 
+// joining are the actions that make another table a part of this one, or take it out.
+var joining = []plan.Action{plan.AttachPartition, plan.DetachPartition, plan.Inherit, plan.NoInherit}
+
 // missing is what a statement names and the table does not have, in the server's words. A statement that is rehearsed would
 // hear it from the server.
 func missing(r *Relation, s plan.Statement) string {
@@ -185,13 +268,29 @@ func missing(r *Relation, s plan.Statement) string {
 func (w *planner) direct(why string) *plan.Plan {
 	p := w.plan
 	p.Route, p.Why = plan.Direct, why
-	p.Steps = []plan.Step{{Kind: plan.Exec, Name: "alter", SQL: []string{w.statement.Text}, Path: w.path, LockWait: w.options.LockWait, Lock: "ACCESS EXCLUSIVE",
-		Why: "the statement as it is, with a bounded wait for its lock, tried again if the lock is not to be had"}}
+	p.Steps = []plan.Step{w.step("alter", w.statement.Text, lock(w.statement.Clauses), w.tables()...)}
+	p.Steps[0].Path = w.path
+	p.Steps[0].Why = "the statement as it is, with a bounded wait for its lock, tried again if the lock is not to be had"
 	return p
 }
 
-// unsupported names what stands in the way of a second table, so that nothing is carried by halves.
-func unsupported(r *Relation, s plan.Statement) []string {
+// step is a statement in a transaction, with a bounded wait for its lock, after a look at who holds the tables.
+func (w *planner) step(name, sql, lock string, tables ...string) plan.Step {
+	return plan.Step{Kind: plan.Exec, Name: name, SQL: []string{sql}, LockWait: w.options.LockWait, Lock: lock, Tables: tables}
+}
+
+// tables are those that the statement locks.
+func (w *planner) tables() []string {
+	out := []string{qualified(w.plan.Table)}
+	for _, other := range w.others {
+		out = append(out, ident.Qualified(other.Schema, other.Name))
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// untouchable says why a table can go no other way than the server's own.
+func untouchable(r *Relation) []string {
 	var out []string
 	name := schema.Name{Schema: r.Schema, Table: r.Name}.String()
 	kinds := map[string]string{"p": "partitioned", "v": "a view", "m": "a materialized view", "f": "a foreign table", "i": "an index", "S": "a sequence"}
@@ -201,11 +300,18 @@ func unsupported(r *Relation, s plan.Statement) []string {
 	if r.Persistence == "t" {
 		out = append(out, name+" is temporary: alter it as it is, nobody else sees it")
 	}
-	if r.Access != "" && r.Access != "heap" {
-		out = append(out, fmt.Sprintf("%s uses the access method %s: only heap tables are copied", name, r.Access))
-	}
 	if r.Schema == "pg_catalog" || r.Schema == "information_schema" || r.Schema == "changeling" || strings.HasPrefix(r.Schema, "changeling_") {
 		out = append(out, name+" belongs to the server or to changeling itself")
+	}
+	return out
+}
+
+// unsupported names what stands in the way of a second table, so that nothing is carried by halves.
+func unsupported(r *Relation, s plan.Statement) []string {
+	var out []string
+	name := schema.Name{Schema: r.Schema, Table: r.Name}.String()
+	if r.Access != "" && r.Access != "heap" {
+		out = append(out, fmt.Sprintf("%s uses the access method %s: only heap tables are copied", name, r.Access))
 	}
 	if r.Typed {
 		out = append(out, name+" is a typed table (OF type): it cannot be carried yet")
@@ -252,16 +358,32 @@ func unsupported(r *Relation, s plan.Statement) []string {
 }
 
 // rehearse runs the statement on an empty twin under the same names and looks at what the server did.
-func (w *planner) rehearse(ctx context.Context, source *Relation) (*plan.Plan, error) {
+func (w *planner) rehearse(ctx context.Context, source *Relation) (*rehearsal, error) {
 	r := &rehearsal{source: source, change: w.options.ID, path: w.path, settings: w.user, using: map[string]string{}, constants: map[string]string{}}
 	for _, c := range w.statement.Clauses {
 		if c.Action == plan.AlterType && c.Using != "" {
-			r.using[c.Column] = forClone(c.Using, source, r.in(), false)
+			r.using[c.Column] = forClone(c.Using, source, r.in(), false, nil)
 		}
 	}
 	var clone []string
 	clone, r.twins = cloneSQL(source, r.in())
 	r.create = append(makeSchemas(r), clone...)
+	if err := w.partitions(ctx, r); err != nil {
+		return nil, err
+	}
+	refers := map[schema.Name]string{}
+	r.parents = map[string]schema.Name{}
+	for name, other := range w.others {
+		if name, done := w.joins(r, name, other); done {
+			refers[name] = ident.Qualified(r.in(), r.parts[slices.IndexFunc(r.parts, func(p part) bool { return p.real == schema.Name{Schema: other.Schema, Table: other.Name} })].twin)
+			continue
+		}
+		twin := fmt.Sprintf("parent_%d", other.OID)
+		if _, made := r.parents[twin]; !made {
+			r.create = append(r.create, parentTwin(other, r.in(), twin)...)
+		}
+		refers[name], r.parents[twin] = ident.Qualified(r.in(), twin), schema.Name{Schema: other.Schema, Table: other.Name}
+	}
 	for _, sql := range r.create {
 		if _, err := w.tx.ExecContext(ctx, sql); err != nil {
 			return nil, w.explain(err, "making an empty twin of "+w.plan.Table.String())
@@ -271,17 +393,21 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (*plan.Plan, e
 	if r.clone, err = w.inspect(ctx, r.in(), source.Name); err != nil {
 		return nil, err
 	}
-	r.statement = forClone(w.statement.Retarget(ident.Qualified(r.in(), source.Name)), source, r.in(), w.short)
+	if err := w.look(ctx, r, func(p *part, now *Relation) { p.before = now }); err != nil {
+		return nil, err
+	}
+	if err := w.tx.QueryRowContext(ctx, `SELECT coalesce(json_agg(relname), '[]')::text FROM pg_class WHERE relnamespace = $1::text::regnamespace`, ident.Quote(r.in())).Scan((*names)(&r.had)); err != nil {
+		return nil, err
+	}
+	text := w.statement.Retarget(ident.Qualified(r.in(), source.Name))
+	if w.statement.Verb != "ALTER TABLE" {
+		text = plainly(text)
+	}
+	r.statement = forClone(text, source, r.in(), w.short, refers)
 	if err := w.alter(ctx, r); err != nil {
 		return nil, err
 	}
-	if why, yes := atOnce(r.clone, r.shadow, w.statement); yes {
-		return w.direct(why), nil
-	}
-	if err := w.constants(ctx, r); err != nil {
-		return nil, err
-	}
-	return w.shadowTable(r)
+	return r, nil
 }
 
 func makeSchemas(r *rehearsal) []string {
@@ -321,43 +447,6 @@ func (w *planner) explain(err error, doing string) error {
 		text += " (" + d + ")"
 	}
 	return &fault.Problem{Kind: kind, Err: err, Text: text + ". Nothing was changed"}
-}
-
-// atOnce compares the twin before and after the statement. What kept its files, brought no index and no constraint to be
-// checked, and set no NOT NULL, is done in the catalogue alone.
-func atOnce(before, after *Relation, s plan.Statement) (why string, yes bool) {
-	if before.FileNode != after.FileNode {
-		return "", false
-	}
-	// An index that is made again over the old one's file is a new one in the catalogue alone: of a varchar that grows, say.
-	kept := func(index uint32) bool {
-		x := after.index(index)
-		return x != nil && slices.ContainsFunc(before.Indexes, func(was Index) bool { return was.FileNode == x.FileNode })
-	}
-	for _, x := range after.Indexes {
-		if !kept(x.OID) {
-			return "", false
-		}
-	}
-	// VALIDATE alone keeps nobody from reading and writing. Beside it there may be what locks the table.
-	validates := !slices.ContainsFunc(s.Clauses, func(c plan.Clause) bool { return c.Action != plan.ValidateConstraint })
-	had := map[uint32]Constraint{}
-	for _, k := range append(append([]Constraint{}, before.Constraints...), before.References...) {
-		had[k.OID] = k
-	}
-	for _, k := range append(append([]Constraint{}, after.Constraints...), after.References...) {
-		was, ok := had[k.OID]
-		// A key made from an index that was there already checks nothing.
-		if !ok && k.Validated && (k.Type == "f" || !kept(k.Index)) || ok && k.Validated && !was.Validated && !validates {
-			return "", false
-		}
-	}
-	for _, c := range after.Columns {
-		if was := before.column(c.Num); was != nil && !c.mayBeNull() && was.mayBeNull() && !validates {
-			return "", false
-		}
-	}
-	return "rehearsed on an empty twin: the server keeps the table's files, builds no index and checks no rows", true
 }
 
 // shadowTable is the program of a change by a second table.
@@ -489,7 +578,7 @@ func (r *Relation) Fingerprint() string {
 	c.OID, c.Version, c.Pages, c.Rows, c.Bytes, c.FileNode = 0, 0, 0, 0, 0, 0
 	c.Indexes = slices.Clone(r.Indexes)
 	for i := range c.Indexes {
-		c.Indexes[i].OID, c.Indexes[i].Bytes, c.Indexes[i].FileNode = 0, 0, 0
+		c.Indexes[i].OID, c.Indexes[i].Bytes, c.Indexes[i].FileNode, c.Indexes[i].Parent = 0, 0, 0, 0
 	}
 	for _, list := range []*[]Constraint{&c.Constraints, &c.References} {
 		*list = slices.Clone(*list)
@@ -510,4 +599,17 @@ func (r *Relation) Fingerprint() string {
 	}
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:12])
+}
+
+// names scans a JSON array of texts.
+type names []string
+
+func (n *names) Scan(v any) error {
+	switch v := v.(type) {
+	case string:
+		return json.Unmarshal([]byte(v), (*[]string)(n))
+	case []byte:
+		return json.Unmarshal(v, (*[]string)(n))
+	}
+	return fmt.Errorf("names came as %T", v)
 }

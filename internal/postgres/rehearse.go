@@ -12,6 +12,7 @@ import (
 	"github.com/changeling-db/changeling/internal/fault"
 	"github.com/changeling-db/changeling/internal/ident"
 	"github.com/changeling-db/changeling/plan"
+	"github.com/changeling-db/changeling/schema"
 )
 
 // alter runs the statement on the clone and looks at what became of it.
@@ -26,21 +27,37 @@ func (w *planner) alter(ctx context.Context, r *rehearsal) error {
 				return err
 			}
 		}
+		before, err := w.reads(ctx, r)
+		if err != nil {
+			return err
+		}
 		if _, err := w.tx.ExecContext(ctx, r.statement); err != nil {
 			return w.statementError(err)
+		}
+		after, err := w.reads(ctx, r)
+		if err != nil {
+			return err
 		}
 		if _, err := w.tx.ExecContext(ctx, Ours()); err != nil {
 			return err
 		}
-		var err error
 		if r.shadow, err = w.inspect(ctx, r.in(), r.source.Name); err != nil {
 			return err
 		}
+		if err := w.look(ctx, r, func(p *part, now *Relation) { p.after = now }); err != nil {
+			return err
+		}
+		if before < 0 {
+			after = before - 1
+		}
+		r.effect = r.worst(after - before)
 		names, err := w.taken(ctx, r)
 		if err != nil {
 			return err
 		}
-		names = slices.DeleteFunc(names, func(n taken) bool { return slices.Contains(r.taken, n) })
+		names = slices.DeleteFunc(names, func(n taken) bool {
+			return slices.Contains(r.taken, n) || !n.constraint && slices.Contains(r.had, n.name)
+		})
 		if len(names) == 0 {
 			return w.newRights(ctx, r)
 		}
@@ -176,8 +193,8 @@ func (w *planner) statementError(err error) error {
 
 // forClone writes a text of the user's for the clone: app.t.column loses the schema, because the clone is in another one and
 // rows are copied from an alias, and a reference of the table to itself becomes one of the clone. short says that the table's
-// name alone finds it.
-func forClone(text string, r *Relation, in string, short bool) string {
+// name alone finds it. refers are the tables that stand for others that the text refers to.
+func forClone(text string, r *Relation, in string, short bool, refers map[schema.Name]string) string {
 	tokens, err := plan.Lex(text, plan.PostgresSyntax())
 	if err != nil {
 		return text
@@ -205,6 +222,12 @@ func forClone(text string, r *Relation, in string, short bool) string {
 		}
 	}
 	for i := range tokens {
+		if i > 0 && tokens[i-1].Kind == plan.TokenWord && (is(i-1, "references") || is(i-1, "partition") || is(i-1, "inherit")) {
+			if other, length, ok := referred(refers, func(n int, name string) bool { return is(i+n, name) }); ok {
+				put(i, i+length, other+" ")
+				continue
+			}
+		}
 		whole := is(i, r.Schema) && is(i+1, ".") && is(i+2, r.Name)
 		switch refers := i > 0 && tokens[i-1].Kind == plan.TokenWord && is(i-1, "references"); {
 		case whole && is(i+3, "."):
@@ -216,4 +239,53 @@ func forClone(text string, r *Relation, in string, short bool) string {
 		}
 	}
 	return out.String() + text[from:]
+}
+
+// referred finds which of the tables stands at hand, and how many tokens its name takes.
+func referred(refers map[schema.Name]string, is func(n int, name string) bool) (twin string, tokens int, ok bool) {
+	for name, twin := range refers {
+		switch {
+		case name.Schema == "" && is(0, name.Table) && !is(1, "."):
+			return twin, 1, true
+		case name.Schema != "" && is(0, name.Schema) && is(1, ".") && is(2, name.Table):
+			return twin, 3, true
+		}
+	}
+	return "", 0, false
+}
+
+// parentTwin makes an empty table that foreign keys can point to as they would to another one: of the real one, a foreign key
+// would take SHARE ROW EXCLUSIVE.
+func parentTwin(other *Relation, in, name string) []string {
+	var columns []string
+	for _, c := range other.Columns {
+		column := ident.Quote(c.Name) + " " + c.Type
+		if c.Collation != "" {
+			column += " COLLATE " + c.Collation
+		}
+		columns = append(columns, column)
+	}
+	unlogged := ""
+	if other.Persistence == "u" {
+		unlogged = "UNLOGGED "
+	}
+	table := ident.Qualified(in, name)
+	out := []string{"CREATE " + unlogged + "TABLE " + table + " (" + strings.Join(columns, ", ") + ")"}
+	for i, x := range other.Indexes {
+		k := other.backing(x.OID)
+		if !x.Unique && (k == nil || !k.Period) {
+			continue
+		}
+		// Their names do not count.
+		x.Name, x.Tablespace = fmt.Sprintf("%s_%d", name, i), ""
+		switch {
+		case k == nil:
+			out = append(out, createIndex(x, table))
+		default:
+			constraint := *k
+			constraint.Name = x.Name
+			out = append(out, "ALTER TABLE "+table+" ADD CONSTRAINT "+ident.Quote(x.Name)+" "+constraint.Def)
+		}
+	}
+	return out
 }

@@ -9,8 +9,9 @@ type Relation struct {
 	OID          uint32       `json:"oid"`
 	Schema       string       `json:"schema"`
 	Name         string       `json:"name"`
-	Kind         string       `json:"kind"`        // relkind
-	Persistence  string       `json:"persistence"` // p, u or t
+	Kind         string       `json:"kind"`                // relkind
+	Partition    string       `json:"partition,omitempty"` // by what it is partitioned: RANGE (day)
+	Persistence  string       `json:"persistence"`         // p, u or t
 	Owner        string       `json:"owner"`
 	Tablespace   string       `json:"tablespace"` // empty: the database's default
 	Access       string       `json:"access"`     // access method
@@ -89,7 +90,8 @@ type Index struct {
 	Bytes      int64       `json:"bytes"`
 	FileNode   int64       `json:"filenode"`
 	Keys       []IndexKey  `json:"keys"`
-	Targets    map[int]int `json:"targets"` // statistics targets by column of the index
+	Targets    map[int]int `json:"targets"`          // statistics targets by column of the index
+	Parent     uint32      `json:"parent,omitempty"` // the index of the partitioned table that it belongs to
 	Comment    *string     `json:"comment"`
 }
 

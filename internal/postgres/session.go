@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -18,6 +19,7 @@ type Session struct {
 	LockWait    time.Duration     // zero: wait without a bound; only where nobody can queue behind us
 	Statement   time.Duration     // bound of one statement; zero: none
 	Strong      bool              // takes a lock that conflicts with a vacuum
+	Patient     bool              // may be silent for as long as it likes: it only holds the claim
 	Path        string            // search_path; empty: only what is qualified is found
 	Settings    map[string]string // what conversions depend on; nil: pinned, for texts that must always read alike
 	Async       bool              // do not wait for the WAL; rows and positions still commit together
@@ -33,8 +35,11 @@ func (s Session) SQL() string {
 		path = pinned
 	}
 	idle := "'60s'"
-	if s.Strong { // others wait behind it
+	switch {
+	case s.Strong: // others wait behind it
 		idle = "'5s'"
+	case s.Patient:
+		idle = "0"
 	}
 	set := []string{
 		"application_name = " + ident.Literal(s.Application),
@@ -116,3 +121,26 @@ func As(role string) string { return "SET LOCAL ROLE " + ident.Quote(role) }
 
 // Back ends As.
 const Back = "SET LOCAL ROLE NONE"
+
+// Apart sets up a session whose statements are refused in a transaction, so that SET LOCAL does not reach them. The session
+// must end with its work. There is no bound for a lock: nobody who reads or writes queues behind SHARE UPDATE EXCLUSIVE, and a
+// build that is given up begins anew. Parallel workers of an index build are for those who want it fast.
+func Apart(application, path string, fast bool) string {
+	workers := 0
+	if fast {
+		workers = 2
+	}
+	return "SELECT pg_catalog.set_config('application_name', " + ident.Literal(application) + ", false), pg_catalog.set_config('lock_timeout', '0', false), " +
+		"pg_catalog.set_config('statement_timeout', '0', false), pg_catalog.set_config('idle_session_timeout', '0', false), " +
+		fmt.Sprintf("pg_catalog.set_config('max_parallel_maintenance_workers', '%d', false), ", workers) +
+		"pg_catalog.set_config('search_path', " + ident.Literal(cmp.Or(path, pinned)) + ", false); " +
+		"SELECT pg_catalog.set_config('transaction_timeout', '0', false) WHERE pg_catalog.current_setting('server_version_num')::int >= 170000"
+}
+
+// Unwanted answers whether somebody has waited for longer than so many milliseconds ($2) for a lock that a server process ($1)
+// keeps from him and that makes readers or writers queue behind him, and for whom that process waits itself.
+const Unwanted = `SELECT EXISTS (SELECT FROM pg_catalog.pg_locks w WHERE NOT w.granted AND w.locktype = 'relation'
+    AND w.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+    AND w.waitstart < pg_catalog.clock_timestamp() - $2::float8 * interval '1 millisecond' AND $1::int = ANY (pg_catalog.pg_blocking_pids(w.pid))),
+  coalesce((SELECT pg_catalog.string_agg('pid ' || a.pid || coalesce(' of ' || a.usename, '') || coalesce(' (' || nullif(a.application_name, '') || ')', '') || coalesce(', ' || a.state, ''), '; ')
+    FROM pg_catalog.pg_stat_activity a WHERE a.pid = ANY (pg_catalog.pg_blocking_pids($1::int))), '')`

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -15,13 +16,17 @@ type rehearsal struct {
 	source    *Relation
 	clone     *Relation // as made
 	shadow    *Relation // after the statement
+	effect    Effect    // of the statement on the clone
 	twins     twins
-	create    []string          // what made the clone
-	using     map[string]string // by column of the source: the user's USING
-	constants map[string]string // columns that the statement adds: the one value of their default, as a literal
-	path      string            // the user's search_path
-	settings  map[string]string // and what else his expressions depend on
-	statement string            // the user's statement on the shadow
+	parts     []part                 // partitions
+	had       []string               // names of the twins' relations before the statement
+	parents   map[string]schema.Name // other tables that the statement refers to, by the name of what stands for them
+	create    []string               // what made the clone
+	using     map[string]string      // by column of the source: the user's USING
+	constants map[string]string      // columns that the statement adds: the one value of their default, as a literal
+	path      string                 // the user's search_path
+	settings  map[string]string      // and what else his expressions depend on
+	statement string                 // the user's statement on the shadow
 	change    string
 	taken     []taken  // names that are taken in the source's schema
 	rights    []string // statements that grant what the source's schema gives to new sequences by default
@@ -253,7 +258,7 @@ func (r *rehearsal) strip() []string {
 		}
 	}
 	drop("f")
-	for _, t := range sortedTwins(r.twins) {
+	for _, t := range append(sortedTwins(r.twins), slices.Sorted(maps.Keys(r.parents))...) {
 		out = append(out, "DROP TABLE "+ident.Qualified(r.in(), t)+" CASCADE")
 	}
 	drop("c")

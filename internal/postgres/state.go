@@ -50,7 +50,7 @@ INSERT INTO changeling.claim (change_id) SELECT id FROM made`,
 FROM changeling.change c JOIN changeling.claim l ON l.change_id = c.id JOIN changeling.progress p ON p.change_id = c.id `,
 		ByID:    `WHERE c.id = $1::text`,
 		ByTable: `WHERE c.table_schema = $1::text AND c.table_name = $2::text AND c.status NOT IN ('done', 'aborted')`,
-		ByText: `WHERE c.statement = $1::text AND ($2::text = '' OR c.table_schema = $2::text) AND c.table_name = $3::text
+		ByText: `WHERE c.statement = $1::text AND ($2::text = '' OR c.table_schema = $2::text) AND ($3::text = '' OR c.table_name = $3::text)
 ORDER BY c.created_at DESC LIMIT 1`,
 		Newest: `ORDER BY c.created_at DESC, c.id`,
 		Latest: `WHERE c.statement = $1::text AND c.table_schema = $2::text AND c.table_name = $3::text ORDER BY c.created_at DESC LIMIT 1`,

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -43,6 +44,7 @@ func (r *rehearsal) foreignKeys() []foreignKey {
 			real[name] = schema.Name{Schema: k.ToSchema, Table: k.ToTable}
 		}
 	}
+	maps.Copy(real, r.parents)
 	resolve := func(schemaName, table string) schema.Name {
 		if schemaName == r.in() {
 			return real[table]

@@ -22,10 +22,10 @@ INSERT INTO t SELECT i, int4range(i * 10, i * 10 + 5) FROM generate_series(1, 50
 ALTER TABLE t ADD EXCLUDE USING gist (r WITH &&);
 
 -- shape: a new unique constraint is built on the shadow
-CREATE TABLE t (id int PRIMARY KEY, a int, b int);
-INSERT INTO t SELECT i, i % 10, i FROM generate_series(1, 50) i;
+CREATE TABLE t (id int PRIMARY KEY, a int, b int, c int);
+INSERT INTO t SELECT i, i % 10, i, i FROM generate_series(1, 50) i;
 -- alter
-ALTER TABLE t ADD UNIQUE (a, b), ADD CONSTRAINT u UNIQUE (b) DEFERRABLE INITIALLY DEFERRED;
+ALTER TABLE t ALTER c TYPE bigint, ADD UNIQUE (a, b), ADD CONSTRAINT u UNIQUE (b) DEFERRABLE INITIALLY DEFERRED;
 
 -- shape: a new unique constraint that rows break names a value
 CREATE TABLE t (id int PRIMARY KEY, a int);

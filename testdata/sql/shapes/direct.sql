@@ -67,3 +67,47 @@ CREATE TABLE t (id serial PRIMARY KEY, v int);
 -- usage: column "nope" of relation "t" does not exist
 -- alter
 ALTER TABLE t DROP COLUMN nope;
+
+-- shape: a table goes away
+CREATE TABLE parents (id int PRIMARY KEY);
+CREATE TABLE t (id serial PRIMARY KEY, parent int REFERENCES parents);
+-- direct: yes
+-- alter
+DROP TABLE t;
+
+-- shape: a value more in an enum
+CREATE TYPE mood AS ENUM ('sad', 'happy');
+CREATE TABLE t (id serial PRIMARY KEY, m mood);
+-- direct: yes
+-- alter
+ALTER TYPE mood ADD VALUE 'ok' BEFORE 'happy';
+
+-- shape: a comment on a column
+CREATE TABLE t (id serial PRIMARY KEY);
+-- direct: yes
+-- alter
+COMMENT ON COLUMN public.t.id IS 'it''s';
+
+-- shape: a new table that refers to another one
+CREATE TABLE t (id serial PRIMARY KEY);
+-- direct: yes
+-- alter
+CREATE TABLE u (id serial PRIMARY KEY, t int REFERENCES t, CHECK (id > 0));
+
+-- shape: a grant
+CREATE TABLE t (id serial PRIMARY KEY);
+-- direct: yes
+-- alter
+GRANT SELECT ON t TO alice;
+
+-- shape: a view, whose text has semicolons
+CREATE TABLE t (id serial PRIMARY KEY);
+-- direct: yes
+-- alter
+CREATE OR REPLACE VIEW w AS SELECT id, ';' AS c FROM t;
+
+-- shape: a statement with a syntax error is not begun
+CREATE TABLE t (id serial PRIMARY KEY);
+-- usage: syntax error
+-- alter
+CREATE VIEW v SELECT 1;

@@ -174,6 +174,7 @@ ALTER TABLE t DROP CONSTRAINT t_pkey, ADD PRIMARY KEY (code), ALTER COLUMN v TYP
 -- shape: a nullable column becomes the primary key, which scans it
 CREATE TABLE t (id int CONSTRAINT t_pkey PRIMARY KEY, code text);
 INSERT INTO t SELECT i, 'c' || i FROM generate_series(1, 200) i;
+-- recipe: yes
 -- alter
 ALTER TABLE t DROP CONSTRAINT t_pkey, ADD CONSTRAINT t_pkey PRIMARY KEY (code, id);
 
