@@ -22,9 +22,15 @@ import (
 const connections = 12
 
 // open makes the pool. It does not connect yet.
-func (a *app) open() (*sql.DB, error) {
+func (a *app) open() (*sql.DB, error) { return a.openDatabase("") }
+
+// openDatabase makes a pool for another database of the same server; an empty name is the connection string's own.
+func (a *app) openDatabase(name string) (*sql.DB, error) {
 	var db *sql.DB
 	if dsn, from := a.source(); isMySQL(dsn) {
+		if name != "" {
+			dsn = inDatabase.ReplaceAllString(dsn, "${1}/"+name+"${3}")
+		}
 		target, err := mysql.ParseDSN(dsn, a.env("HOME"))
 		if err != nil {
 			return nil, usage("the connection string of %s cannot be read: %v", from, err)
@@ -39,6 +45,9 @@ func (a *app) open() (*sql.DB, error) {
 		if err != nil {
 			return nil, err
 		}
+		if name != "" {
+			config.Database = name
+		}
 		db = sql.OpenDB(stdlib.GetConnector(*config))
 	}
 	db.SetMaxOpenConns(connections)
@@ -51,6 +60,9 @@ func (a *app) captureFlags(cmd *cobra.Command) {
 	f.StringVar(&a.capture, "capture", "auto", "how changed rows are found on MySQL and MariaDB, a `way`: binlog, triggers, or auto: the binary log where it can be read")
 	f.StringVar(&a.binlog, "binlog-from", "", "connection `string` of a replica whose binary log is read, with GTIDs (default: the server itself)")
 }
+
+// inDatabase finds the database in a connection string for MySQL: behind the host, up to the settings.
+var inDatabase = regexp.MustCompile(`^((?i:(?:mysql|mariadb)://)?[^/?]*)(/[^?]*)?(\?.*)?$`)
 
 var schemes = regexp.MustCompile(`^(?i:mysql|mariadb)://`)
 

@@ -79,6 +79,7 @@ type Text struct {
 	StepDone  string   // tree, version, direction, seq
 	SetChange string   // tree, version, direction, seq, change
 	Clear     string   // tree, version: its steps
+	Erase     []string // tree: all that is known of it
 	Note      string   // tree, version, what, by, took in ms, detail
 	History   string   // tree -> seconds, version, what, by, took, detail; newest first
 	Owner     string   // claim -> who holds it, whether its connection is there; no row: nobody ever did
@@ -108,6 +109,15 @@ type Store struct {
 func (s *Store) Exists(ctx context.Context) (there bool, err error) {
 	err = s.DB.QueryRowContext(ctx, s.Text.Exists).Scan(&there)
 	return there, err
+}
+
+// Erasing are the texts that take a tree out of the journal's tables; the argument is written as given.
+func Erasing(argument string) []string {
+	return []string{
+		`DELETE FROM changeling.migration WHERE tree = ` + argument, `DELETE FROM changeling.migration_step WHERE tree = ` + argument,
+		`DELETE FROM changeling.migration_history WHERE tree = ` + argument, `DELETE FROM changeling.migration_claim WHERE change_id = ` + argument,
+		`DELETE FROM changeling.migration_progress WHERE change_id = ` + argument,
+	}
 }
 
 // Prepare makes the tables where they are missing, and the claim's row.
@@ -225,6 +235,16 @@ func (s *Store) History(ctx context.Context) ([]Entry, error) {
 		out = append(out, e)
 	}
 	return out, rows.Err()
+}
+
+// Erase forgets a tree.
+func (s *Store) Erase(ctx context.Context) error {
+	for _, text := range s.Text.Erase {
+		if _, err := s.DB.ExecContext(ctx, text, s.Tree); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Owner is who runs migrations now, empty if nobody does.

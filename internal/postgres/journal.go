@@ -58,6 +58,7 @@ ON CONFLICT (tree, version, direction, seq) DO UPDATE SET hash = excluded.hash, 
 WHERE tree = $1::text AND version = $2::text AND direction = $3::text AND seq = $4::int`,
 		SetChange: `UPDATE changeling.migration_step SET change_id = $5::text WHERE tree = $1::text AND version = $2::text AND direction = $3::text AND seq = $4::int`,
 		Clear:     `DELETE FROM changeling.migration_step WHERE tree = $1::text AND version = $2::text`,
+		Erase:     journal.Erasing("$1::text"),
 		Note: `INSERT INTO changeling.migration_history (tree, version, what, by_whom, took_ms, detail)
 VALUES ($1::text, $2::text, $3::text, $4::text, $5::float8, $6::text)`,
 		History: `SELECT extract(epoch FROM at)::float8, version, what, by_whom, took_ms, detail FROM changeling.migration_history WHERE tree = $1::text ORDER BY id DESC`,
