@@ -199,6 +199,25 @@ func TestR1AFrozenRunWritesNothing(t *testing.T) {
 	})
 }
 
+// Two databases of one server are run at once: the connections of one are nobody's to end who works on the other.
+func TestQ6ATreeOfTheSameNameElsewhere(t *testing.T) {
+	t.Parallel()
+	one, other := postgresDatabase(t), postgresDatabase(t)
+	inside, release := make(chan struct{}), make(chan struct{})
+	done := make(chan error, 1)
+	m := migrator(t, one.db, files(), migrate.Config{Go: map[string]migrate.GoMigration{"1": {Name: "slow", Up: slow(inside, release)}}})
+	go func() {
+		_, err := m.Up(t.Context(), "")
+		done <- err
+	}()
+	<-inside
+	upped(t, migrator(t, other.db, files("1_a.sql", "CREATE TABLE a (id int);"), migrate.Config{}))
+	close(release)
+	if err := <-done; err != nil { // a second call of slow would panic
+		t.Error(err)
+	}
+}
+
 // slow is a migration that says when it is inside and ends when it may.
 func slow(inside, release chan struct{}) migrate.GoFunc {
 	return func(ctx context.Context, _ *sql.Tx) error {

@@ -23,7 +23,11 @@ func JournalText() journal.Text {
 	epoch := func(column string) string {
 		return "COALESCE(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', " + column + "), 0) / 1e6"
 	}
-	lease.Claimed, lease.Claim, lease.Unclaim, lease.Fence = ours(lease.Claimed), ours(lease.Claim), ours(lease.Unclaim), ours(lease.Fence)
+	lease.Claimed, lease.Unclaim, lease.Fence = ours(lease.Claimed), ours(lease.Unclaim), ours(lease.Fence)
+	// In one statement: between two, a holder would look dead whose connection the other table does not know yet.
+	lease.Claim = `UPDATE changeling.migration_claim l JOIN changeling.migration_progress p ON p.change_id = l.change_id
+SET l.token = l.token + 1, l.owner = $3, p.at = ` + now + `, p.pid = CONNECTION_ID() WHERE l.change_id = $1 AND l.token = $2` + Then +
+		`SELECT token FROM changeling.migration_claim WHERE change_id = $1 AND token = $2 + 1 AND owner = $3`
 	lease.Beat = `UPDATE changeling.migration_progress p JOIN changeling.migration_claim l ON l.change_id = p.change_id
 SET p.at = ` + now + `, p.pending = $3, p.reason = $4, p.pid = CONNECTION_ID() WHERE p.change_id = $1 AND l.token = $2` + Then +
 		`SELECT l.token, '', false FROM changeling.migration_claim l WHERE l.change_id = $1`
