@@ -230,6 +230,14 @@ func (r *run) once(ctx context.Context, m *Migration, direction string, began ti
 	if m.Repeatable && row != nil && row.Status == journal.Applied && row.Normal == m.Sum.Normal {
 		return nil
 	}
+	if m.Repeatable && row != nil && row.Normal != m.Sum.Normal { // what an earlier text of it did counts no more
+		if err := r.note(ctx, func(db state.DB) error {
+			_, err := db.ExecContext(ctx, r.server.text.Clear, r.store.Tree, m.ID())
+			return err
+		}); err != nil {
+			return err
+		}
+	}
 	p, err := r.compose(ctx, m, direction)
 	if err != nil {
 		return err

@@ -53,6 +53,13 @@ func TestN2UpgradeFromEveryVersion(t *testing.T) {
 	})
 }
 
+// forget takes a tree out of the history.
+func (d database) forget(t *testing.T, name string) {
+	t.Helper()
+	tree := map[string]string{"postgres": `'` + name + `'`, "mysql": `CONCAT(DATABASE(), '/` + name + `')`}[d.kind]
+	d.exec(t, "DELETE FROM changeling.migration WHERE tree = "+tree, "DELETE FROM changeling.migration_step WHERE tree = "+tree)
+}
+
 // back goes back to the empty database: by the files where they have a way, by hand where not.
 func back(t *testing.T, d database, m *migrate.Migrator, format migrate.Format) {
 	t.Helper()
@@ -73,6 +80,5 @@ func back(t *testing.T, d database, m *migrate.Migrator, format migrate.Format) 
 	}
 	routine := map[string]string{"postgres": "FUNCTION title_of(int)", "mysql": "PROCEDURE title_of"}[d.kind]
 	d.exec(t, "DROP TABLE books", "DROP TABLE authors", "DROP "+routine)
-	where := map[string]string{"postgres": `'` + string(format) + `'`, "mysql": `CONCAT(DATABASE(), '/` + string(format) + `')`}[d.kind]
-	d.exec(t, "DELETE FROM changeling.migration WHERE tree = "+where, "DELETE FROM changeling.migration_step WHERE tree = "+where)
+	d.forget(t, string(format))
 }
