@@ -23,8 +23,16 @@ import (
 const connections = 12
 
 // open makes the pool. It does not connect yet.
-func (a *app) open() (*sql.DB, error) {
-	db, err := a.pool(a.source())
+func (a *app) open() (*sql.DB, error) { return a.openDatabase("") }
+
+// openDatabase makes a pool for another database of the same server; an empty name is the connection string's own.
+func (a *app) openDatabase(name string) (*sql.DB, error) {
+	dsn, from := a.source()
+	if isMySQL(dsn) {
+		a.secrets = append(a.secrets, passwords(a.binlog)...)
+		a.binlog = cmp.Or(a.binlog, dsn)
+	}
+	db, err := a.pool(dsn, from, name)
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +48,7 @@ func (a *app) replicas(dsns []string) (out []changeling.Replica, err error) {
 		if len(passwords(dsn)) > 0 {
 			fmt.Fprintln(a.err, "changeling: warning: everybody on this machine can read the password of --replica in the process list: use ~/.pgpass or ~/.my.cnf")
 		}
-		db, err := a.pool(dsn, "--replica")
+		db, err := a.pool(dsn, "--replica", "")
 		if err != nil {
 			return nil, err
 		}
@@ -62,23 +70,26 @@ func address(dsn string) string {
 	return dsn
 }
 
-// pool makes a pool for a connection string from somewhere.
-func (a *app) pool(dsn, from string) (*sql.DB, error) {
+// pool makes a pool for a connection string from somewhere, in another database if it is named.
+func (a *app) pool(dsn, from, name string) (*sql.DB, error) {
 	var db *sql.DB
 	if isMySQL(dsn) {
+		if name != "" {
+			dsn = inDatabase.ReplaceAllString(dsn, "${1}/"+name+"${3}")
+		}
 		target, err := mysql.ParseDSN(dsn, a.env("HOME"))
 		if err != nil {
 			return nil, usage("the connection string of %s cannot be read: %v", from, err)
 		}
 		a.secrets = append(a.secrets, target.Password)
-		if a.binlog = cmp.Or(a.binlog, dsn); a.binlog != dsn {
-			a.secrets = append(a.secrets, passwords(a.binlog)...)
-		}
 		db = sql.OpenDB(target.Connector())
 	} else {
 		config, err := a.config(dsn, from)
 		if err != nil {
 			return nil, err
+		}
+		if name != "" {
+			config.Database = name
 		}
 		db = sql.OpenDB(stdlib.GetConnector(*config))
 	}
@@ -91,6 +102,9 @@ func (a *app) captureFlags(cmd *cobra.Command) {
 	f.StringVar(&a.capture, "capture", "auto", "how changed rows are found on MySQL and MariaDB, a `way`: binlog, triggers, or auto: the binary log where it can be read")
 	f.StringVar(&a.binlog, "binlog-from", "", "connection `string` of a replica whose binary log is read, with GTIDs (default: the server itself)")
 }
+
+// inDatabase finds the database in a connection string for MySQL: behind the host, up to the settings.
+var inDatabase = regexp.MustCompile(`^((?i:(?:mysql|mariadb)://)?[^/?]*)(/[^?]*)?(\?.*)?$`)
 
 var schemes = regexp.MustCompile(`^(?i:mysql|mariadb)://`)
 

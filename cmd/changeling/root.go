@@ -41,6 +41,11 @@ const exitCodes = `Exit codes:
    9  somebody else runs this change
   10  plan --detailed-exitcode: there is work to do
   11  the outcome is not known: look before going on
+  12  migrate: the database is ahead of the files
+  13  migrate: the database has a version that the files do not know
+  14  migrate: a file was edited after it ran
+  15  migrate: a migration failed: mend it, then up goes on
+  16  migrate verify: the live schema is not what the files say
   75  stopped after a checkpoint: run again to go on
   In every case nothing is lost: the old table or the new one is in place, complete.`
 
@@ -75,7 +80,7 @@ every row, and swaps the two in milliseconds.
 			root.AddCommand(c)
 		}
 	}
-	add("change", newPlan(a), newRun(a))
+	add("change", newPlan(a), newRun(a), newMigrate(a))
 	add("control", newList(a), newStatus(a), newPause(a), newResume(a), newThrottle(a), newHold(a), newCutover(a), newVerify(a), newAbort(a), newCleanup(a))
 	add("other", newDoctor(a), newDemo(), newVersion(a))
 	root.SetHelpCommandGroupID("other")

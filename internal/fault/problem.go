@@ -16,7 +16,13 @@ const (
 	NoCutover    Kind = 7  // no swap inside the attempts; try again
 	Aborted      Kind = 8  // a person ended it
 	Owned        Kind = 9  // somebody else runs it
+	Behind       Kind = 10 // there is work to do
 	Unknown      Kind = 11 // the outcome is not known
+	Ahead        Kind = 12 // the database is newer than the files
+	Strange      Kind = 13 // the database has what the files do not know
+	Edited       Kind = 14 // a file was edited after it ran
+	Broken       Kind = 15 // a migration failed and waits for a person
+	Drifted      Kind = 16 // the live schema is not what the files say
 	Stopped      Kind = 75 // stopped after a checkpoint; run again to go on
 )
 
@@ -38,8 +44,20 @@ func (k Kind) Error() string {
 		return "aborted"
 	case Owned:
 		return "run by somebody else"
+	case Behind:
+		return "work to do"
 	case Unknown:
 		return "outcome unknown"
+	case Ahead:
+		return "the database is ahead"
+	case Strange:
+		return "unknown version"
+	case Edited:
+		return "edited after it ran"
+	case Broken:
+		return "failed migration"
+	case Drifted:
+		return "drifted"
 	case Stopped:
 		return "stopped"
 	}

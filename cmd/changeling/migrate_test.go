@@ -1,0 +1,197 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/changeling-db/changeling/internal/dbtest/mytest"
+	"github.com/changeling-db/changeling/migrate"
+)
+
+// migrations writes a tree of plain files.
+func migrations(t *testing.T, pairs ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	write(t, dir, pairs...)
+	return dir
+}
+
+func write(t *testing.T, dir string, pairs ...string) {
+	t.Helper()
+	for i := 0; i < len(pairs); i += 2 {
+		if err := os.WriteFile(filepath.Join(dir, pairs[i]), []byte(pairs[i+1]), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// R15: each state has a message and an exit code of its own.
+func TestR15StatesAndExitCodes(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	dir := migrations(t, "1_a.sql", "CREATE TABLE a (id int);", "2_b.sql", "CREATE TABLE b (id int);")
+	m := func(code int, args ...string) result {
+		t.Helper()
+		return s.run(code, append(append([]string{"migrate"}, args...), "--dir", dir)...)
+	}
+	contains(t, "behind", m(10, "status", "--check").stdout, "behind: 2 to apply")
+	m(10, "wait", "--check")
+	contains(t, "plan", m(0, "plan").stdout, "1 a (1_a.sql): one transaction", "CREATE TABLE b")
+	contains(t, "up", m(0, "up").stdout, "applied 1 a in", "applied 2 b in")
+	contains(t, "up again", m(0, "up").stdout, "nothing to do")
+	contains(t, "current", m(0, "status", "--check").stdout, "current: current at \"2\"")
+	m(0, "wait", "--check")
+	m(0, "verify")
+
+	s.exec("ALTER TABLE b ADD COLUMN extra int")
+	contains(t, "drifted", m(16, "verify").stderr, "not in the files: column public.b.extra")
+	write(t, dir, "2_b.sql", "CREATE TABLE b (id bigint);")
+	contains(t, "edited", m(14, "up").stderr, "the file of migration 2 b says something else")
+	contains(t, "repair", m(0, "repair").stdout, "accepted the file of 2 b")
+	m(0, "status", "--check")
+
+	write(t, dir, "3_c.sql", "CREATE TABLE c (id int);\nCREATE TABLE a (id int);")
+	contains(t, "failed", m(15, "up").stderr, "3_c.sql:2", "already exists", "nothing of it remains")
+	contains(t, "failed status", m(15, "status", "--check").stdout, "failed: migration 3 c failed")
+	write(t, dir, "3_c.sql", "CREATE TABLE c (id int);")
+	m(0, "up")
+
+	if err := os.Remove(filepath.Join(dir, "2_b.sql")); err != nil {
+		t.Fatal(err)
+	}
+	contains(t, "unknown", m(13, "up").stderr, "the database has 2, which the files do not know")
+	write(t, dir, "2_b.sql", "CREATE TABLE b (id bigint);")
+	if err := os.Remove(filepath.Join(dir, "3_c.sql")); err != nil {
+		t.Fatal(err)
+	}
+	contains(t, "ahead", m(12, "up").stderr, "the database is ahead: it has 3")
+	m(0, "up", "--allow-ahead")
+	write(t, dir, "3_c.sql", "CREATE TABLE c (id int);", "1_z.sql", "")
+	contains(t, "two of one version", m(2, "up").stderr, "same version 1")
+	if err := os.Remove(filepath.Join(dir, "1_z.sql")); err != nil {
+		t.Fatal(err)
+	}
+	contains(t, "no way back", m(3, "down").stderr, "has no way back")
+	contains(t, "history", m(0, "history").stdout, "applied", "failed", "repaired")
+	contains(t, "new", m(0, "new", "Add Users").stdout, "4_add_users.sql")
+	contains(t, "no directory", s.run(2, "migrate", "up", "--dir", "nowhere").stderr, "no directory nowhere")
+	contains(t, "a wrong format", m(2, "status", "--format", "rails").stderr, "expected one of")
+	var st migrate.Status
+	if err := json.Unmarshal([]byte(m(0, "status", "--json").stdout), &st); err != nil || st.State != migrate.StateBehind || st.Current != "3" {
+		t.Errorf("status --json: %+v, %v", st, err)
+	}
+}
+
+// Q1 with real processes: several at once, the one that works is killed, and the tree is applied once all the same.
+func TestQ1ProcessesAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{"postgres", "mysql9.7"} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			var s *shell
+			sleep := "SELECT pg_sleep(2);"
+			if kind == "postgres" {
+				s = newShell(t)
+			} else {
+				s = &shell{t: t, dsn: mytest.Database(t, kind)}
+				sleep = "SELECT SLEEP(2);"
+			}
+			dir := migrations(t, "1_a.sql", "CREATE TABLE a (id int PRIMARY KEY);", "2_slow.sql", "INSERT INTO a VALUES (1);\n"+sleep, "3_c.sql", "INSERT INTO a VALUES (2);")
+			var all []*process
+			for range 4 {
+				all = append(all, s.start("migrate", "up", "--dir", dir))
+			}
+			var st migrate.Status
+			poll(t, func() bool {
+				if err := json.Unmarshal([]byte(s.run(0, "migrate", "status", "--json", "--dir", dir).stdout), &st); err != nil {
+					t.Fatal(err)
+				}
+				return st.Owner != "" && st.Current == "1"
+			}, func() string { return "somebody at work" })
+			killed := 0
+			for _, p := range all {
+				if strings.Contains(st.Owner, processOf(p)) {
+					p.signal(syscall.SIGKILL)
+					killed++
+				}
+			}
+			if killed != 1 {
+				t.Fatalf("nobody is %q", st.Owner)
+			}
+			applied := 0
+			for _, p := range all {
+				if r := p.wait(); r.code == 0 {
+					applied += strings.Count(r.stdout, "applied 3 c")
+				} else if r.code != -1 {
+					t.Errorf("exit code %d:\n%s", r.code, r.stderr)
+				}
+			}
+			if applied != 1 {
+				t.Errorf("migration 3 was applied %d times", applied)
+			}
+			s.run(0, "migrate", "wait", "--check", "--dir", dir)
+		})
+	}
+}
+
+func processOf(p *process) string {
+	return "process " + strings.TrimSpace(itoa(p.cmd.Process.Pid)) + " "
+}
+
+func itoa(n int) string {
+	text, _ := json.Marshal(n) // a number
+	return string(text)
+}
+
+// O1, O3: a release that already dropped a column, and a late migration that reads it: found before anybody upgrades.
+func TestO3ADataStepReadsWhatIsGone(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	dir := migrations(t, "1_a.sql", "CREATE TABLE hooks (id int, custom_trigger int, trigger int);", "3_drop.sql", "ALTER TABLE hooks DROP COLUMN custom_trigger;")
+	git := func(args ...string) {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), "git", append([]string{"-C", dir, "-c", "user.name=t", "-c", "user.email=t@example.org"}, args...)...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	git("init", "-q")
+	git("add", ".")
+	git("commit", "-qm", "release")
+	git("tag", "v1")
+	write(t, dir, "2_move.sql", "UPDATE hooks SET trigger = custom_trigger;")
+	contains(t, "the tree alone", s.run(0, "migrate", "validate", "--dir", dir).stdout, "3 migrations of plain")
+	contains(t, "by default", s.run(3, "migrate", "validate", "--from", "v1", "--dir", dir).stderr, "2 is missing below 3")
+	contains(t, "out of order", s.run(15, "migrate", "validate", "--from", "v1", "--out-of-order", "apply", "--dir", dir).stderr, "2_move.sql:1", "custom_trigger")
+	if got := s.ask(`SELECT count(*) FROM pg_database WHERE datname LIKE 'changeling_scratch_` + itoa(os.Getpid()) + `%'`); got != "0" {
+		t.Errorf("%s scratch databases are left", got)
+	}
+	write(t, dir, "4_move.sql", "UPDATE hooks SET trigger = 0;")
+	if err := os.Remove(filepath.Join(dir, "2_move.sql")); err != nil {
+		t.Fatal(err)
+	}
+	contains(t, "mended", s.run(0, "migrate", "validate", "--from", "v1", "--dir", dir).stdout, "from v1: ok")
+}
+
+// R16: SIGTERM ends a run in good order, and the next one goes on.
+func TestR16SIGTERM(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	dir := migrations(t, "1_a.sql", "CREATE TABLE a (id int);", "2_slow.sql", "SELECT pg_sleep(60);")
+	p := s.start("migrate", "up", "--dir", dir)
+	poll(t, func() bool { return strings.Contains(p.out.String(), "applied 1 a") }, func() string { return "the first migration" })
+	p.signal(syscall.SIGTERM)
+	began := time.Now()
+	contains(t, "the error", p.ends(75).stderr, "run the same command again")
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("it took %s to stop", took)
+	}
+	write(t, dir, "2_slow.sql", "SELECT 1;")
+	contains(t, "the next", s.run(0, "migrate", "up", "--dir", dir).stdout, "applied 2 slow")
+}

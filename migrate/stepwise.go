@@ -1,0 +1,256 @@
+package migrate
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/changeling-db/changeling"
+	"github.com/changeling-db/changeling/event"
+	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/internal/journal"
+	"github.com/changeling-db/changeling/internal/postgres"
+	"github.com/changeling-db/changeling/internal/state"
+	"github.com/changeling-db/changeling/plan"
+	"github.com/changeling-db/changeling/schema"
+)
+
+// stepwise runs one unit after the other, each with its record: what is done is not done again, what was begun and not
+// noted as done is asked of the catalogue.
+func (r *run) stepwise(ctx context.Context, p *program) error {
+	if err := r.unedited(p); err != nil {
+		return err
+	}
+	if len(p.steps) == 0 {
+		if err := r.asked(ctx, r.conn, p, "requires", p.script.Require, fault.Precondition); err != nil {
+			return err
+		}
+	}
+	if err := r.note(ctx, func(db state.DB) error { return r.store.Save(ctx, db, r.row(p.migration, journal.Running, 0)) }); err != nil {
+		return err
+	}
+	for i, u := range p.units {
+		if err := r.advance(ctx, p, u); err != nil {
+			return r.explain(ctx, p, i, err, r.left(p, i))
+		}
+	}
+	return r.note(ctx, func(db state.DB) error { return r.conclude(ctx, db, p) })
+}
+
+// left says what remains of a migration that failed at a unit.
+func (r *run) left(p *program, i int) string {
+	next := "run the same command again: it goes on with this statement. The file may be edited from here on, not before"
+	if i == 0 {
+		return "nothing of it was done. Mend the cause or the file, then " + next
+	}
+	return fmt.Sprintf("statements 1 to %d of %d are done and kept, this one and those behind it are not. Mend the cause, then %s", i, len(p.units), next)
+}
+
+// unedited compares what is done with what the file says now.
+func (r *run) unedited(p *program) error {
+	for seq, x := range p.steps {
+		if x.Done && (seq > len(p.units) || p.units[seq-1].hash != x.Hash) {
+			return &fault.Problem{Kind: fault.Edited, Text: fmt.Sprintf(
+				"migration %s is done up to statement %d, and %s says something else there now: it ran `%s`. Put the statements that ran back, or write a new migration; nothing was changed", p.migration, seq, p.script.File, shorten(x.SQL, 200))}
+		}
+	}
+	return nil
+}
+
+// advance does one unit, unless it is done.
+func (r *run) advance(ctx context.Context, p *program, u *unit) error {
+	x := p.steps[u.seq]
+	if u.kind == unitSetting { // it holds for a connection only, so each one needs it
+		_, err := r.conn.ExecContext(ctx, u.statements[0].SQL)
+		return err
+	}
+	if x != nil && x.Done {
+		return nil
+	}
+	switch u.kind {
+	case unitTx, unitGo:
+		return r.tx(ctx, func(tx *sql.Tx) error {
+			if err := r.execute(ctx, tx, p, u); err != nil {
+				return err
+			}
+			return r.mark(ctx, tx, p, u)
+		})
+	case unitEngine:
+		return r.change(ctx, p, u, x)
+	}
+	return r.alone(ctx, p, u, x)
+}
+
+// alone runs a statement that is no transaction: begun, done, noted. A death between two of these leaves a record that was
+// begun, and the next run asks whether the statement happened.
+func (r *run) alone(ctx context.Context, p *program, u *unit, x *journal.Step) error {
+	id := p.migration.ID()
+	if x != nil {
+		happened, err := r.happened(ctx, u, x)
+		if err != nil {
+			return err
+		}
+		if happened {
+			return r.note(ctx, func(db state.DB) error { return r.store.Done(ctx, db, id, x) })
+		}
+	}
+	if err := r.clear(ctx, u); err != nil {
+		return err
+	}
+	x = u.step(p.direction)
+	var err error
+	if x.Before, err = r.fingerprint(ctx, u); err != nil {
+		return err
+	}
+	if err := r.note(ctx, func(db state.DB) error { return r.store.Begin(ctx, db, id, x) }); err != nil {
+		return err
+	}
+	if !r.server.mysql {
+		// These take locks that do not hold up users, and wait for transactions, which may take long: a bound would only leave
+		// an index that is not valid.
+		if _, err := r.conn.ExecContext(ctx, "SET lock_timeout = 0; SET statement_timeout = 0"); err != nil {
+			return err
+		}
+	}
+	if _, err := r.conn.ExecContext(ctx, u.statements[0].SQL); err != nil {
+		return err
+	}
+	return r.note(ctx, func(db state.DB) error { return r.store.Done(ctx, db, id, x) })
+}
+
+var (
+	// What may run again without harm.
+	repeatableThere = regexp.MustCompile(`^(VACUUM|ANALYZE|REINDEX|CLUSTER|CHECKPOINT|ALTER SYSTEM|REFRESH|FLUSH|GRANT|REVOKE|OPTIMIZE|SET)\b`)
+	// What shows in the definitions of a database.
+	visible = regexp.MustCompile(`^(CREATE|ALTER|DROP|RENAME)\b`)
+)
+
+// happened answers whether a statement that was begun took effect. Where nothing tells, a person must.
+func (r *run) happened(ctx context.Context, u *unit, x *journal.Step) (bool, error) {
+	words := u.first.words
+	switch {
+	case x.Hash != u.hash: // the file was edited: what was begun failed
+		return false, nil
+	case r.server.mysql && visible.MatchString(words) && x.Before != "":
+		now, err := r.fingerprint(ctx, u)
+		return now != x.Before, err
+	case r.server.mysql:
+	case strings.Contains(words, "INDEX CONCURRENTLY"):
+		there, valid, err := r.index(ctx, u)
+		if strings.HasPrefix(words, "DROP") {
+			return !there, err
+		}
+		if u.first.index != "" {
+			return there && valid, err
+		}
+	}
+	if repeatableThere.MatchString(words) {
+		return false, nil
+	}
+	return false, &fault.Problem{Kind: fault.Unknown, Text: fmt.Sprintf(
+		"a run died in the middle of `%s`, and nothing tells whether the server did it. Look, then say `changeling migrate repair --step done` or `--step undone`", shorten(x.SQL, 200))}
+}
+
+// clear takes away what an interrupted build left: an index that is not valid, which IF NOT EXISTS would take for the whole (NR5).
+func (r *run) clear(ctx context.Context, u *unit) error {
+	if r.server.mysql || !strings.HasPrefix(u.first.words, "CREATE") || !strings.Contains(u.first.words, "INDEX CONCURRENTLY") || u.first.index == "" {
+		return nil
+	}
+	there, valid, err := r.index(ctx, u)
+	if err != nil || !there || valid {
+		return err
+	}
+	_, err = r.conn.ExecContext(ctx, "DROP INDEX CONCURRENTLY "+r.server.quoted(schema.Name{Schema: u.first.table.Schema, Table: u.first.index}))
+	return err
+}
+
+// index asks for the index that a statement is about.
+func (r *run) index(ctx context.Context, u *unit) (there, valid bool, err error) {
+	n := schema.Name{Schema: u.first.table.Schema, Table: u.first.index}
+	if m := dropIndex.FindStringSubmatchIndex(u.first.words); m != nil {
+		n = r.server.name(normal(u.statements[0].SQL, r.server.syntax)[m[6]:m[7]])
+	}
+	err = r.conn.QueryRowContext(ctx, postgres.ValidIndex, n.Schema, n.Table).Scan(&there, &valid)
+	return there, valid, err
+}
+
+// fingerprint is what tells afterwards whether a statement of DDL happened that commits by itself: the definitions before
+// it, of its table where that is known.
+func (r *run) fingerprint(ctx context.Context, u *unit) (string, error) {
+	if !r.server.mysql || !visible.MatchString(u.first.words) {
+		return "", nil
+	}
+	lines, err := journal.Describe(ctx, r.conn, r.server.text.Describe)
+	if err != nil {
+		return "", err
+	}
+	h := ""
+	for _, line := range lines {
+		if t := u.first.table.Table; t == "" || strings.Contains(strings.ToLower(line), strings.ToLower(t)) {
+			h = hash(h + line)
+		}
+	}
+	return hash(h), nil
+}
+
+// change lets the engine do a statement. The change is found again by its statement, or by the id in the journal.
+func (r *run) change(ctx context.Context, p *program, u *unit, x *journal.Step) error {
+	e, err := r.changes(ctx)
+	if err != nil {
+		return err
+	}
+	id := p.migration.ID()
+	if x == nil || x.Hash != u.hash {
+		x = u.step(p.direction)
+		if err := r.note(ctx, func(db state.DB) error { return r.store.Begin(ctx, db, id, x) }); err != nil {
+			return err
+		}
+	}
+	c, err := r.start(ctx, e, u, x)
+	if err != nil {
+		return err
+	}
+	if c == nil { // done already
+		return r.note(ctx, func(db state.DB) error { return r.store.Done(ctx, db, id, x) })
+	}
+	if c.ID() != x.Change {
+		if err := r.note(ctx, func(db state.DB) error { return r.store.SetChange(ctx, db, id, x, c.ID()) }); err != nil {
+			return err
+		}
+	}
+	if r.m.config.Detach && c.Plan().Route != plan.Direct {
+		r.result.Background = append(r.result.Background, c.ID())
+		p.waiting = append(p.waiting, c.ID())
+		r.m.config.Events(event.Notice{Text: fmt.Sprintf("change %s of migration %s is left to `changeling resume %s`", c.ID(), p.migration, c.ID())})
+		return nil
+	}
+	if err := c.Run(ctx); err != nil {
+		return err
+	}
+	return r.note(ctx, func(db state.DB) error { return r.store.Done(ctx, db, id, x) })
+}
+
+// start finds the change of a step, or begins it. None says that it is done.
+func (r *run) start(ctx context.Context, e *changeling.Engine, u *unit, x *journal.Step) (*changeling.Change, error) {
+	if x.Change != "" {
+		c, err := e.Find(ctx, x.Change)
+		if err != nil && !errors.Is(err, fault.Usage) {
+			return nil, err
+		}
+		if err == nil {
+			s, err := c.Status(ctx)
+			switch {
+			case err != nil:
+				return nil, err
+			case s.Status == "done":
+				return nil, nil
+			case s.Status != "aborted":
+				return c, nil
+			}
+		}
+	}
+	return e.Start(ctx, u.statements[0].SQL)
+}

@@ -1,0 +1,1 @@
+DROP FUNCTION title_of(int);

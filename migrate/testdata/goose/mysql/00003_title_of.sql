@@ -1,0 +1,14 @@
+-- +goose Up
+-- +goose StatementBegin
+CREATE PROCEDURE title_of(IN book int)
+BEGIN
+  DECLARE found varchar(200);
+  IF book > 0 THEN
+    SELECT title INTO found FROM books WHERE id = book;
+  END IF;
+  SELECT CASE WHEN found IS NULL THEN '-' ELSE found END;
+END;
+-- +goose StatementEnd
+
+-- +goose Down
+DROP PROCEDURE title_of;

@@ -1,0 +1,5 @@
+-- +migrate Up
+CREATE INDEX books_title ON books (title);
+
+-- +migrate Down
+DROP INDEX books_title ON books;
