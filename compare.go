@@ -25,6 +25,9 @@ func (r tables) comparing() session {
 
 // Compare is one statement, and so one snapshot over both tables and the key log.
 func (r tables) Compare(ctx context.Context, c copier.Chunk) (source, shadow verify.Sum, err error) {
+	if err := r.intact(ctx, time.Second); err != nil {
+		return source, shadow, err
+	}
 	query, args := r.rows.Compare(c.Range)
 	err = r.patiently(ctx, "chunk", func(ctx context.Context) error {
 		return r.tx(ctx, r.comparing(), func(ctx context.Context, t *tx) error {
@@ -42,6 +45,9 @@ func (r tables) Compare(ctx context.Context, c copier.Chunk) (source, shadow ver
 func (r tables) Relog(ctx context.Context, c copier.Chunk) (rows int64, keys []string, err error) {
 	r.settling.Lock() // a row that is drained between the two halves would be blamed
 	defer r.settling.Unlock()
+	if err := r.intact(ctx, 0); err != nil {
+		return 0, nil, err
+	}
 	query, args := r.rows.Relog(c.Range)
 	err = r.patiently(ctx, "chunk", func(ctx context.Context) error {
 		return r.tx(ctx, r.comparing(), func(ctx context.Context, t *tx) error {

@@ -67,16 +67,39 @@ func (r *run) guard(ctx context.Context, t *tx) error {
 	if _, err := t.ExecContext(ctx, r.rows.Guard()); err != nil {
 		return err
 	}
-	var heap int64
-	if err := t.QueryRowContext(ctx, r.rows.Heap()).Scan(&heap); err != nil {
-		return err
-	}
-	if heap != r.record.Heap {
-		return copier.ErrReset
+	if r.rows.Truncated() != "" {
+		if err := r.intact(ctx, time.Second); err != nil {
+			return err
+		}
+	} else {
+		var heap int64
+		if err := t.QueryRowContext(ctx, r.rows.Heap()).Scan(&heap); err != nil {
+			return err
+		}
+		if heap != r.record.Heap {
+			return copier.ErrReset
+		}
 	}
 	if r.follower != nil {
 		return r.follower.failed()
 	}
+	return nil
+}
+
+// intact asks whether the source was truncated, where nothing else tells and nobody asked within the last while.
+func (r *run) intact(ctx context.Context, while time.Duration) error {
+	question := r.rows.Truncated()
+	if question == "" || time.Since(time.Unix(0, r.looked.Load())) < while {
+		return nil
+	}
+	var truncated bool
+	if err := r.engine.db.QueryRowContext(ctx, question).Scan(&truncated); err != nil {
+		return err
+	}
+	if truncated {
+		return copier.ErrReset
+	}
+	r.looked.Store(time.Now().UnixNano())
 	return nil
 }
 

@@ -65,6 +65,8 @@ type texts interface {
 	// Guard holds off rewriters for the rest of a transaction, Heap tells the source from what it is after one came.
 	Guard() string
 	Heap() string
+	// Truncated asks whether the source was truncated or rebuilt, where the other texts do not tell; empty where they do.
+	Truncated() string
 	// Live begins the watch over what would take rows away unseen; empty if nothing could.
 	Live() string
 	// Blocks asks for the size of the copy in blocks of the heap; empty where the copy goes by key.

@@ -29,6 +29,9 @@ func (r *run) drain(ctx context.Context, note bool) error {
 	}
 	d := &copier.Drain{Gate: r.gate, Sizer: &throttle.Sizer{Target: r.engine.config.ChunkTime, Initial: 1000, Min: 200, Max: 20000}, Sink: r.engine.config.Events,
 		Apply: func(ctx context.Context, limit int64) (done copier.Drained, err error) {
+			if err := r.intact(ctx, time.Second); err != nil {
+				return done, err
+			}
 			if r.follower != nil {
 				if err := r.follower.catchUp(ctx); err != nil {
 					return done, err

@@ -43,6 +43,7 @@ type run struct {
 	pending  atomic.Int64
 	swapped  atomic.Bool  // past the cutover: there is nothing to abort any more
 	wrote    atomic.Int64 // when the shadow was written to last, as far as this run knows; zero: not known
+	looked   atomic.Int64 // when the source was seen not to be truncated
 	asked    atomic.Int64 // when the server was asked for snapshots last
 	wish     atomic.Value // state.Beat
 

@@ -29,14 +29,14 @@ func (w Rows) Compare(r copier.Range) (string, []any) {
 	side := func(shadow bool, from, not string) string {
 		return "(SELECT COUNT(*) AS n, CAST(COALESCE(SUM(" + w.digest(!shadow) + "), 0) AS CHAR) AS h FROM " + from + " WHERE " + w.within(shadow, r) + " AND NOT " + not + ")"
 	}
-	return "SELECT a.n, a.h, b.n, b.h, " + w.reset() + " FROM " + side(false, qualified(w.Pair.Source)+" s", w.pending("s")) + " a, " +
+	return "SELECT a.n, a.h, b.n, b.h, FALSE FROM " + side(false, qualified(w.Pair.Source)+" s", w.pending("s")) + " a, " +
 		side(true, qualified(w.Pair.Shadow)+" d", w.pendingShadow()) + " b", nil
 }
 
 // CompareCounts counts both tables without the pending keys, in one snapshot, and says whether the source was truncated.
 func (w Rows) CompareCounts() string {
 	return "SELECT (SELECT COUNT(*) FROM " + qualified(w.Pair.Source) + " s WHERE NOT " + w.pending("s") + "), (SELECT COUNT(*) FROM " +
-		qualified(w.Pair.Shadow) + " d WHERE NOT " + w.pendingShadow() + "), " + w.reset()
+		qualified(w.Pair.Shadow) + " d WHERE NOT " + w.pendingShadow() + "), FALSE"
 }
 
 // Relog finds the rows of a range that differ. Confirm puts their keys into the log, so that the next drain copies them
@@ -60,7 +60,7 @@ func (w Rows) Confirm() string {
 	return strings.Join([]string{
 		"DELETE f FROM " + w.temporary("differing") + " f WHERE " + w.pending("f"),
 		"INSERT INTO " + qualified(w.Pair.Log) + " (" + w.keyList("") + ") SELECT " + w.keyList("") + " FROM " + w.temporary("differing"),
-		"SELECT @changeling_keys, COUNT(*), COALESCE(CAST(JSON_ARRAYAGG(" + w.keyText("f.") + ") AS CHAR), '[]'), " + w.reset() + " FROM " + w.temporary("differing") + " f",
+		"SELECT @changeling_keys, COUNT(*), COALESCE(CAST(JSON_ARRAYAGG(" + w.keyText("f.") + ") AS CHAR), '[]'), FALSE FROM " + w.temporary("differing") + " f",
 	}, Then)
 }
 

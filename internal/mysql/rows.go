@@ -247,6 +247,10 @@ func (w Rows) reset() string {
 	return "(NOT EXISTS (SELECT 1 FROM " + qualified(alive(w.Pair)) + " a WHERE a.made = " + w.made() + "))"
 }
 
+// Truncated asks whether the source was truncated or rebuilt. The server walks through the list of all its tables for the answer,
+// 4 ms for each thousand (measured on 9.7), so it is asked now and then, and not with each chunk.
+func (w Rows) Truncated() string { return "SELECT " + w.reset() }
+
 // Blocks is empty: the copy goes by key, which is the order in which InnoDB keeps rows.
 func (w Rows) Blocks() string { return "" }
 
@@ -371,7 +375,7 @@ func (w Rows) Drain(limit int64, note bool) string {
 		list = append(list, "INSERT INTO "+qualified(w.Pair.Checks)+" ("+w.keyList("")+") SELECT DISTINCT "+w.keyList("")+" FROM "+w.temporary("taken"))
 	}
 	list = append(list, "DELETE l FROM "+w.temporary("taken")+" t STRAIGHT_JOIN "+qualified(w.Pair.Log)+" l ON l."+seq+" = t."+seq,
-		"SELECT (SELECT COUNT(*) FROM "+w.temporary("taken")+"), "+w.reset()+", 0, 0")
+		"SELECT (SELECT COUNT(*) FROM "+w.temporary("taken")+"), 0, 0, 0")
 	return strings.Join(list, Then)
 }
 

@@ -100,7 +100,11 @@ func Marks(p schema.Pair) string { return "SHOW CREATE TABLE " + qualified(p.Sou
 
 // Left answers how many keys are in the log, and whether the source was truncated.
 func (w Rows) Left() string {
-	return "SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM " + qualified(w.Pair.Log) + " l LIMIT 100000) x), " + w.reset()
+	reset := w.reset()
+	if w.Pair.Binlog { // which told
+		reset = "FALSE"
+	}
+	return "SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM " + qualified(w.Pair.Log) + " l LIMIT 100000) x), " + reset
 }
 
 // Warm makes a session ready for the last drain: each statement sees what committed before it, the catalogue is as it is

@@ -148,6 +148,9 @@ func (w Rows) Relog(r copier.Range) (string, []any) {
 	return "WITH " + w.pending() + ", keys AS (" + keys + "), " + w.relog(), args
 }
 
+// Truncated is empty: a TRUNCATE is in the log, and Heap tells of a new file.
+func (w Rows) Truncated() string { return "" }
+
 // Confirm is empty: Relog and RelogChecked answer themselves.
 func (w Rows) Confirm() string { return "" }
 
