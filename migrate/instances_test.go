@@ -29,7 +29,7 @@ func TestQ1TwentyInstancesAtOnce(t *testing.T) {
 		for i := range instances {
 			db := d.open(t)
 			db.SetMaxOpenConns(4)
-			m := migrator(t, db, fsys, migrate.Config{Owner: fmt.Sprint("instance ", i), Wait: 2 * time.Minute})
+			m := migrator(t, db, fsys, migrate.Config{Wait: 2 * time.Minute})
 			wg.Go(func() {
 				res, err := m.Up(t.Context(), "")
 				mu.Lock()

@@ -24,10 +24,12 @@ func JournalText() journal.Text {
 		return "COALESCE(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', " + column + "), 0) / 1e6"
 	}
 	lease.Claimed, lease.Unclaim, lease.Fence = ours(lease.Claimed), ours(lease.Unclaim), ours(lease.Fence)
-	// In one statement: between two, a holder would look dead whose connection the other table does not know yet.
+	// In one statement: between two, a holder would look dead whose connection the other table does not know yet. And by its
+	// connection: two claims of one process have the same owner.
 	lease.Claim = `UPDATE changeling.migration_claim l JOIN changeling.migration_progress p ON p.change_id = l.change_id
 SET l.token = l.token + 1, l.owner = $3, p.at = ` + now + `, p.pid = CONNECTION_ID() WHERE l.change_id = $1 AND l.token = $2` + Then +
-		`SELECT token FROM changeling.migration_claim WHERE change_id = $1 AND token = $2 + 1 AND owner = $3`
+		`SELECT l.token FROM changeling.migration_claim l JOIN changeling.migration_progress p ON p.change_id = l.change_id
+WHERE l.change_id = $1 AND l.token = $2 + 1 AND l.owner = $3 AND p.pid = CONNECTION_ID()`
 	lease.Beat = `UPDATE changeling.migration_progress p JOIN changeling.migration_claim l ON l.change_id = p.change_id
 SET p.at = ` + now + `, p.pending = $3, p.reason = $4, p.pid = CONNECTION_ID() WHERE p.change_id = $1 AND l.token = $2` + Then +
 		`SELECT l.token, '', false FROM changeling.migration_claim l WHERE l.change_id = $1`
@@ -100,3 +102,9 @@ WHERE table_schema = CASE WHEN $1 = '' THEN DATABASE() ELSE $1 END AND table_nam
 
 // Quoted is a table's name with its database, if it has one, in backticks.
 func Quoted(n schema.Name) string { return qualified(n) }
+
+// QuotedName is one name in backticks.
+func QuotedName(name string) string { return quote(name) }
+
+// Literal is a string constant that means the same under every sql_mode.
+func Literal(text string) string { return literal(text) }

@@ -1,0 +1,539 @@
+package backfill
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/changeling-db/changeling/event"
+	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/internal/ident"
+	"github.com/changeling-db/changeling/internal/mysql"
+	"github.com/changeling-db/changeling/internal/retry"
+	"github.com/changeling-db/changeling/internal/state"
+	"github.com/changeling-db/changeling/throttle"
+)
+
+// walk is one run of a job.
+type walk struct {
+	*Jobs
+	job   Job
+	name  string // with its scope
+	table string // quoted
+	keys  []column
+	lease *state.Lease
+	gate  *throttle.Gate
+	sizer *throttle.Sizer
+	after string // as saved
+	upto  string
+	size  int64 // of the next batch after a failure; zero: the sizer's
+}
+
+type column struct {
+	name   string // quoted
+	typ    string
+	number bool
+}
+
+// errCancelled ends a run whose job a person has cancelled.
+var errCancelled = &fault.Problem{Kind: fault.Aborted, Text: "the job was cancelled; what it has done stays"}
+
+func (j *Jobs) run(ctx context.Context, job Job) (*Status, error) {
+	table, parts, err := j.quoted(job.Table)
+	if err != nil {
+		return nil, err
+	}
+	w := &walk{Jobs: j, job: job, name: j.full(job.Name), table: table, gate: &throttle.Gate{Sink: j.config.Events}}
+	w.sizer = &throttle.Sizer{Target: j.config.BatchTime, Initial: 200, Min: 1, Max: 20_000}
+	if w.keys, err = w.primary(ctx, parts.Schema, parts.Table); err != nil {
+		return nil, err
+	}
+	store := j.claim(table)
+	if err := store.Prepare(ctx); err != nil {
+		return nil, err
+	}
+	w.lease, err = store.Lease().Acquire(ctx, store.Tree, j.config.Owner, j.config.Lease)
+	if errors.Is(err, fault.Owned) {
+		owner, _ := store.Owner(ctx) // its name is for the message only
+		return nil, &fault.Problem{Kind: fault.Owned, Err: err, Text: fmt.Sprintf("%s works on table %s: never two jobs on one; nothing was changed", owner, table)}
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer w.lease.Release(ctx)
+	err = w.live(ctx)
+	return w.close(ctx, err)
+}
+
+// primary are the columns of the primary key.
+func (w *walk) primary(ctx context.Context, schema, table string) (keys []column, err error) {
+	rows, err := w.db.QueryContext(ctx, w.text.Keys, schema, table)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var c column
+		if err := rows.Scan(&c.name, &c.typ, &c.number); err != nil {
+			return nil, err
+		}
+		if c.name = ident.Quote(c.name); w.mysql {
+			c.name = mysql.QuotedName(strings.Trim(c.name, `"`))
+		}
+		if w.mysql && strings.Contains(c.typ, "binary") || strings.Contains(c.typ, "blob") {
+			return nil, &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf("the primary key of %s has the binary column %s (%s), which batches cannot go by yet; nothing was changed", w.table, c.name, c.typ)}
+		}
+		keys = append(keys, c)
+	}
+	if len(keys) == 0 && rows.Err() == nil {
+		return nil, &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf("table %s is not there or has no primary key: batches go by it; nothing was changed", w.table)}
+	}
+	return keys, rows.Err()
+}
+
+// live does the job while heartbeat, throttle and wishes are looked after.
+func (w *walk) live(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var waits []chan struct{}
+	also := func(do func() error) {
+		done := make(chan struct{})
+		waits = append(waits, done)
+		go func() {
+			defer close(done)
+			if err := do(); err != nil {
+				cancel(err)
+			}
+		}()
+	}
+	also(func() error { return w.lease.Keep(ctx, func(state.Beat) {}) })
+	also(func() error { return w.listen(ctx) })
+	if !w.config.Fast {
+		probe := &throttle.Probe{Limit: 5 * time.Millisecond, Commit: func(ctx context.Context) error {
+			_, err := w.db.ExecContext(ctx, w.text.Probe, w.name)
+			return err
+		}}
+		_ = probe.Calibrate(ctx, 5) // without a baseline the fixed limit counts
+		c := &throttle.Controller{Gate: w.gate, Rest: 1, Watches: []throttle.Watch{{Name: "commit latency", Signal: probe}}}
+		also(func() error { return c.Run(ctx) })
+	}
+	err := w.batches(ctx)
+	cause := context.Cause(ctx)
+	cancel(nil)
+	for _, done := range waits {
+		<-done
+	}
+	if err != nil && cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return err
+}
+
+// listen hears what people want of the job, and keeps it within its window.
+func (w *walk) listen(ctx context.Context) error {
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if s, err := w.asked(ctx); err == nil {
+			in, _, _ := window(w.job.Window) // it was checked when it was saved
+			switch {
+			case s.want == "cancel":
+				return errCancelled
+			case s.want == "pause":
+				w.gate.SetPaused("paused by request: `changeling backfill resume " + w.job.Name + "` goes on")
+			case !in:
+				w.gate.SetPaused("outside of its window " + w.job.Window + " UTC")
+			default:
+				w.gate.SetPaused("")
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// asked is the job as it is saved. It is not interrupted by the end of the run, which would spoil a connection of the pool.
+func (w *walk) asked(ctx context.Context) (*Status, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	return w.Find(ctx, w.job.Name)
+}
+
+// batches goes through the whole range of keys, and then looks for what is left.
+func (w *walk) batches(ctx context.Context) error {
+	s, err := w.Find(ctx, w.job.Name)
+	if err != nil {
+		return err
+	}
+	if s.Over() {
+		return nil
+	}
+	w.after, w.upto = s.After, s.Upto
+	if w.upto == "" {
+		// Rows that come later are the business of a default or a trigger (B3).
+		if w.upto, err = w.last(ctx); err != nil || w.upto == "" {
+			return err
+		}
+		if _, err := w.db.ExecContext(ctx, w.text.Start, w.name, w.upto); err != nil {
+			return err
+		}
+	}
+	if err := w.note(ctx, "running", ""); err != nil {
+		return err
+	}
+	w.config.Events(event.StepStarted{Step: "backfill", Name: w.job.Name})
+	for w.after != w.upto {
+		if err := w.gate.Enter(ctx, 0); err != nil {
+			return err
+		}
+		began := time.Now()
+		err := retry.Do(ctx, retry.Policy{Initial: 50 * time.Millisecond, Max: 5 * time.Second, Elapsed: 5 * time.Minute},
+			func(err error) bool { return fault.Transient(err) || fault.Lost(err) },
+			func(error, int, time.Duration) { w.halve() }, w.batch)
+		w.gate.Leave(0, time.Since(began))
+		if err != nil {
+			return err
+		}
+	}
+	return w.left(ctx)
+}
+
+// halve makes the next batch smaller than the one that failed.
+func (w *walk) halve() {
+	if w.size == 0 {
+		w.size = w.sizer.Next()
+	}
+	w.size = max(w.size/2, 1)
+}
+
+// batch does one batch, from the saved position. Its end was saved with it, or nothing was.
+func (w *walk) batch(ctx context.Context) error {
+	s, err := w.Find(ctx, w.job.Name) // a commit whose answer was lost
+	if err != nil {
+		return err
+	}
+	if w.after = s.After; w.after == w.upto {
+		return nil
+	}
+	size, began := w.size, time.Now()
+	if size == 0 {
+		size = w.sizer.Next()
+	}
+	to, err := w.boundary(ctx, size)
+	if err != nil {
+		return err
+	}
+	rows, err := w.apply(ctx, to)
+	switch {
+	case err == nil:
+	case fault.Transient(err), fault.Lost(err), ctx.Err() != nil, !refuses(err):
+		return err
+	case size > 1:
+		w.halve()
+		return nil // a smaller one, down to the row that fails
+	default:
+		if err := w.quarantine(ctx, to, err); err != nil {
+			return err
+		}
+		w.size = 0
+		return nil
+	}
+	w.sizer.Observe(size, time.Since(began))
+	if w.size > 0 {
+		if w.size *= 2; w.size > w.sizer.Next() {
+			w.size = 0
+		}
+	}
+	w.after = to
+	w.config.Events(event.Progress{Step: "backfill", Done: s.Rows + rows})
+	return nil
+}
+
+// refuses says that it is the rows that fail.
+func refuses(err error) bool { return fault.Data(err) || fault.Duplicate(err) }
+
+// apply does the rows up to a key and moves the position, in one transaction under the lease.
+func (w *walk) apply(ctx context.Context, to string) (rows int64, err error) {
+	return rows, w.tx(ctx, func(tx *sql.Tx) error {
+		within, err := w.between(w.after, to)
+		if err != nil {
+			return err
+		}
+		if w.job.Func != nil {
+			rows, err = w.job.Func(ctx, tx, Batch{Table: w.table, Range: within})
+		} else {
+			rows, err = affected(tx.ExecContext(ctx, w.statement(within)))
+		}
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, w.text.Move, w.name, to, rows)
+		return err
+	})
+}
+
+func affected(r sql.Result, err error) (int64, error) {
+	if err != nil {
+		return 0, err
+	}
+	return r.RowsAffected()
+}
+
+func (w *walk) statement(within string) string {
+	text := "UPDATE " + w.table + " SET " + w.job.Set
+	if w.job.Delete {
+		text = "DELETE FROM " + w.table
+	}
+	text += " WHERE " + within
+	if w.job.Where != "" {
+		text += " AND (" + w.job.Where + ")"
+	}
+	return text
+}
+
+// quarantine notes a row that fails by itself and goes on behind it, as often as the job tolerates that.
+func (w *walk) quarantine(ctx context.Context, key string, cause error) error {
+	s, err := w.Find(ctx, w.job.Name)
+	if err != nil {
+		return err
+	}
+	if s.Bad >= w.job.Tolerate {
+		return &fault.Problem{Kind: fault.Refusal, Err: cause, Text: fmt.Sprintf(
+			"the row with the key %s fails: %s. Mend it and run the job again, or let it leave such rows out (--tolerate); what is done is kept", key, fault.Message(cause))}
+	}
+	err = w.tx(ctx, func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, w.text.Bad, w.name, key, fault.Message(cause)); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, w.text.Move, w.name, key, 0)
+		return err
+	})
+	if err == nil {
+		w.after = key
+		w.config.Events(event.Notice{Text: fmt.Sprintf("left out the row with the key %s: %s", key, fault.Message(cause))})
+	}
+	return err
+}
+
+func (w *walk) tx(ctx context.Context, fn func(tx *sql.Tx) error) error {
+	conn, err := w.db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	bound := w.claims.Bound(w.config.LockWait)
+	if w.mysql {
+		if _, err := conn.ExecContext(ctx, bound); err != nil {
+			return err
+		}
+	}
+	tx, err := conn.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
+	if err != nil {
+		return err
+	}
+	if !w.mysql {
+		_, err = tx.ExecContext(ctx, bound+"; SELECT pg_catalog.set_config('application_name', "+ident.Literal(w.lease.Application())+", true)")
+	}
+	if err == nil {
+		err = w.lease.Fence(ctx, tx)
+	}
+	if err == nil {
+		err = fn(tx)
+	}
+	if err != nil {
+		_ = tx.Rollback() // the error says more
+		return err
+	}
+	return tx.Commit()
+}
+
+// left looks through the rows for those that the job should not have left. Batches are reads, as large as the others.
+func (w *walk) left(ctx context.Context) error {
+	if w.job.Left == "" {
+		return nil
+	}
+	var found int64
+	for w.after = ""; w.after != w.upto; {
+		if err := w.gate.Enter(ctx, 0); err != nil {
+			return err
+		}
+		began, size := time.Now(), w.sizer.Next()
+		to, err := w.boundary(ctx, size)
+		if err == nil {
+			var within string
+			var n int64
+			if within, err = w.between(w.after, to); err == nil {
+				err = w.db.QueryRowContext(ctx, "SELECT count(*) FROM "+w.table+" WHERE "+within+" AND ("+w.job.Left+")").Scan(&n)
+			}
+			found, w.after = found+n, to
+		}
+		w.gate.Leave(0, time.Since(began))
+		if err != nil {
+			return err
+		}
+	}
+	if found > 0 {
+		return &fault.Problem{Kind: fault.Mismatch, Text: fmt.Sprintf("%d rows still are as none should be (%s): new ones come without their value, or rows were left out. Look, then run the job under another name", found, w.job.Left)}
+	}
+	return nil
+}
+
+func (w *walk) note(ctx context.Context, status, text string) error {
+	return w.tx(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, w.text.State, w.name, status, text)
+		return err
+	})
+}
+
+// close saves how a run ended.
+func (w *walk) close(ctx context.Context, err error) (*Status, error) {
+	status, text := "done", ""
+	switch kind := fault.KindOf(err); {
+	case err == nil:
+	case kind == fault.Aborted:
+		status, text = "cancelled", err.Error()
+	case kind == fault.Owned:
+		return nil, err
+	case ctx.Err() != nil, kind == fault.Unexpected && (fault.Transient(err) || fault.Lost(err)):
+		return nil, &fault.Problem{Kind: fault.Stopped, Err: err, Text: "stopped. What is done is kept: run the job again, and it goes on"}
+	default:
+		status, text = "failed", err.Error()
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if noted := w.note(ctx, status, text); noted != nil {
+		return nil, errors.Join(err, noted)
+	}
+	s, findErr := w.Find(ctx, w.job.Name)
+	if err == nil && findErr == nil {
+		w.config.Events(event.Notice{Text: fmt.Sprintf("job %s is done: %d rows, %d left out", s.Name, s.Rows, s.Bad)})
+	}
+	return s, errors.Join(err, findErr)
+}
+
+// Keys are saved as JSON arrays of texts, and written into conditions as literals.
+
+// last is the greatest key of the table, empty if it has no rows.
+func (w *walk) last(ctx context.Context) (string, error) {
+	return w.key(ctx, "SELECT "+w.texts()+" FROM "+w.table+" ORDER BY "+w.columns(" DESC")+" LIMIT 1")
+}
+
+// boundary is the key that ends a batch of some rows behind the position: by the key's index alone, whatever the condition (S8).
+func (w *walk) boundary(ctx context.Context, size int64) (string, error) {
+	within, err := w.between(w.after, w.upto)
+	if err != nil {
+		return "", err
+	}
+	to, err := w.key(ctx, fmt.Sprintf("SELECT %s FROM %s WHERE %s ORDER BY %s LIMIT 1 OFFSET %d", w.texts(), w.table, within, w.columns(""), size-1))
+	if err == nil && to == "" {
+		to = w.upto
+	}
+	return to, err
+}
+
+// texts are the key's columns as texts.
+func (w *walk) texts() string {
+	if w.mysql {
+		return w.columns("")
+	}
+	var out []string
+	for i, k := range w.keys { // under another name: ORDER BY would take the text for the column
+		out = append(out, fmt.Sprintf("%s::text AS key_%d", k.name, i))
+	}
+	return strings.Join(out, ", ")
+}
+
+func (w *walk) columns(suffix string) string {
+	var out []string
+	for _, k := range w.keys {
+		out = append(out, k.name+suffix)
+	}
+	return strings.Join(out, ", ")
+}
+
+func (w *walk) key(ctx context.Context, query string) (string, error) {
+	values := make([]sql.NullString, len(w.keys))
+	places := make([]any, len(w.keys))
+	for i := range values {
+		places[i] = &values[i]
+	}
+	err := w.db.QueryRowContext(ctx, query).Scan(places...)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	var key []string
+	for _, v := range values {
+		key = append(key, v.String)
+	}
+	text, err := json.Marshal(key)
+	return string(text), err
+}
+
+// between is the condition for keys behind one and up to another.
+func (w *walk) between(after, upto string) (string, error) {
+	high, err := w.compare(upto, "<", "<=")
+	if err != nil || after == "" {
+		return high, err
+	}
+	low, err := w.compare(after, ">", ">")
+	return low + " AND " + high, err
+}
+
+// compare writes a comparison of the key's columns as a chain, which both kinds of servers answer by the index: the first
+// column is bounded by itself as well.
+func (w *walk) compare(key, strict, final string) (string, error) {
+	var values []string
+	if err := json.Unmarshal([]byte(key), &values); err != nil || len(values) != len(w.keys) {
+		return "", &fault.Problem{Kind: fault.Refused, Err: err, Text: fmt.Sprintf("the saved key %s is not one of table %s any more: its primary key was changed. Cancel the job and make a new one", key, w.table)}
+	}
+	var ors []string
+	equal := ""
+	for i, k := range w.keys {
+		op := strict
+		if i == len(w.keys)-1 {
+			op = final
+		}
+		value, err := w.literal(k, values[i])
+		if err != nil {
+			return "", err
+		}
+		ors = append(ors, equal+k.name+" "+op+" "+value)
+		equal += k.name + " = " + value + " AND "
+		if i == 0 && len(w.keys) > 1 {
+			equal = k.name + " = " + value + " AND "
+		}
+	}
+	if len(ors) == 1 {
+		return "(" + ors[0] + ")", nil
+	}
+	first, err := w.literal(w.keys[0], values[0])
+	if err != nil {
+		return "", err
+	}
+	return "(" + w.keys[0].name + " " + strict + "= " + first + " AND (" + strings.Join(ors, " OR ") + "))", nil
+}
+
+func (w *walk) literal(c column, value string) (string, error) {
+	switch {
+	case c.number:
+		if _, err := strconv.ParseInt(value, 10, 64); err != nil {
+			if _, err := strconv.ParseUint(value, 10, 64); err != nil {
+				return "", fmt.Errorf("the key %q is no number: %w", value, err)
+			}
+		}
+		return value, nil
+	case w.mysql:
+		return mysql.Literal(value), nil
+	}
+	return "CAST(" + ident.Literal(value) + " AS " + c.typ + ")", nil
+}

@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/changeling-db/changeling/backfill"
+	"github.com/changeling-db/changeling/event"
+	"github.com/changeling-db/changeling/internal/fault"
+)
+
+func newBackfill(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "backfill",
+		Short: "Change or delete all rows of a table in small batches",
+		Long: `Does an UPDATE or DELETE to a whole table in small batches by its primary key, as a guest of the users.
+A job is saved in the database: after a crash the same command, or any worker, goes on where it stood,
+and no row is done twice. Rows that come while it runs are not its business.`,
+		Example: `  changeling backfill run --name cents "UPDATE orders SET cents = amount * 100 WHERE cents IS NULL" --left "cents IS NULL"
+  changeling backfill create --name purge --window 22:00-06:00 "DELETE FROM events WHERE at < '2024-01-01'"
+  changeling work`,
+	}
+	cmd.AddCommand(a.backfillRun(), a.backfillCreate(), a.backfillList(), a.backfillWish("pause", "Stop a job until resume", (*backfill.Jobs).Pause),
+		a.backfillWish("resume", "Let a paused job go on", (*backfill.Jobs).Resume), a.backfillWish("cancel", "End a job for good; what it did stays", (*backfill.Jobs).Cancel))
+	return cmd
+}
+
+// withJobs opens the jobs of the database for fn.
+func (a *app) withJobs(ctx context.Context, c backfill.Config, fn func(j *backfill.Jobs) error) error {
+	db, err := a.open()
+	if err != nil {
+		return err
+	}
+	defer db.Close() // nothing is in flight any more
+	if err := db.PingContext(ctx); err != nil {
+		return &fault.Problem{Kind: fault.Precondition, Err: err, Text: fmt.Sprintf(
+			"no connection to the database: %s. Nothing was changed; `changeling --help` says where the connection is taken from", clean(fault.Message(err)))}
+	}
+	j, err := backfill.Open(ctx, db, c)
+	if err != nil {
+		return err
+	}
+	defer j.Close()
+	return fn(j)
+}
+
+// backfilling are the flags of a job and of how it runs.
+type backfilling struct {
+	name, left, window string
+	tolerate           int64
+	config             backfill.Config
+}
+
+func (b *backfilling) jobFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&b.name, "name", "", "`name` of the job; the same name again goes on with it")
+	f.StringVar(&b.left, "left", "", "a `condition` that no row may fit afterwards: rows are looked through for it")
+	f.Int64Var(&b.tolerate, "tolerate", 0, "`number` of rows that fail and may be left out")
+	f.StringVar(&b.window, "window", "", "the `times` of day in UTC in which it works, such as 22:00-06:00")
+	cmd.Args = one("one UPDATE or DELETE, quoted,")
+}
+
+func (b *backfilling) runFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.DurationVar(&b.config.BatchTime, "batch-time", 0, "what one batch should take, a `duration` (default 100ms)")
+	f.DurationVar(&b.config.LockWait, "lock-timeout", 0, "the longest wait for a row that somebody has locked, a `duration` (default 200ms)")
+	f.BoolVar(&b.config.Fast, "fast", false, "no rest between batches and no look at the users' latency; for quiet hours")
+}
+
+func (b *backfilling) job(j *backfill.Jobs, statement string) (backfill.Job, error) {
+	if b.name == "" {
+		return backfill.Job{}, usage("the job has no name: give it one with --name, so that it can be gone on with")
+	}
+	job, err := j.Parse(statement)
+	job.Name, job.Left, job.Tolerate, job.Window = b.name, b.left, b.tolerate, b.window
+	return job, err
+}
+
+func (a *app) backfillRun() *cobra.Command {
+	var b backfilling
+	cmd := &cobra.Command{
+		Use: "run STATEMENT", Short: "Do a job to its end, from where it stands", Example: `  changeling backfill run --name cents "UPDATE orders SET cents = amount * 100"`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			b.config.Events = event.Lines(a.out)
+			return a.withJobs(cmd.Context(), b.config, func(j *backfill.Jobs) error {
+				job, err := b.job(j, args[0])
+				if err != nil {
+					return err
+				}
+				_, err = j.Run(cmd.Context(), job)
+				return err
+			})
+		},
+	}
+	b.jobFlags(cmd)
+	b.runFlags(cmd)
+	return cmd
+}
+
+func (a *app) backfillCreate() *cobra.Command {
+	var b backfilling
+	cmd := &cobra.Command{
+		Use: "create STATEMENT", Short: "Save a job for 'changeling work'", Example: `  changeling backfill create --name purge --window 22:00-06:00 "DELETE FROM events WHERE at < '2024-01-01'"`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withJobs(cmd.Context(), b.config, func(j *backfill.Jobs) error {
+				job, err := b.job(j, args[0])
+				if err != nil {
+					return err
+				}
+				return j.Create(cmd.Context(), job)
+			})
+		},
+	}
+	b.jobFlags(cmd)
+	return cmd
+}
+
+func (a *app) backfillList() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "list", Short: "All jobs, the oldest first", Args: cobra.NoArgs, Example: `  changeling backfill list --json`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withJobs(cmd.Context(), backfill.Config{}, func(j *backfill.Jobs) error {
+				all, err := j.List(cmd.Context())
+				if err != nil || asJSON {
+					if all == nil {
+						all = []*backfill.Status{}
+					}
+					if err == nil {
+						err = a.json(all)
+					}
+					return err
+				}
+				for _, s := range all {
+					a.printf("%-20s  %-20s  %-9s  %d rows, %d left out, at %s of %s  %s\n", s.Name, s.Table, s.Status, s.Rows, s.Bad, s.After, s.Upto, s.Error)
+				}
+				return nil
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	return cmd
+}
+
+func (a *app) backfillWish(name, short string, do func(j *backfill.Jobs, ctx context.Context, job string) error) *cobra.Command {
+	return &cobra.Command{
+		Use: name + " NAME", Short: short, Args: one("the name of a job"), Example: "  changeling backfill " + name + " cents",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withJobs(cmd.Context(), backfill.Config{}, func(j *backfill.Jobs) error { return do(j, cmd.Context(), args[0]) })
+		},
+	}
+}
+
+func newWork(a *app) *cobra.Command {
+	var b backfilling
+	var once time.Duration
+	cmd := &cobra.Command{
+		Use:   "work",
+		Short: "Do the jobs of the database, and those that come",
+		Long: `Does the jobs that 'changeling backfill create' has saved, and those that come, until it is told to stop.
+Any number of workers may run: each table has one at a time.`,
+		Example: `  changeling work
+  changeling work --for 8h`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			if once > 0 {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, once)
+				defer cancel()
+			}
+			b.config.Events = event.Lines(a.out)
+			return a.withJobs(ctx, b.config, func(j *backfill.Jobs) error { return j.Work(ctx, nil) })
+		},
+	}
+	b.runFlags(cmd)
+	cmd.Flags().DurationVar(&once, "for", 0, "end after this `duration` (default: when told to)")
+	return cmd
+}

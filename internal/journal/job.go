@@ -1,0 +1,17 @@
+package journal
+
+// JobText is the SQL of backfill jobs on one kind of server. Arguments stand in the order of the comments. Names of jobs begin
+// with a scope, as trees do.
+type JobText struct {
+	Schema []string
+	Exists string // are the tables there?
+	Insert string // name, table, spec; nothing if the name is taken
+	Select string // name prefix with % -> name, table, spec, status, want, after, upto, rows, bad, error; oldest first
+	Start  string // name, upto: fixes the end
+	Move   string // name, after, rows: behind a batch, in its transaction
+	State  string // name, status, error
+	Want   string // name, want
+	Bad    string // name, key, error: a row that is left out
+	Probe  string // name: commit a tiny row
+	Keys   string // schema or empty, table -> columns of the primary key, their types, whether they are whole numbers; in order
+}
