@@ -8,11 +8,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/changeling-db/changeling"
 	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/dbtest/dying"
+	"github.com/changeling-db/changeling/internal/dbtest/mutant"
+	"github.com/changeling-db/changeling/internal/dbtest/pgtest"
 	"github.com/changeling-db/changeling/migrate"
 )
 
@@ -169,34 +172,60 @@ func TestQ8WaitAndRequire(t *testing.T) {
 func TestR1AFrozenRunWritesNothing(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, d database) {
-		inside, release := make(chan struct{}), make(chan struct{})
-		sleepy := func(e event.Event) {
-			if n, ok := e.(event.Notice); ok && strings.HasPrefix(n.Text, "applied 1 ") {
-				close(inside)
-				<-release
-			}
-		}
-		fsys := files("1_a.sql", "CREATE TABLE a (id int);", "2_b.sql", "CREATE TABLE b (id int);")
-		frozen := make(chan error, 1)
-		sleeper := migrator(t, d.open(t), fsys, migrate.Config{Owner: "frozen " + d.dsn, Events: sleepy})
-		go func() {
-			_, err := sleeper.Up(t.Context(), "")
-			frozen <- err
-		}()
-		<-inside
-		// As one does who takes over.
-		d.exec(t, "UPDATE changeling.migration_claim SET token = token + 1, owner = '' WHERE owner = 'frozen "+d.dsn+"'")
-		close(release)
-		if err := <-frozen; !errors.Is(err, changeling.ErrOwned) {
+		if err := frozen(t, d, d.open(t)); !errors.Is(err, changeling.ErrOwned) {
 			t.Errorf("the frozen run ended with %v", err)
 		}
-		if st := state(t, migrator(t, d.db, fsys, migrate.Config{})); len(st.Pending) != 1 || st.State != migrate.StateBehind {
+		if st := state(t, migrator(t, d.db, twoTables(), migrate.Config{})); len(st.Pending) != 1 || st.State != migrate.StateBehind {
 			t.Errorf("the frozen run has written: %s, %v is pending", st.State, st.Pending)
 		}
 		if got := d.schema(t); strings.Contains(got, "table "+map[string]string{"postgres": "public.b", "mysql": "b "}[d.kind]) {
 			t.Errorf("the frozen run has made table b:\n%s", got)
 		}
 	})
+}
+
+// The same with a fence that lets everybody through: the frozen run writes, which the test above would see.
+func TestR1WithoutTheFence(t *testing.T) {
+	t.Parallel()
+	d := postgresDatabase(t)
+	hits := 0
+	open := pgtest.Mutant(t, d.dsn, func(_ context.Context, s mutant.Statement) string {
+		if strings.Contains(s.Text, "FROM changeling.migration_claim") && strings.HasSuffix(s.Text, "FOR SHARE") {
+			hits++ // statements of the one connection at a time that runs migrations
+			return "SELECT 1 WHERE $1::text IS NOT NULL AND $2::bigint IS NOT NULL"
+		}
+		return s.Text
+	})
+	_ = frozen(t, d, open) // a heartbeat may still tell it, too late
+	if st := state(t, migrator(t, d.db, twoTables(), migrate.Config{})); len(st.Pending) != 0 || hits == 0 {
+		t.Errorf("without the fence %v is pending after %d fences: the test of the fence would not see that it is gone", st.Pending, hits)
+	}
+}
+
+func twoTables() fstest.MapFS {
+	return files("1_a.sql", "CREATE TABLE a (id int);", "2_b.sql", "CREATE TABLE b (id int);")
+}
+
+// frozen is how a run ends that stood still between two migrations while somebody took its lease over.
+func frozen(t *testing.T, d database, db *sql.DB) error {
+	t.Helper()
+	inside, release := make(chan struct{}), make(chan struct{})
+	sleepy := func(e event.Event) {
+		if n, ok := e.(event.Notice); ok && strings.HasPrefix(n.Text, "applied 1 ") {
+			close(inside)
+			<-release
+		}
+	}
+	ended := make(chan error, 1)
+	sleeper := migrator(t, db, twoTables(), migrate.Config{Owner: "frozen " + d.dsn, Events: sleepy})
+	go func() {
+		_, err := sleeper.Up(t.Context(), "")
+		ended <- err
+	}()
+	<-inside
+	d.exec(t, "UPDATE changeling.migration_claim SET token = token + 1, owner = '' WHERE owner = 'frozen "+d.dsn+"'")
+	close(release)
+	return <-ended
 }
 
 // Two databases of one server are run at once: the connections of one are nobody's to end who works on the other.
