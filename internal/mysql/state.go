@@ -59,10 +59,12 @@ FROM changeling.chg c JOIN changeling.claim l ON l.change_id = c.id JOIN changel
 		Claimed: `SELECT l.token, l.owner, EXISTS (SELECT 1 FROM information_schema.processlist a WHERE a.id = p.pid),
   TIMESTAMPDIFF(MICROSECOND, p.at, ` + now + `) / 1e6
 FROM changeling.claim l JOIN changeling.progress p ON p.change_id = l.change_id WHERE l.change_id = $1`,
-		Claim: then(`UPDATE changeling.claim SET token = token + 1, owner = $3 WHERE change_id = $1 AND token = $2`,
-			`UPDATE changeling.progress p JOIN changeling.claim l ON l.change_id = p.change_id SET p.at = `+now+`, p.pid = CONNECTION_ID()
-WHERE p.change_id = $1 AND l.token = $2 + 1 AND l.owner = $3`,
-			`SELECT token FROM changeling.claim WHERE change_id = $1 AND token = $2 + 1 AND owner = $3`),
+		// In one statement: between two, a holder would look dead whose connection the other table does not know yet. And by its
+		// connection: two runs of one process have the same owner.
+		Claim: then(`UPDATE changeling.claim l JOIN changeling.progress p ON p.change_id = l.change_id
+SET l.token = l.token + 1, l.owner = $3, p.at = `+now+`, p.pid = CONNECTION_ID() WHERE l.change_id = $1 AND l.token = $2`,
+			`SELECT l.token FROM changeling.claim l JOIN changeling.progress p ON p.change_id = l.change_id
+WHERE l.change_id = $1 AND l.token = $2 + 1 AND l.owner = $3 AND p.pid = CONNECTION_ID()`),
 		Unclaim: `UPDATE changeling.claim SET owner = '' WHERE change_id = $1 AND token = $2`,
 		Holders: `SELECT COUNT(*) ` + named,
 		Ends:    `SELECT CONCAT('KILL ', a.id) ` + named,
