@@ -255,7 +255,7 @@ func TestKillBlockers(t *testing.T) {
 			if !c.swaps {
 				attempts = 5
 			}
-			err = changeling.Apply(t.Context(), db, widenOrders, changeling.Config{DropAfter: changeling.DropNow, CutoverAttempts: attempts, Kill: kill})
+			err = changeling.Apply(t.Context(), db, widenOrders, changeling.Config{DropAfter: changeling.DropNow, CutoverAttempts: attempts, Kill: kill, Snapshots: changeling.SnapshotsIgnore})
 			if c.swaps && err != nil || !c.swaps && !errors.Is(err, changeling.ErrNoCutover) {
 				t.Errorf("the change ended with %v, want a swap: %v", err, c.swaps)
 			}
