@@ -89,6 +89,9 @@ func (d mysqld) unfollowable(ctx context.Context, db *sql.DB) (why string, err e
 	if problem, ok := errors.AsType[*fault.Problem](err); ok {
 		return problem.Text, nil
 	}
+	if d.capture == CaptureBinlog && fault.Lost(err) {
+		return "", err // that says nothing of the log
+	}
 	if err != nil {
 		return "the server whose binary log is to be read does not answer: " + fault.Message(err), nil
 	}
@@ -117,7 +120,11 @@ func (d mysqld) unfollowable(ctx context.Context, db *sql.DB) (why string, err e
 	defer reader.Close()
 	short, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	if err := reader.Connect(short); err != nil && ctx.Err() == nil {
+	err = reader.Connect(short)
+	if d.capture == CaptureBinlog && fault.Lost(err) {
+		return "", err
+	}
+	if err != nil && ctx.Err() == nil {
 		return "the binary log cannot be read: " + err.Error() + " (needed: GRANT REPLICATION SLAVE ON *.*)", nil
 	}
 	return "", ctx.Err()
@@ -196,7 +203,7 @@ func (*waiting) SQLState() string { return "55P03" }
 // prepared counts XA transactions. Who may not ask finds out from the log, and begins again.
 func (f *follower) prepared(ctx context.Context) (n int, err error) {
 	rows, err := f.run.engine.db.QueryContext(ctx, "XA RECOVER")
-	if fault.Denied(err) || fault.Code(err) == "XAE05" {
+	if fault.Denied(err) {
 		return 0, nil
 	}
 	if err != nil {

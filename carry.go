@@ -51,7 +51,7 @@ func (r *run) settleTriggers(ctx context.Context, t *tx) error {
 		return err
 	}
 	wait := r.engine.config.LockWait
-	conn, err := r.beside(ctx, t, plan.Step{LockWait: wait})
+	conn, _, err := r.beside(ctx, t, plan.Step{LockWait: wait})
 	if err != nil {
 		return err
 	}

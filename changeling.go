@@ -155,8 +155,11 @@ func Apply(ctx context.Context, db *sql.DB, ddl string, c Config) error {
 	return change.Run(ctx)
 }
 
-// begun gives the end of a context before a run its name.
+// begun gives the end of a context or of the connection before a run its name.
 func begun(ctx context.Context, err error) error {
+	if ctx.Err() == nil && fault.KindOf(err) == fault.Unexpected && (fault.Lost(err) || fault.Transient(err)) {
+		return &fault.Problem{Kind: fault.Stopped, Err: err, Text: "the database is out of reach: " + fault.Message(err) + ". Nothing was done that the same command, run again, would not find"}
+	}
 	if err != nil && ctx.Err() != nil {
 		return &fault.Problem{Kind: fault.Stopped, Err: err, Text: "stopped before anything was done that the same command, run again, would not find"}
 	}

@@ -195,7 +195,11 @@ func (c *Change) Abort(ctx context.Context) error {
 	if cut := c.record.Plan.Find(plan.Cutover); cut >= 0 && c.record.Step > cut || c.record.Status == state.Done {
 		return &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("change %s has just made its cutover: there is nothing to abort any more; run it again to let it finish", c.record.ID)}
 	}
-	return r.abandon(ctx)
+	if err := r.abandon(ctx); err != nil {
+		return err
+	}
+	r.remark(ctx, "aborted: what the change made was taken away")
+	return nil
 }
 
 // abandon takes a change back. Each transaction may run twice.
@@ -261,7 +265,11 @@ func (c *Change) Cleanup(ctx context.Context, now Force) (bool, error) {
 	}
 	defer lease.Release(ctx)
 	run := newRun(c, lease)
-	return true, run.dropOld(ctx, r.Plan.Steps[r.Plan.Find(plan.Drop)])
+	if err := run.dropOld(ctx, r.Plan.Steps[r.Plan.Find(plan.Drop)]); err != nil {
+		return true, err
+	}
+	run.remark(ctx, "dropped the old table "+r.Plan.Pair.Old.String())
+	return true, nil
 }
 
 // Force says whether Cleanup waits for the time.

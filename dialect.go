@@ -101,7 +101,12 @@ func missing(err error) bool {
 // caller's.
 func detect(ctx context.Context, db *sql.DB, c Config) (dialect, *sql.DB, error) {
 	var version string
-	if err := db.QueryRowContext(ctx, `SELECT version()`).Scan(&version); err != nil {
+	// The first of the two nobody can have put a function of his own in the place of; MySQL and MariaDB know only the second.
+	err := db.QueryRowContext(ctx, `SELECT pg_catalog.version()`).Scan(&version)
+	if err != nil && !fault.Lost(err) && !fault.Transient(err) && ctx.Err() == nil {
+		err = db.QueryRowContext(ctx, `SELECT version()`).Scan(&version)
+	}
+	if err != nil {
 		return nil, nil, &fault.Problem{Kind: fault.Precondition, Err: err, Text: "the database cannot be asked for its version: " + fault.Message(err)}
 	}
 	if strings.HasPrefix(version, "PostgreSQL") {

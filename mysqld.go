@@ -144,8 +144,16 @@ func (r *run) alone(ctx context.Context, s plan.Step) error {
 	}
 	return r.tx(ctx, session{Idle: long}, func(ctx context.Context, t *tx) error {
 		var done bool
+		if err := r.seize(ctx); err != nil {
+			return err
+		}
 		if s.Done != "" {
 			if err := r.engine.db.QueryRowContext(ctx, s.Done).Scan(&done); err != nil {
+				return err
+			}
+		}
+		if !done {
+			if err := r.undecided(ctx, s); err != nil {
 				return err
 			}
 		}
@@ -187,11 +195,11 @@ func (r *run) putAway(ctx context.Context, t *tx) error {
 // name before the claim is looked at again: whoever took the change over in between did not end it, and whoever does later
 // ends it first (invariant I8).
 func (r *run) each(ctx context.Context, t *tx, s plan.Step) error {
-	conn, err := r.beside(ctx, t, s)
+	conn, release, err := r.beside(ctx, t, s)
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer release()
 	for _, text := range s.SQL {
 		if err := r.bounded(ctx, conn, s.LockWait, text); err != nil {
 			return err
@@ -201,10 +209,9 @@ func (r *run) each(ctx context.Context, t *tx, s plan.Step) error {
 }
 
 // beside is a connection for the statements of a step, see each.
-func (r *run) beside(ctx context.Context, t *tx, s plan.Step) (*sql.Conn, error) {
-	conn, err := r.engine.db.Conn(ctx)
-	if err != nil {
-		return nil, err
+func (r *run) beside(ctx context.Context, t *tx, s plan.Step) (conn *sql.Conn, release func(), err error) {
+	if conn, release, err = r.sole(ctx); err != nil {
+		return nil, nil, err
 	}
 	wanted := session{Application: r.lease.Application(), LockWait: max(s.LockWait, r.engine.config.LockWait), Settings: r.pair.Settings, Idle: long}
 	if s.Kind == plan.Build {
@@ -217,10 +224,10 @@ func (r *run) beside(ctx context.Context, t *tx, s plan.Step) (*sql.Conn, error)
 		err = r.lease.Fence(ctx, t)
 	}
 	if err != nil {
-		conn.Close()
-		return nil, err
+		release()
+		return nil, nil, err
 	}
-	return conn, nil
+	return conn, release, nil
 }
 
 // bounded ends a statement that waits too long for a lock. The server's own bound counts in seconds.
@@ -310,7 +317,7 @@ type renaming struct {
 func (a *renaming) Unlocked() time.Time { return a.over }
 
 func (a *renaming) prepare(ctx context.Context) (err error) {
-	if a.conn, err = a.engine.db.Conn(ctx); err != nil {
+	if a.conn, _, err = a.sole(ctx); err != nil { // it ends with the attempt
 		return err
 	}
 	if _, err := mysql.Fit(ctx, a.conn); err != nil { // it may have become another one since the plan was made

@@ -35,6 +35,7 @@ type run struct {
 	rows     texts
 	pair     schema.Pair
 	follower *follower // nil where triggers write the key log
+	recorder *recorder // nil: what is done is not recorded
 	settling sync.Mutex
 	gate     *throttle.Gate
 	verifier *verify.Verifier
@@ -97,8 +98,12 @@ func (c *Change) Run(ctx context.Context) error {
 	if err := e.store.Exec(ctx, e.db, e.store.Text.SetState, c.record.ID, string(state.Running), "", 0); err != nil {
 		return stopped(ctx, c.record.ID, err)
 	}
+	recorder := newRecorder()
+	told := *e // what this run tells is recorded
+	told.config.Events = event.Serial(event.Tee(e.config.Events, recorder.sink))
+	c.engine, e = &told, &told
 	r := newRun(c, lease)
-	r.resumed = resumed
+	r.resumed, r.recorder = resumed, recorder
 	if r.follower, err = e.dialect.Follow(ctx, r); err != nil {
 		return r.close(ctx, stopped(ctx, c.record.ID, err))
 	}
@@ -123,11 +128,15 @@ func (c *Change) Run(ctx context.Context) error {
 	defer cancel()
 	_ = c.reload(last)
 	e.config.Events(r.summary(err, time.Since(began)))
+	r.flush(last)
 	return err
 }
 
-// stopped gives the end of a context its name.
+// stopped gives the end of a context or of the connection its name.
 func stopped(ctx context.Context, id string, err error) error {
+	if ctx.Err() == nil && fault.KindOf(err) == fault.Unexpected && (fault.Lost(err) || fault.Transient(err)) {
+		return &fault.Problem{Kind: fault.Stopped, Err: err, Text: fmt.Sprintf("the database is out of reach: %s. What is done of change %s is kept: run the same command again, or `changeling resume %s`", fault.Message(err), id, id)}
+	}
 	if err != nil && ctx.Err() != nil {
 		return &fault.Problem{Kind: fault.Stopped, Err: err, Text: fmt.Sprintf("change %s stopped where it was; nothing is lost: run the same command again, or `changeling resume %s`", id, id)}
 	}
@@ -141,7 +150,10 @@ func (r *run) guarded(ctx context.Context) error {
 	beside, stop := context.WithCancel(ctx)
 	group, _ := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		err := r.lease.Keep(beside, func(b state.Beat) { r.heard(b, cancel) })
+		err := r.lease.Keep(beside, func(b state.Beat) {
+			r.heard(b, cancel)
+			r.flush(beside)
+		})
 		if err != nil {
 			cancel(err)
 		}
@@ -229,11 +241,18 @@ func (r *run) steps(ctx context.Context) error {
 			if err := r.restart(ctx); err != nil {
 				return err
 			}
-		case ctx.Err() == nil && (fault.Lost(err) || fault.Transient(err)):
+		case ctx.Err() == nil && (fault.Lost(err) || fault.Transient(err) || errors.Is(err, state.ErrMoved)):
 			if failures++; failures > patience {
 				return &fault.Problem{Kind: fault.Stopped, Err: err, Text: fmt.Sprintf("step %q failed %d times in a row, the last time with: %s. What is done is kept: run the same command again", step.Name, failures, fault.Message(err))}
 			}
-			r.engine.config.Events(event.Retried{Step: string(step.Kind), What: step.Name, Attempt: 1, Err: err})
+			wait := rest(failures)
+			r.engine.config.Events(event.Retried{Step: string(step.Kind), What: step.Name, Attempt: failures, Err: err, Wait: wait})
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(wait):
+			}
+			r.sweep(ctx)
 		default:
 			return r.explain(ctx, step, err)
 		}
@@ -280,6 +299,23 @@ func (r *run) altered() error {
 
 // patience is how often a step is begun again in a row before a person should look.
 const patience = 20
+
+// sweep ends what transactions of ours are left on the server after a connection broke: a commit that is under way there
+// could happen after the counter was asked. What keeps the sweep from it keeps the next try, too.
+func (r *run) sweep(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	_ = r.lease.Sweep(ctx)
+}
+
+// rest is the pause before a step is begun again. A lost connection is met by another one at once; a server that is full of
+// sessions needs time.
+func rest(failures int) time.Duration {
+	if failures < 2 {
+		return 0
+	}
+	return min(50*time.Millisecond<<min(failures, 10), 5*time.Second)
+}
 
 // paused waits between two steps; within one the gate does.
 func (r *run) paused(ctx context.Context) error {
@@ -385,7 +421,7 @@ func (r *run) close(ctx context.Context, err error) error {
 	if kind == fault.Stopped {
 		return err
 	}
-	if r.record.Step == 0 {
+	if r.record.Step == 0 && kind != fault.Unknown {
 		status = state.Aborted // nothing was made: there is nothing to resume or to take back
 	}
 	// The run may have been cancelled, the row should say why all the same.

@@ -31,7 +31,7 @@ var (
 	asksWho    = matching(`FROM pg_catalog\.pg_locks l LEFT JOIN pg_catalog\.pg_stat_activity`)
 	locking    = matching(`LOCK TABLE .* IN ACCESS EXCLUSIVE MODE`)
 	judging    = matching(`^SELECT \(SELECT coalesce\(pg_catalog.md5\(.*tgenabled = 'A'`)
-	fencing    = matching(`FROM changeling\.claim WHERE change_id = \$1::text AND token = \$2::bigint FOR SHARE`)
+	fencing    = matching(`FROM changeling\.claim WHERE change_id \S+ \$1::text AND token \S+ \$2::bigint FOR SHARE`)
 )
 
 func matching(pattern string) func(string) bool {

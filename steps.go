@@ -289,6 +289,9 @@ func (r *run) allowed(ctx context.Context) error {
 // dropOld takes the old table away. It may run twice.
 func (r *run) dropOld(ctx context.Context, drop plan.Step) error {
 	s := r.engine.store
+	if err := r.ours(ctx); err != nil {
+		return err
+	}
 	err := r.patiently(ctx, "drop", func(ctx context.Context) error {
 		return r.tx(ctx, session{LockWait: drop.LockWait, Idle: long}, func(ctx context.Context, t *tx) error {
 			if err := t.ddl(ctx, drop); err != nil {

@@ -22,6 +22,9 @@ func isNoRows(err error) bool { return errors.Is(err, sql.ErrNoRows) }
 func (r *run) cutover(ctx context.Context, s plan.Step) error {
 	if s.Done != "" && r.resumed {
 		var done bool
+		if err := r.seize(ctx); err != nil {
+			return err
+		}
 		if err := r.engine.db.QueryRowContext(ctx, s.Done).Scan(&done); err != nil {
 			return err
 		}

@@ -81,8 +81,8 @@ every row, and swaps the two in milliseconds.
 		}
 	}
 	add("change", newPlan(a), newRun(a), newMigrate(a), newBackfill(a), newWork(a))
-	add("control", newList(a), newStatus(a), newPause(a), newResume(a), newThrottle(a), newHold(a), newCutover(a), newVerify(a), newAbort(a), newCleanup(a))
-	add("other", newDoctor(a), newDemo(), newVersion(a))
+	add("control", newList(a), newStatus(a), newReport(a), newPause(a), newResume(a), newThrottle(a), newHold(a), newCutover(a), newVerify(a), newAbort(a), newResolve(a), newCleanup(a))
+	add("other", newDoctor(a), newGrants(a), newDemo(), newVersion(a))
 	root.SetHelpCommandGroupID("other")
 	root.SetCompletionCommandGroupID("other")
 	return root

@@ -34,3 +34,12 @@ func Literal(s string) string {
 	}
 	return `'` + strings.ReplaceAll(s, `'`, `''`) + `'`
 }
+
+// Dollar is a body between dollar signs, with a tag that does not occur in it: names in it may hold anything.
+func Dollar(body string) string {
+	tag := "$changeling$"
+	for strings.Contains(body, tag) {
+		tag = "$" + strings.Trim(tag, "$") + "_$"
+	}
+	return tag + body + tag
+}

@@ -35,6 +35,9 @@ func StateText() state.Text {
 			"CREATE TABLE IF NOT EXISTS changeling.chunk (\n" +
 				"  change_id varchar(64) NOT NULL, walk varchar(16) NOT NULL, no bigint NOT NULL, `after` longtext NOT NULL, upto longtext NOT NULL, last boolean NOT NULL,\n" +
 				"  row_count bigint NOT NULL, took_ms double NOT NULL, at datetime(6) NOT NULL, UNIQUE KEY chunk_once (change_id, walk, no)) ENGINE=InnoDB",
+			`CREATE TABLE IF NOT EXISTS changeling.event (
+  id bigint AUTO_INCREMENT PRIMARY KEY, change_id varchar(64) NOT NULL, at datetime(6) NOT NULL,
+  token bigint NOT NULL, owner varchar(300) NOT NULL, version varchar(200) NOT NULL, line longtext NOT NULL, KEY event_change (change_id)) ENGINE=InnoDB`,
 			`CREATE TABLE IF NOT EXISTS changeling.history (
   id bigint AUTO_INCREMENT PRIMARY KEY, change_id varchar(64) NOT NULL, at datetime(6) NOT NULL, step int NOT NULL, next int NOT NULL, remark text NOT NULL) ENGINE=InnoDB`,
 		},
@@ -89,8 +92,13 @@ WHERE p.change_id = $1 AND l.token = $2`,
 		Dropped:  `UPDATE changeling.chg SET dropped = true, updated_at = ` + now + ` WHERE id = $1`,
 		Delete: then(`DELETE FROM changeling.chunk WHERE change_id = $1`, `DELETE FROM changeling.claim WHERE change_id = $1`,
 			`DELETE FROM changeling.progress WHERE change_id = $1`, `DELETE FROM changeling.chg WHERE id = $1`),
-		Note:   "INSERT INTO changeling.chunk (change_id, walk, no, `after`, upto, last, row_count, took_ms, at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, " + now + ")",
-		Chunks: "SELECT no, `after`, upto, last, row_count FROM changeling.chunk WHERE change_id = $1 AND walk = $2 ORDER BY no",
-		Forget: `DELETE FROM changeling.chunk WHERE change_id = $1`,
+		Record: `INSERT INTO changeling.event (change_id, at, token, owner, version, line)
+SELECT change_id, ` + now + `, token, $3, $4, $5 FROM changeling.claim WHERE change_id = $1 AND token = $2`,
+		Events:  `SELECT at, token, owner, version, line FROM changeling.event WHERE change_id = $1 ORDER BY id`,
+		Moves:   `SELECT at, step, next FROM changeling.history WHERE change_id = $1 ORDER BY id`,
+		SetPlan: `UPDATE changeling.chg SET plan = $2 WHERE id = $1`,
+		Note:    "INSERT INTO changeling.chunk (change_id, walk, no, `after`, upto, last, row_count, took_ms, at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, " + now + ")",
+		Chunks:  "SELECT no, `after`, upto, last, row_count FROM changeling.chunk WHERE change_id = $1 AND walk = $2 ORDER BY no",
+		Forget:  `DELETE FROM changeling.chunk WHERE change_id = $1`,
 	}
 }

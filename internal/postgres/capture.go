@@ -63,13 +63,12 @@ func (r recording) logs(p schema.Pair, ok string) string {
 		return "INSERT INTO " + qualified(p.Log) + " (" + strings.Join(r.names, ", ") + ", " + mirrored + ") VALUES (" + strings.Join(values, ", ") + ", " + ok + ");"
 	}
 	return "  IF TG_OP = 'INSERT' THEN\n    " + insert(r.news) + "\n  ELSIF TG_OP = 'TRUNCATE' THEN\n    " + insert(r.gone) + "\n  ELSE\n    " + insert(r.olds) +
-		"\n    IF TG_OP = 'UPDATE' AND " + r.moved() + " THEN\n      " + insert(r.news) + "\n    END IF;\n  END IF;\n  RETURN NULL;\nEND $changeling$"
+		"\n    IF TG_OP = 'UPDATE' AND " + r.moved() + " THEN\n      " + insert(r.news) + "\n    END IF;\n  END IF;\n  RETURN NULL;\nEND "
 }
 
 // LogOnly is the capture's function as it is most of the time: it logs keys, and does nothing else. It may run twice.
 func LogOnly(p schema.Pair) string {
-	return "CREATE OR REPLACE FUNCTION " + qualified(p.Capture) + "() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $changeling$\nBEGIN\n" +
-		recordingOf(p).logs(p, "false")
+	return "CREATE OR REPLACE FUNCTION " + qualified(p.Capture) + "() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS " + ident.Dollar("\nBEGIN\n"+recordingOf(p).logs(p, "false"))
 }
 
 // tryCapture fires the function once for each kind of write, on a table of ours with a key of the source, before any
@@ -124,29 +123,29 @@ func Blockers(tables []string, lock string) string {
 	for _, t := range tables {
 		names = append(names, "pg_catalog.to_regclass("+ident.Literal(t)+")")
 	}
-	return `SELECT coalesce('pid ' || l.pid || coalesce(' of ' || a.usename, '') || coalesce(' (' || nullif(a.application_name, '') || ')', '') || coalesce(', ' || a.state, ''),
-    'prepared transaction ' || (SELECT gid FROM pg_catalog.pg_prepared_xacts x WHERE '-1/' || x.transaction = l.virtualtransaction LIMIT 1), 'a prepared transaction'),
-  coalesce(extract(epoch FROM pg_catalog.clock_timestamp() - coalesce(a.xact_start,
-    (SELECT x.prepared FROM pg_catalog.pg_prepared_xacts x WHERE '-1/' || x.transaction = l.virtualtransaction LIMIT 1))), 0)::float8 AS age,
-  CASE WHEN a.backend_type = 'client backend' AND a.application_name NOT LIKE 'changeling%' AND a.xact_start IS NOT NULL THEN l.pid ELSE 0 END,
-  coalesce(a.state LIKE 'idle in transaction%', false), coalesce(` + mark + `, '')
-FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
-WHERE l.locktype = 'relation' AND l.granted AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
-  AND l.relation IN (` + strings.Join(names, ", ") + `)` + conflicting(lock) + `
-  AND coalesce(a.application_name, '') <> $1::text AND coalesce(a.backend_type, '') <> 'autovacuum worker'
+	return `SELECT coalesce(CASE WHEN l.pid IS NOT NULL THEN pg_catalog.concat('pid ', l.pid, ' of ' OPERATOR(pg_catalog.||) a.usename::text, ' (' OPERATOR(pg_catalog.||) CASE WHEN a.application_name OPERATOR(pg_catalog.<>) '' THEN a.application_name END OPERATOR(pg_catalog.||) ')', ', ' OPERATOR(pg_catalog.||) a.state) END,
+    'prepared transaction ' OPERATOR(pg_catalog.||) (SELECT gid FROM pg_catalog.pg_prepared_xacts x WHERE pg_catalog.concat('-1/', x.transaction) OPERATOR(pg_catalog.=) l.virtualtransaction LIMIT 1), 'a prepared transaction'),
+  coalesce(extract(epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) coalesce(a.xact_start,
+    (SELECT x.prepared FROM pg_catalog.pg_prepared_xacts x WHERE pg_catalog.concat('-1/', x.transaction) OPERATOR(pg_catalog.=) l.virtualtransaction LIMIT 1))), 0)::float8 AS age,
+  CASE WHEN a.backend_type OPERATOR(pg_catalog.=) 'client backend' AND a.application_name OPERATOR(pg_catalog.!~~) 'changeling%' AND a.xact_start IS NOT NULL THEN l.pid ELSE 0 END,
+  coalesce(a.state OPERATOR(pg_catalog.~~) 'idle in transaction%', false), coalesce(` + mark + `, '')
+FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid OPERATOR(pg_catalog.=) l.pid
+WHERE l.locktype OPERATOR(pg_catalog.=) 'relation' AND l.granted AND l.database OPERATOR(pg_catalog.=) (SELECT oid FROM pg_catalog.pg_database WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database())
+  AND l.relation OPERATOR(pg_catalog.=) ANY (ARRAY[` + strings.Join(names, ", ") + `]::oid[])` + conflicting(lock) + `
+  AND coalesce(a.application_name, '') OPERATOR(pg_catalog.<>) $1::text AND coalesce(a.backend_type, '') OPERATOR(pg_catalog.<>) 'autovacuum worker'
 GROUP BY l.pid, l.virtualtransaction, a.usename, a.application_name, a.state, a.xact_start, a.backend_start, a.backend_type ORDER BY age DESC`
 }
 
 // mark tells a transaction from any other one of the same process id.
-const mark = `extract(epoch FROM a.backend_start)::text || '/' || extract(epoch FROM a.xact_start)::text`
+const mark = `(extract(epoch FROM a.backend_start)::text OPERATOR(pg_catalog.||) '/' OPERATOR(pg_catalog.||) extract(epoch FROM a.xact_start)::text)`
 
 // End ends the session of a client, of a process id and with a mark, that still is in the transaction which it was seen in;
 // with idle, if it is idle in it. Connections of changeling are never ended, nor anything that is no client's.
 func End(idle bool) string {
 	text := `SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a
-WHERE a.pid = $1::int AND ` + mark + ` = $2::text AND a.backend_type = 'client backend' AND a.application_name NOT LIKE 'changeling%'`
+WHERE a.pid OPERATOR(pg_catalog.=) $1::int AND ` + mark + ` OPERATOR(pg_catalog.=) $2::text AND a.backend_type OPERATOR(pg_catalog.=) 'client backend' AND a.application_name OPERATOR(pg_catalog.!~~) 'changeling%'`
 	if idle {
-		text += ` AND a.state LIKE 'idle in transaction%'`
+		text += ` AND a.state OPERATOR(pg_catalog.~~) 'idle in transaction%'`
 	}
 	return text
 }
@@ -164,5 +163,5 @@ func conflicting(lock string) string {
 	default:
 		return "" // with ACCESS EXCLUSIVE, all of them
 	}
-	return " AND l.mode IN (" + modes + ")"
+	return " AND l.mode OPERATOR(pg_catalog.=) ANY (ARRAY[" + modes + "])"
 }

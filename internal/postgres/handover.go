@@ -71,14 +71,14 @@ func DualWrite(p schema.Pair) string {
 	for _, a := range assignments(p.Settings) {
 		settings += " SET " + a
 	}
-	return "CREATE OR REPLACE FUNCTION " + qualified(p.Capture) + "() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER" + settings + " AS $changeling$\n" +
-		"#variable_conflict use_column\nDECLARE good boolean := false; n bigint;\nBEGIN\n" +
-		"  IF TG_OP <> 'TRUNCATE' THEN\n    BEGIN\n" +
-		"      IF TG_OP = 'INSERT' THEN\n        " + put + "\n        good := true;\n" +
-		"      ELSIF TG_OP = 'DELETE' THEN\n        " + take + "\n" +
-		"      ELSIF " + r.moved() + " THEN\n        " + take + "\n        " + moved + "\n" +
-		"      ELSE\n        " + change + "\n      END IF;\n" +
-		"    EXCEPTION WHEN OTHERS THEN good := false;\n    END;\n  END IF;\n" + r.logs(p, "good")
+	return "CREATE OR REPLACE FUNCTION " + qualified(p.Capture) + "() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER" + settings + " AS " + ident.Dollar("\n"+
+		"#variable_conflict use_column\nDECLARE good boolean := false; n bigint;\nBEGIN\n"+
+		"  IF TG_OP <> 'TRUNCATE' THEN\n    BEGIN\n"+
+		"      IF TG_OP = 'INSERT' THEN\n        "+put+"\n        good := true;\n"+
+		"      ELSIF TG_OP = 'DELETE' THEN\n        "+take+"\n"+
+		"      ELSIF "+r.moved()+" THEN\n        "+take+"\n        "+moved+"\n"+
+		"      ELSE\n        "+change+"\n      END IF;\n"+
+		"    EXCEPTION WHEN OTHERS THEN good := false;\n    END;\n  END IF;\n"+r.logs(p, "good"))
 }
 
 func isKey(p schema.Pair, m schema.Mapped) bool {

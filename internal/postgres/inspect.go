@@ -21,15 +21,16 @@ func (e ErrNoTable) Error() string {
 	return fmt.Sprintf("table %s does not exist, or is not in the search_path: check the name and the database; nothing was changed", e.Name)
 }
 
-// Resolve finds a table by the name that a statement gives, as the server would with this connection's search_path.
+// Resolve finds a table by the name that a statement gives, as the server would with this connection's search_path. So it runs
+// under that path, and all that it calls is qualified.
 func Resolve(ctx context.Context, q Queryer, name schema.Name) (schema.Name, uint32, error) {
 	var found schema.Name
 	var oid uint32
 	err := q.QueryRowContext(ctx, `
 SELECT n.nspname, c.relname, c.oid
-FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relname = $2::text AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'i', 'S')
-  AND CASE WHEN $1::text = '' THEN pg_catalog.pg_table_is_visible(c.oid) ELSE n.nspname = $1::text END`,
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+WHERE c.relname OPERATOR(pg_catalog.=) $2::text AND c.relkind::text OPERATOR(pg_catalog.=) ANY (ARRAY['r', 'p', 'v', 'm', 'f', 'i', 'S'])
+  AND CASE WHEN $1::text OPERATOR(pg_catalog.=) '' THEN pg_catalog.pg_table_is_visible(c.oid) ELSE n.nspname OPERATOR(pg_catalog.=) $1::text END`,
 		name.Schema, name.Table).Scan(&found.Schema, &found.Table, &oid)
 	if err == sql.ErrNoRows {
 		return found, 0, ErrNoTable{name}

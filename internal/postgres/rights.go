@@ -16,11 +16,7 @@ func revokeDefaults(kind, name string) string {
     FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) a WHERE c.oid = %s::pg_catalog.regclass AND a.grantee <> c.relowner LOOP
     EXECUTE %s || g.who;
   END LOOP; END`, ident.Literal(name), ident.Literal("REVOKE ALL ON "+kind+" "+name+" FROM "))
-	tag := "$changeling$"
-	for strings.Contains(body, tag) {
-		tag = "$" + strings.Trim(tag, "$") + "_$"
-	}
-	return "DO " + tag + " " + body + " " + tag
+	return "DO " + ident.Dollar(" "+body+" ")
 }
 
 // grantors lets everybody who granted rights on the table find its clone: they do it again, each in his own name.

@@ -54,13 +54,16 @@ func (s *Store) Acquire(ctx context.Context, change, owner string, grace time.Du
 }
 
 func (l *Lease) claim(ctx context.Context) error {
-	token, err := l.free(ctx)
+	token, released, err := l.free(ctx)
 	if err != nil {
 		return err
 	}
 	// Whoever held it is gone or frozen. What its connections still do must end before the token goes up.
 	err = retry.Do(ctx, retry.Policy{Initial: 50 * time.Millisecond, Max: 500 * time.Millisecond, Elapsed: 20 * time.Second},
 		func(err error) bool { return errors.Is(err, errHeld) || fault.LockTimeout(err) }, nil, func(ctx context.Context) error {
+			if released && l.store.Text.Ends != "" {
+				return nil // what has the holder's name now are connections at rest, of this very pool perhaps
+			}
 			if err := l.end(ctx, application(l.Change, token)); err != nil {
 				return err
 			}
@@ -117,34 +120,54 @@ func (l *Lease) end(ctx context.Context, name string) error {
 	return nil
 }
 
+// Sweep ends the transactions of this lease that are left on the server, and waits until they are gone. Call it when the run
+// itself has none open: after a lost connection, before it is asked what happened. Where a connection keeps its name between
+// two transactions it does nothing.
+func (l *Lease) Sweep(ctx context.Context) error {
+	if l.store.Text.Ends != "" {
+		return nil
+	}
+	return retry.Do(ctx, retry.Policy{Initial: 50 * time.Millisecond, Max: 500 * time.Millisecond, Elapsed: 20 * time.Second},
+		func(err error) bool { return errors.Is(err, errHeld) || fault.LockTimeout(err) }, nil, func(ctx context.Context) error {
+			var left int
+			if err := l.store.DB.QueryRowContext(ctx, l.store.Text.Holders, l.Application()).Scan(&left); err != nil {
+				return err
+			}
+			if left > 0 {
+				return errHeld
+			}
+			return nil
+		})
+}
+
 // doubt is how long a claim whose holder seems to live is watched for its next heartbeat, in steps of a blink.
 const (
 	doubt = 3 * time.Second
 	blink = 50 * time.Millisecond
 )
 
-// free returns the token of a claim that nobody holds any more, or says who does. A holder that was killed a moment ago
+// free returns the token of a claim that nobody holds any more, and whether it was given back, or says who has it. A holder that was killed a moment ago
 // looks alive until the server has noticed; one that lives beats again.
-func (l *Lease) free(ctx context.Context) (token int64, err error) {
+func (l *Lease) free(ctx context.Context) (token int64, released bool, err error) {
 	before := 0.0
 	for began := time.Now(); ; {
 		var holder string
 		var alive bool
 		var silent float64
 		if err := l.conn.QueryRowContext(ctx, l.store.Text.Claimed, l.Change).Scan(&token, &holder, &alive, &silent); err != nil {
-			return 0, err
+			return 0, false, err
 		}
 		if holder == "" || !alive || silent >= l.grace.Seconds() {
-			return token, nil
+			return token, holder == "", nil
 		}
 		if silent < before || time.Since(began) > doubt {
-			return 0, &fault.Problem{Kind: fault.Owned, Text: fmt.Sprintf(
+			return 0, false, &fault.Problem{Kind: fault.Owned, Text: fmt.Sprintf(
 				"change %s is run by %s, last heard of %.0f s ago: watch it with `changeling status %s`, or wait until it ends; nothing was touched", l.Change, holder, max(silent, before), l.Change)}
 		}
 		before = silent
 		select {
 		case <-ctx.Done():
-			return 0, ctx.Err()
+			return 0, false, ctx.Err()
 		case <-time.After(blink):
 		}
 	}

@@ -110,6 +110,10 @@ type Text struct {
 	SetHeld  string   // id, held in milliseconds
 	Dropped  string   // id
 	Delete   string   // id
+	SetPlan  string   // id, plan
+	Record   string   // id, token, owner, version, event as JSON
+	Events   string   // id: time, token, owner, version, event of each, oldest first
+	Moves    string   // id: time, step, next step of each, oldest first
 	Note     string   // id, walk, no, after, upto, last, rows, milliseconds
 	Chunks   string   // id, walk
 	Forget   string   // id: all chunks and positions, for another copy
@@ -130,6 +134,18 @@ type Store struct {
 
 // ErrNone says that there is no such change.
 var ErrNone = errors.New("no such change")
+
+// ErrMoved says that the counter is not where the caller believes it is: a commit of its own whose answer was lost has moved it.
+var ErrMoved = errors.New("the counter has moved")
+
+// Replan saves another plan for a change.
+func (s *Store) Replan(ctx context.Context, db DB, p *plan.Plan) error {
+	text, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	return s.Exec(ctx, db, s.Text.SetPlan, p.ID, string(text))
+}
 
 // Prepare makes the tables where they are missing.
 func (s *Store) Prepare(ctx context.Context) error {
@@ -279,7 +295,7 @@ func (s *Store) Advance(ctx context.Context, db DB, id string, step, next int) e
 		return err
 	}
 	if n, err := res.RowsAffected(); err != nil || n != 1 {
-		return errors.Join(err, fmt.Errorf("change %s is not at step %d any more", id, step))
+		return errors.Join(err, fmt.Errorf("change %s is not at step %d: %w", id, step, ErrMoved))
 	}
 	return nil
 }

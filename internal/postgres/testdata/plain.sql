@@ -1,16 +1,16 @@
 -- install capture
-CREATE TABLE "changeling_1f3a9c2e"."keys_1f3a9c2e" (changeling_seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, "id" bigint) WITH (vacuum_truncate = false);
+CREATE TABLE "changeling_1f3a9c2e"."keys_1f3a9c2e" (changeling_seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, changeling_ok boolean NOT NULL DEFAULT false, "id" bigint) WITH (vacuum_truncate = false);
 CREATE TABLE "changeling_1f3a9c2e"."checks_1f3a9c2e" (changeling_seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, "id" bigint);
-CREATE FUNCTION "changeling_1f3a9c2e"."changeling_1f3a9c2e"() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $changeling$
+CREATE OR REPLACE FUNCTION "changeling_1f3a9c2e"."changeling_1f3a9c2e"() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $changeling$
 BEGIN
   IF TG_OP = 'INSERT' THEN
-    INSERT INTO "changeling_1f3a9c2e"."keys_1f3a9c2e" ("id") VALUES (NEW."id");
+    INSERT INTO "changeling_1f3a9c2e"."keys_1f3a9c2e" ("id", changeling_ok) VALUES (NEW."id", false);
   ELSIF TG_OP = 'TRUNCATE' THEN
-    INSERT INTO "changeling_1f3a9c2e"."keys_1f3a9c2e" ("id") VALUES (NULL);
+    INSERT INTO "changeling_1f3a9c2e"."keys_1f3a9c2e" ("id", changeling_ok) VALUES (NULL, false);
   ELSE
-    INSERT INTO "changeling_1f3a9c2e"."keys_1f3a9c2e" ("id") VALUES (OLD."id");
+    INSERT INTO "changeling_1f3a9c2e"."keys_1f3a9c2e" ("id", changeling_ok) VALUES (OLD."id", false);
     IF TG_OP = 'UPDATE' AND ROW(NEW."id")::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(OLD."id")::pg_catalog.record THEN
-      INSERT INTO "changeling_1f3a9c2e"."keys_1f3a9c2e" ("id") VALUES (NEW."id");
+      INSERT INTO "changeling_1f3a9c2e"."keys_1f3a9c2e" ("id", changeling_ok) VALUES (NEW."id", false);
     END IF;
   END IF;
   RETURN NULL;
@@ -96,9 +96,9 @@ SELECT (SELECT coalesce(pg_catalog.md5(pg_catalog.string_agg(m.mark, ',' ORDER B
 
 -- swap
 ALTER TABLE a SET SCHEMA b;
-UPDATE changeling.change SET cut_at = clock_timestamp(),
-  drop_at = CASE WHEN drop_after >= 0 THEN clock_timestamp() + drop_after * interval '1 second' END WHERE id = '1f3a9c2e'::text;
-WITH moved AS (UPDATE changeling.change SET step = 12::int, updated_at = clock_timestamp() WHERE id = '1f3a9c2e'::text AND step = 11::int RETURNING id)
+UPDATE changeling.change SET cut_at = pg_catalog.clock_timestamp(),
+  drop_at = CASE WHEN drop_after OPERATOR(pg_catalog.>=) 0::bigint THEN pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) (drop_after::float8 OPERATOR(pg_catalog.*) interval '1 second') END WHERE id OPERATOR(pg_catalog.=) '1f3a9c2e'::text;
+WITH moved AS (UPDATE changeling.change SET step = 12::int, updated_at = pg_catalog.clock_timestamp() WHERE id OPERATOR(pg_catalog.=) '1f3a9c2e'::text AND step OPERATOR(pg_catalog.=) 11::int RETURNING id)
 INSERT INTO changeling.history (change_id, step, next) SELECT id, 11::int, 12::int FROM moved
 
 -- abandon
@@ -110,6 +110,7 @@ DO $changeling$ DECLARE g record; BEGIN
 DROP TABLE IF EXISTS "changeling_1f3a9c2e"."orders";
 DROP TABLE IF EXISTS "changeling_1f3a9c2e"."keys_1f3a9c2e", "changeling_1f3a9c2e"."checks_1f3a9c2e";
 DROP FUNCTION IF EXISTS "changeling_1f3a9c2e"."changeling_1f3a9c2e"();
+DROP FUNCTION IF EXISTS "changeling_1f3a9c2e"."changeling_1f3a9c2e_guard"();
 DROP SCHEMA IF EXISTS "changeling_1f3a9c2e";
 DROP SCHEMA IF EXISTS "changeling_1f3a9c2e_old"
 

@@ -1,0 +1,20 @@
+package mysql
+
+import (
+	"fmt"
+
+	"github.com/changeling-db/changeling/schema"
+)
+
+// Kept answers the number that Heap had for the source, of what is the old table now: a rename keeps what InnoDB gave it. It is 0 where
+// the table is gone, has partitions, or is not shown to this role. The second column is what else is in its database.
+func (w Rows) Kept() string {
+	view := "innodb_tables"
+	if w.Maria {
+		view = "innodb_sys_tables"
+	}
+	file := func(n schema.Name) string { return literal(fileName(n.Schema) + "/" + fileName(n.Table)) }
+	return fmt.Sprintf("SELECT COALESCE((SELECT CAST(CRC32(CONCAT(%s, ' ', i.table_id)) AS SIGNED) FROM information_schema.%s i WHERE i.name = %s), 0), "+
+		"COALESCE((SELECT GROUP_CONCAT(i.table_name SEPARATOR ', ') FROM information_schema.tables i WHERE i.table_schema = %s AND i.table_name <> %s), '')",
+		file(w.Pair.Source), view, file(w.Pair.Old), literal(w.Pair.Old.Schema), literal(w.Pair.Old.Table))
+}

@@ -1,0 +1,31 @@
+package changeling
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/internal/mysql"
+	"github.com/changeling-db/changeling/internal/postgres"
+)
+
+// ours refuses to drop an old table that is not the one which the cutover put there, or a place where somebody has put
+// something of his own. The identity was recorded when the change began, and a rename keeps it. An old table that is gone is ours.
+func (r *run) ours(ctx context.Context) error {
+	query, recorded := postgres.Kept(r.pair), int64(r.pair.Table)
+	if rows, ok := r.rows.(mysql.Rows); ok {
+		query, recorded = rows.Kept(), r.record.Heap
+	}
+	var found int64
+	var others string
+	if err := r.engine.db.QueryRowContext(ctx, query).Scan(&found, &others); err != nil {
+		return err
+	}
+	switch {
+	case found != 0 && recorded != 0 && found != recorded:
+		return &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf("%s is not the table that the cutover of change %s put there: somebody has put another one in its place, or rebuilt it. It is kept: look at it, and drop it yourself", r.pair.Old, r.id)}
+	case others != "":
+		return &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf("beside the old table %s somebody has put something of his own: %s. Nothing was dropped: move it away, then `changeling cleanup %s --now`", r.pair.Old, others, r.id)}
+	}
+	return nil
+}
