@@ -44,7 +44,22 @@ func (r *run) unsettled(ctx context.Context) ([]string, error) {
 	return mysql.Settle(r.pair, on), rows.Err()
 }
 
-// settleTriggers is carried after a run that swapped and did not come so far. It may run twice.
+// settle does what a run that swapped did not come to: triggers get their names, and the old table loses its foreign keys. It
+// may run twice.
+func (r *run) settle(ctx context.Context, t *tx) error {
+	if len(r.pair.Foreign) > 0 {
+		left, err := mysql.Texts(ctx, r.engine.db, mysql.Related(r.pair))
+		if err == nil && len(left) > 0 {
+			err = r.each(ctx, t, plan.Step{SQL: left, LockWait: r.engine.config.LockWait})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return r.settleTriggers(ctx, t)
+}
+
+// settleTriggers is carried once more. It may run twice.
 func (r *run) settleTriggers(ctx context.Context, t *tx) error {
 	left, err := r.unsettled(ctx)
 	if err != nil || len(left) == 0 {

@@ -133,6 +133,9 @@ func (a *queuing) ready(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if err := a.lease.Fence(ctx, a.t); err != nil { // see each
+		return err
+	}
 	if _, err := a.mover.ExecContext(ctx, "SET SESSION lock_wait_timeout = 1"); err != nil {
 		return err
 	}

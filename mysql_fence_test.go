@@ -43,6 +43,9 @@ func TestMySQLFrozenRunner(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
+				if c.name == "under the lock" && isMaria(t, db) {
+					return // there a READ lock holds writers up, and the RENAME is not its holder's
+				}
 				mytest.Exec(t, db, `CREATE TABLE orders `+myOrders)
 				fillMy(t, db, "orders", 300)
 				var mu sync.Mutex

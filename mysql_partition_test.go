@@ -27,12 +27,13 @@ func TestMySQLPartitions(t *testing.T) {
 		{"a partition is exchanged", `ALTER TABLE %s MODIFY v bigint NOT NULL`, []string{`DROP TABLE IF EXISTS single`, `CREATE TABLE single LIKE %s`, `ALTER TABLE single REMOVE PARTITIONING`,
 			`INSERT INTO single VALUES (3, 33)`, `ALTER TABLE %s EXCHANGE PARTITION low WITH TABLE single`}, false},
 		{"a partition is dropped", `ALTER TABLE %s MODIFY v bigint NOT NULL`, []string{`ALTER TABLE %s DROP PARTITION low`}, true},
+		{"a partition is truncated, and the binary log tells", `ALTER TABLE %s MODIFY v bigint NOT NULL`, []string{`ALTER TABLE %s TRUNCATE PARTITION low`, `INSERT INTO %s VALUES (5, 55)`}, false},
 		{"partitions come", `ALTER TABLE %s PARTITION BY HASH (id) PARTITIONS 3`, nil, false},
 		{"partitions go", `ALTER TABLE %s REMOVE PARTITIONING`, nil, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			eachMy(t, func(t *testing.T, _ string, db *sql.DB) {
+			onMySQL(t, func(t *testing.T, dsn string, db *sql.DB) {
 				in := func(text, table string) string { return strings.ReplaceAll(text, "%s", table) }
 				for _, table := range []string{"big-things", "twin"} { // InnoDB has another name for the first one
 					mytest.Exec(t, db, in("CREATE TABLE `%s` (id int PRIMARY KEY, v int NOT NULL) PARTITION BY RANGE (id) (PARTITION low VALUES LESS THAN (1000), PARTITION high VALUES LESS THAN MAXVALUE)", table),
@@ -55,6 +56,9 @@ func TestMySQLPartitions(t *testing.T) {
 						}
 					})
 				})}
+				if strings.HasSuffix(c.name, "the binary log tells") {
+					config.Binlog = dsn
+				}
 				err := changeling.Apply(t.Context(), db, in(c.ddl, "`big-things`"), config)
 				if c.refused {
 					if !errors.Is(err, changeling.ErrRefused) || !strings.Contains(err.Error(), "altered by somebody") {

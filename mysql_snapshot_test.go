@@ -40,9 +40,9 @@ func mySum(t *testing.T, q interface {
 }
 
 // snapshotServer is a server of its own, because transactions of all its databases count.
-func snapshotServer(t *testing.T) (dsn string, db *sql.DB) {
+func snapshotServer(t *testing.T, version string) (dsn string, db *sql.DB) {
 	t.Helper()
-	s := mytest.Own(t, dbtest.MySQLOptions{Version: "mysql9.7"})
+	s := mytest.Own(t, dbtest.MySQLOptions{Version: version})
 	mytest.Exec(t, mytest.Open(t, s.DSN("mysql")), `CREATE DATABASE shop`)
 	db = mytest.Open(t, s.DSN("shop"))
 	mytest.Exec(t, db, `CREATE TABLE orders `+myOrders)
@@ -54,7 +54,11 @@ func snapshotServer(t *testing.T) (dsn string, db *sql.DB) {
 // then, so it is waited for.
 func TestMySQLSnapshots(t *testing.T) {
 	t.Parallel()
-	dsn, db := snapshotServer(t)
+	mytest.Each(t, testSnapshots)
+}
+
+func testSnapshots(t *testing.T, version string) {
+	dsn, db := snapshotServer(t, version)
 	reader := mySnapshot(t, db, "REPEATABLE READ")
 	config := changeling.Config{CutoverAttempts: 3, DropAfter: changeling.DropNow, Events: event.Lines(t.Output())}
 	err := changeling.Apply(t.Context(), db, myGrow, config)
@@ -100,7 +104,11 @@ func TestMySQLSnapshots(t *testing.T) {
 // TestMySQLSnapshotsIgnored: who asks for it gets the swap, and hears of whom it may mislead. This is what goes wrong then.
 func TestMySQLSnapshotsIgnored(t *testing.T) {
 	t.Parallel()
-	_, db := snapshotServer(t)
+	mytest.Each(t, testSnapshotsIgnored)
+}
+
+func testSnapshotsIgnored(t *testing.T, version string) {
+	_, db := snapshotServer(t, version)
 	var reader *sql.Conn
 	var heard string
 	config := changeling.Config{Snapshots: changeling.SnapshotsIgnore, Events: upon(func(e event.Event) {

@@ -124,6 +124,15 @@ func eachMy(t *testing.T, test func(t *testing.T, dsn string, db *sql.DB)) {
 	})
 }
 
+// onMySQL is eachMy for what MariaDB refuses.
+func onMySQL(t *testing.T, test func(t *testing.T, dsn string, db *sql.DB)) {
+	eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
+		if !isMaria(t, db) {
+			test(t, dsn, db)
+		}
+	})
+}
+
 func TestMySQLChange(t *testing.T) {
 	t.Parallel()
 	eachMy(t, func(t *testing.T, _ string, db *sql.DB) {

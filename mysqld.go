@@ -158,7 +158,7 @@ func (r *run) alone(ctx context.Context, s plan.Step) error {
 			}
 		}
 		if s.Kind == plan.Release {
-			if err := r.settleTriggers(ctx, t); err != nil {
+			if err := r.settle(ctx, t); err != nil {
 				return err
 			}
 			if err := r.putAway(ctx, t); err != nil {
@@ -459,7 +459,11 @@ func (a *renaming) Swap(ctx context.Context) error {
 	if !mysql.Stays(a.pair) && (a.named || a.pair.Binlog) {
 		old, texts = a.pair.Old, append(texts, mysql.DropCapture(a.pair)...)
 	}
-	for _, text := range append(texts, mysql.SwapTo(a.pair, old)) {
+	swap := mysql.SwapTo(a.pair, old)
+	if len(a.pair.Foreign) > 0 {
+		swap = mysql.CallSwap(a.pair)
+	}
+	for _, text := range append(texts, swap) {
 		if _, err := a.conn.ExecContext(ctx, text); err != nil {
 			return err
 		}

@@ -22,6 +22,8 @@ type Pair struct {
 	Key     []Key    `json:"key"`
 	// Triggers are those of the user's that the new table gets, in the order in which they fire, where that is done at the swap.
 	Triggers []Trigger `json:"triggers,omitempty"`
+	// Foreign are the foreign keys of the source that the new table gets, where that is done at the swap.
+	Foreign []ForeignKey `json:"foreign,omitempty"`
 	// Ordered says that both tables sort their keys alike, so that a range of one is a range of the other.
 	Ordered bool `json:"ordered"`
 	// SameKey says that the key has the same type on both sides.
@@ -61,6 +63,12 @@ type Trigger struct {
 	StandIn string   `json:"stand_in"` // a trigger that does the same until the other one has its name
 	Stand   []string `json:"stand"`    // make the stand-in on the shadow; may run twice
 	Make    []string `json:"make"`     // make the trigger on the new table, behind its stand-in
+}
+
+// ForeignKey is one of the source's that the new table gets.
+type ForeignKey struct {
+	Name string `json:"name"`
+	Add  string `json:"add"` // a clause of ALTER TABLE for the shadow
 }
 
 // Key is one column of the key by which rows are found in both tables, in index order.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -8,7 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/changeling-db/changeling"
 	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/internal/mysql"
 )
 
 func newDoctor(a *app) *cobra.Command {
@@ -25,20 +28,21 @@ what to do. Exit code 4 if something fails.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			dsn, from := a.source()
-			if isMySQL(dsn) {
-				return usage("doctor does not know MySQL and MariaDB yet: `changeling plan` says what is missing for a statement")
-			}
-			config, err := a.config(dsn, from)
-			if err != nil {
-				return err
-			}
 			db, err := a.open()
 			if err != nil {
 				return err
 			}
 			defer db.Close() // nothing is in flight any more
-			d := &doctor{db: db, wait: wait, place: place(config)}
-			if err := d.run(cmd.Context()); err != nil {
+			d := &doctor{db: db, wait: wait}
+			if isMySQL(dsn) {
+				err = d.mysql(cmd.Context(), dsn, a.env("HOME"))
+			} else if config, readErr := a.config(dsn, from); readErr != nil {
+				err = readErr
+			} else {
+				d.place = place(config)
+				err = d.run(cmd.Context())
+			}
+			if err != nil {
 				return err
 			}
 			if asJSON {
@@ -103,6 +107,33 @@ func (d *doctor) print(a *app) {
 		}
 	}
 	a.printf("\n%d ok, %d to look at, %d to mend. Nothing was changed.\n", counts["ok"], counts["warn"], counts["fail"])
+}
+
+// mysql is run for MySQL and MariaDB.
+func (d *doctor) mysql(ctx context.Context, dsn, home string) error {
+	target, err := mysql.ParseDSN(dsn, home)
+	if err != nil {
+		return err
+	}
+	place := fmt.Sprintf("%s on %s as %s", cmp.Or(target.Database, "no database"), target.Addr, target.User)
+	found, err := mysql.Examine(ctx, d.db, place, d.wait)
+	if err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		d.fail("connection", place+": "+fault.Message(err), "check host, port, user and password; the connection comes from --dsn, $CHANGELING_DSN, $DATABASE_URL and ~/.my.cnf")
+		return nil
+	}
+	for _, f := range found {
+		d.add(f.Check, f.Level, f.Text, f.Fix)
+	}
+	engine, err := changeling.Open(ctx, d.db, changeling.Config{LockWait: d.wait})
+	if err != nil { // its version may not be one of those that can be changed
+		d.fail("server", fault.Message(err), "see there")
+		return nil
+	}
+	engine.Close()
+	return nil
 }
 
 // run asks everything. A question that the server does not answer is a finding, not the end, but for the connection's own.

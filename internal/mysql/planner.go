@@ -99,6 +99,7 @@ type planner struct {
 	steady    bool      // it has no hour twice
 	database  string    // the session's default one
 	likeness  [2]string // the twin's marks before the statement
+	cascade   string    // a foreign key that changes rows of the source by itself
 }
 
 func (w *planner) run(ctx context.Context) (*plan.Plan, error) {
@@ -215,7 +216,7 @@ func (w *planner) unwritten() []string {
 			out = append(out, fmt.Sprintf("the clause %q cannot be carried to a second table yet: run it as it is, at a quiet time", c.Text))
 		}
 		if c.References || c.Action == plan.DropConstraint && c.Constraint == plan.ForeignKey {
-			out = append(out, fmt.Sprintf("foreign keys are not carried yet on MySQL (%q): run it as it is, or leave the key out", c.Text))
+			out = append(out, fmt.Sprintf("a statement that adds or drops foreign keys is not carried yet on MySQL (%q): run it as it is, or leave the key out", c.Text))
 		}
 	}
 	return out
@@ -265,10 +266,16 @@ func (w *planner) unsupported(r *Relation) []string {
 		}
 	}
 	for _, k := range r.Parents {
-		add("foreign keys are not carried yet on MySQL: %s has %s; drop it first and add it again afterwards, or run the statement as it is at a quiet time", name, k)
+		if !r.Maria {
+			break // see relate
+		}
+		add("foreign keys are not carried yet on MariaDB: %s has %s; drop it first and add it again afterwards, or run the statement as it is at a quiet time", name, k)
 	}
 	for _, k := range r.Children {
-		add("foreign keys are not carried yet on MySQL: %s refers to %s; drop it first and add it again afterwards, or run the statement as it is at a quiet time", k, name)
+		if strings.HasPrefix(k, r.Name.Schema+"."+r.Name.Table+" (") && !r.Maria {
+			continue // the table itself
+		}
+		add("foreign keys of other tables are not led to the new table yet: %s refers to %s; drop it first and add it again afterwards, or run the statement as it is at a quiet time", k, name)
 	}
 	for _, t := range r.Triggers {
 		if !r.Maria {
@@ -323,7 +330,11 @@ func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, er
 	if err != nil {
 		return nil, err
 	}
-	if refusals = append(refusals, more...); len(refusals) > 0 {
+	related, err := w.relate(ctx, r, &pair)
+	if err != nil {
+		return nil, err
+	}
+	if refusals = slices.Concat(refusals, more, related); len(refusals) > 0 {
 		return refuse(p, refusals...), nil
 	}
 	r.place = pair.Shadow
@@ -334,6 +345,9 @@ func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, er
 	}
 	if pair.Binlog = why == ""; !pair.Binlog && w.options.Binlog {
 		return refuse(p, "the binary log was asked for, and cannot tell which rows change: "+why), nil
+	}
+	if why, err := w.uncaught(ctx, pair); err != nil || why != "" {
+		return refuse(p, why), err
 	}
 	later := r.later(pair)
 	p.Pair, p.Route = pair, plan.ShadowTable
@@ -374,7 +388,13 @@ func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, er
 		add(plan.Step{Kind: plan.Exec, Name: "carry triggers", SQL: stand, Lock: "none",
 			Why: "your triggers, on the shadow and under names of the change's own, silent for the change itself; under the swap's lock they get their own names"})
 	}
-	add(plan.Step{Kind: plan.Cutover, Name: "cutover", SQL: []string{SwapTo(pair, pair.Old)}, Done: Swapped(pair), Tables: []string{qualified(pair.Source)}, LockWait: wait, Lock: "exclusive metadata lock",
+	swap, lock := SwapTo(pair, pair.Old), "exclusive metadata lock"
+	if len(pair.Foreign) > 0 {
+		swap, lock = CallSwap(pair), "exclusive metadata lock, and on the tables that foreign keys refer to one that lets only readers through"
+		add(plan.Step{Kind: plan.Exec, Name: "carry foreign keys", SQL: InstallSwap(pair), Lock: "none",
+			Why: "a procedure that gives the new table its foreign keys, swaps and takes them off the old one, under the swap's lock and whatever becomes of the run"})
+	}
+	add(plan.Step{Kind: plan.Cutover, Name: "cutover", SQL: []string{swap}, Done: Swapped(pair), Tables: []string{qualified(pair.Source)}, LockWait: wait, Lock: lock,
 		Why: "the last keys under the table's lock, then the swap, in one statement"})
 	add(plan.Step{Kind: plan.Release, Name: "release", SQL: []string{"DROP TABLE IF EXISTS " + qualified(pair.Log) + ", " + qualified(pair.Checks) + ", " + qualified(pair.Alive) + ", " + qualified(position(pair)),
 		"DROP DATABASE IF EXISTS " + quote(pair.Log.Schema)}, Why: "the key log and its database"})

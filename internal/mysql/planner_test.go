@@ -243,7 +243,7 @@ func TestRoutes(t *testing.T) {
 		{"CREATE TABLE `t%1` (id int PRIMARY KEY, a date NOT NULL, b date NOT NULL, c int /*M!100400 , PERIOD FOR valid (a, b) */)", "MODIFY c BIGINT", want{plan.ShadowTable, ""}, want{plan.Refuse, "PERIOD FOR"}},
 		{"CREATE TABLE `t%1` (id int PRIMARY KEY, c int) /*M!100300 WITH SYSTEM VERSIONING */", "MODIFY c BIGINT", want{plan.ShadowTable, ""}, want{plan.Refuse, "system-versioned"}},
 		{"/*M!100300 CREATE SEQUENCE s */; CREATE TABLE `t%1` (id int PRIMARY KEY, c int, n bigint /*M!100300 DEFAULT nextval(s) */)", "MODIFY c BIGINT", want{plan.ShadowTable, ""}, want{plan.Refuse, "sequence"}},
-		{plain, "REMOVE PARTITIONING", want{plan.Refuse, "partition"}, want{plan.Refuse, "partition"}},
+		{"CREATE TABLE `t%1` (id int PRIMARY KEY, a int) PARTITION BY HASH (id) PARTITIONS 2", "REMOVE PARTITIONING", want{plan.ShadowTable, ""}, want{plan.Refuse, "partition"}},
 		{plain, "ADD SYSTEM VERSIONING", want{plan.Refuse, ""}, want{plan.Refuse, "second table"}},
 		{plain, "MODIFY a date", want{plan.Refuse, "conversion"}, want{plan.Refuse, "conversion"}},
 		{plain, "MODIFY id varchar(20)", want{plan.Refuse, "key's own type"}, want{plan.Refuse, "key's own type"}},

@@ -1,0 +1,187 @@
+package mysql
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/changeling-db/changeling/schema"
+)
+
+// Foreign keys of the table itself. None may stand on the shadow while users write: one who deletes a row and then its parent
+// would fail on a shadow that is behind; nor on the old table afterwards. So under the lock of the swap, after the last drain,
+// the shadow gets them, with foreign_key_checks off a matter of the catalogue alone; then the tables are swapped; then the old
+// one loses them. A stored procedure does the three, so that a run that dies cannot leave half of them: the server goes on to
+// its end. A server that crashes in between may leave keys on a shadow, until the change goes on or is aborted.
+
+// foreignKey is one of the source's.
+type foreignKey struct {
+	name            string
+	columns         []string
+	parent          schema.Name
+	refers          []string
+	updated, erased string // what happens to rows here
+}
+
+func (k foreignKey) cascades() bool {
+	return slices.ContainsFunc([]string{k.updated, k.erased}, func(rule string) bool { return rule != "RESTRICT" && rule != "NO ACTION" })
+}
+
+// clause is the key as a clause of ALTER TABLE, with other columns and another parent.
+func (k foreignKey) clause(columns []string, parent schema.Name, refers []string) string {
+	list := func(names []string) string {
+		var out []string
+		for _, n := range names {
+			out = append(out, quote(n))
+		}
+		return "(" + strings.Join(out, ", ") + ")"
+	}
+	text := "ADD CONSTRAINT " + quote(k.name) + " FOREIGN KEY " + list(columns) + " REFERENCES " + qualified(parent) + " " + list(refers)
+	if k.erased != "NO ACTION" {
+		text += " ON DELETE " + k.erased
+	}
+	if k.updated != "NO ACTION" {
+		text += " ON UPDATE " + k.updated
+	}
+	return text
+}
+
+func foreignKeys(ctx context.Context, q DB, n schema.Name) ([]foreignKey, error) {
+	rows, err := q.QueryContext(ctx, "SELECT r.CONSTRAINT_NAME, r.UPDATE_RULE, r.DELETE_RULE, k.COLUMN_NAME, k.REFERENCED_TABLE_SCHEMA, k.REFERENCED_TABLE_NAME, k.REFERENCED_COLUMN_NAME "+
+		"FROM information_schema.REFERENTIAL_CONSTRAINTS r JOIN information_schema.KEY_COLUMN_USAGE k ON k.CONSTRAINT_SCHEMA = r.CONSTRAINT_SCHEMA AND k.CONSTRAINT_NAME = r.CONSTRAINT_NAME AND k.TABLE_NAME = r.TABLE_NAME "+
+		"WHERE r.CONSTRAINT_SCHEMA = "+literal(n.Schema)+" AND r.TABLE_NAME = "+literal(n.Table)+" ORDER BY r.CONSTRAINT_NAME, k.ORDINAL_POSITION")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []foreignKey
+	for rows.Next() {
+		var k foreignKey
+		var column, refers string
+		if err := rows.Scan(&k.name, &k.updated, &k.erased, &column, &k.parent.Schema, &k.parent.Table, &refers); err != nil {
+			return nil, err
+		}
+		if len(out) == 0 || out[len(out)-1].name != k.name {
+			out = append(out, k)
+		}
+		last := &out[len(out)-1]
+		last.columns, last.refers = append(last.columns, column), append(last.refers, refers)
+	}
+	return out, rows.Err()
+}
+
+// relate fills in the foreign keys that the new table gets. What the server says to them is tried on the twin, after the
+// statement, with empty twins of the parents. It answers why it cannot be done.
+func (w *planner) relate(ctx context.Context, r *rehearsal, p *schema.Pair) (refusals []string, err error) {
+	keys, err := foreignKeys(ctx, w.conn, r.source.Name)
+	if err != nil || len(keys) == 0 {
+		return nil, err
+	}
+	if len(p.Triggers) > 0 {
+		return []string{fmt.Sprintf("%s has triggers and foreign keys: the new table cannot get the names of the keys while the old one has them, and the old one cannot leave the database while it has triggers. "+
+			"Drop the triggers or the keys first, and make them again afterwards", r.source.Name)}, nil
+	}
+	mapped := func(names []string) (out []string, missing string) {
+		for _, n := range names {
+			c := r.target(n)
+			if c == nil {
+				return nil, n
+			}
+			out = append(out, c.Name)
+		}
+		return out, ""
+	}
+	var rehearsed []string
+	twins := map[schema.Name]schema.Name{}
+	for _, k := range keys {
+		columns, missing := mapped(k.columns)
+		if missing != "" {
+			refusals = append(refusals, fmt.Sprintf("the statement drops column %s, which the foreign key %s needs: drop the key first", missing, k.name))
+			continue
+		}
+		if k.cascades() {
+			w.cascade = k.name
+		}
+		parent, twin, refers := k.parent, twins[k.parent], k.refers
+		if k.parent == p.Source {
+			if refers, missing = mapped(k.refers); missing != "" {
+				refusals = append(refusals, fmt.Sprintf("the statement drops column %s, which the foreign key %s refers to: drop the key first", missing, k.name))
+				continue
+			}
+			parent, twin = p.Shadow, r.shadowName()
+		} else if twin.Table == "" {
+			twin = schema.Name{Schema: r.in(), Table: fmt.Sprintf("changeling_parent_%d", len(twins))}
+			twins[k.parent] = twin
+			rehearsed = append(rehearsed, "CREATE TABLE "+qualified(twin)+" LIKE "+qualified(k.parent))
+		}
+		rehearsed = append(rehearsed, "ALTER TABLE "+qualified(r.shadowName())+" "+k.clause(columns, twin, refers))
+		p.Foreign = append(p.Foreign, schema.ForeignKey{Name: k.name, Add: k.clause(columns, parent, refers)})
+	}
+	if len(rehearsed) > 0 && len(refusals) == 0 {
+		why, err := w.tried(ctx, strings.Join(rehearsed, Then))
+		if err != nil {
+			return nil, err
+		}
+		if why != "" {
+			refusals = append(refusals, "the foreign keys do not fit what the statement makes of the table: "+why)
+		}
+	}
+	return refusals, nil
+}
+
+// uncaught says why changes by cascades would not be seen, or nothing if they are: rows that a cascade changes fire no trigger,
+// unless the session that began it says so (enable_cascade_triggers), and are in the binary log only from MySQL 9.6 on.
+func (w *planner) uncaught(ctx context.Context, p schema.Pair) (string, error) {
+	if w.cascade == "" {
+		return "", nil
+	}
+	const advice = "drop the key first and add it again afterwards, or run the statement as it is at a quiet time"
+	if !p.Binlog {
+		return fmt.Sprintf("the foreign key %s changes rows of %s by itself (CASCADE or SET NULL), which fires no trigger: only the binary log of MySQL 9.6 or later could tell, and it is not read here; %s", w.cascade, p.Source, advice), nil
+	}
+	set, err := variables(ctx, w.conn, "innodb_native_foreign_keys")
+	if err != nil {
+		return "", err
+	}
+	if set["innodb_native_foreign_keys"] != "OFF" { // before 9.6 there is no such variable
+		return fmt.Sprintf("the foreign key %s changes rows of %s by itself (CASCADE or SET NULL), which this server does not write to its binary log: needed is MySQL 9.6 or later with innodb_native_foreign_keys=OFF; %s", w.cascade, p.Source, advice), nil
+	}
+	return "", nil
+}
+
+func swapping(p schema.Pair) string {
+	return qualified(schema.Name{Schema: p.Log.Schema, Table: "swap_" + p.Change})
+}
+
+// InstallSwap makes the procedure that swaps tables with foreign keys, see above. It may run twice, and so may the procedure
+// until it has swapped.
+func InstallSwap(p schema.Pair) []string {
+	var adds, drops, each []string
+	for _, k := range p.Foreign {
+		adds, drops = append(adds, k.Add), append(drops, "DROP FOREIGN KEY "+quote(k.Name))
+		each = append(each, "ALTER TABLE "+qualified(p.Shadow)+" DROP FOREIGN KEY "+quote(k.Name)+"; ")
+	}
+	// What an earlier attempt left on the shadow, if its server crashed, goes first; and this one leaves nothing if it cannot swap.
+	clear := "BEGIN DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END; " + strings.Join(each, "") + "END; "
+	return []string{"DROP PROCEDURE IF EXISTS " + swapping(p),
+		"CREATE PROCEDURE " + swapping(p) + "() SQL SECURITY INVOKER BEGIN DECLARE EXIT HANDLER FOR SQLEXCEPTION BEGIN " + clear + "RESIGNAL; END; " + clear +
+			"ALTER TABLE " + qualified(p.Shadow) + " " + strings.Join(adds, ", ") + ", ALGORITHM=INPLACE; " +
+			SwapTo(p, p.Old) + "; " +
+			"BEGIN DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END; ALTER TABLE " + qualified(p.Old) + " " + strings.Join(drops, ", ") + "; END; END"}
+}
+
+// CallSwap is SwapTo for tables with foreign keys.
+func CallSwap(p schema.Pair) string { return "CALL " + swapping(p) + "()" }
+
+// Related answers the foreign keys that the old table still has, each as the statement that drops it.
+func Related(p schema.Pair) string {
+	return "SELECT CONCAT(" + literal("ALTER TABLE "+qualified(p.Old)+" DROP FOREIGN KEY `") + ", REPLACE(k.constraint_name, '`', '``'), '`') FROM information_schema.table_constraints k WHERE k.table_schema = " +
+		literal(p.Old.Schema) + " AND k.table_name = " + literal(p.Old.Table) + " AND k.constraint_type = 'FOREIGN KEY'"
+}
+
+// Texts is a column of statements.
+func Texts(ctx context.Context, q DB, query string) ([]string, error) {
+	list, err := firstColumn(ctx, q, query)
+	return list, coded(err)
+}

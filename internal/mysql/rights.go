@@ -1,0 +1,117 @@
+package mysql
+
+import (
+	"context"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Rights are what an account may, by scope: `*.*`, or a pattern of database names.
+type Rights struct {
+	account  string // as GRANT wants it
+	scopes   []scope
+	patterns bool // % and _ in names of databases stand for others
+}
+
+type scope struct {
+	database string // a pattern; empty: all
+	may      []string
+}
+
+var grant = regexp.MustCompile("(?i)^GRANT (.+) ON (\\*|`(?:[^`]|``)*`|\"(?:[^\"]|\"\")*\")\\.\\* TO ")
+
+// ReadRights asks what the account of the session may, with the roles that are active in it. Rights on single tables are
+// not among them.
+func ReadRights(ctx context.Context, q DB) (Rights, error) {
+	r := Rights{patterns: true}
+	var account string
+	if err := q.QueryRowContext(ctx, "SELECT CURRENT_USER()").Scan(&account); err != nil {
+		return r, coded(err)
+	}
+	at := max(strings.LastIndex(account, "@"), 0)
+	r.account = quote(account[:at]) + "@" + quote(strings.TrimPrefix(account[at:], "@"))
+	set, err := variables(ctx, q, "partial_revokes")
+	if err != nil {
+		return r, err
+	}
+	r.patterns = set["partial_revokes"] != "ON"
+	list := "SHOW GRANTS"
+	d, err := ask(ctx, q)
+	if err != nil {
+		return r, coded(err)
+	}
+	if !d.maria {
+		var roles string
+		if err := q.QueryRowContext(ctx, "SELECT CURRENT_ROLE()").Scan(&roles); err != nil {
+			return r, coded(err)
+		}
+		if roles != "NONE" && roles != "" {
+			list = "SHOW GRANTS FOR CURRENT_USER() USING " + roles
+		}
+	}
+	lines, err := firstColumn(ctx, q, list)
+	if err != nil {
+		return r, coded(err)
+	}
+	for _, line := range lines {
+		m := grant.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		s := scope{}
+		if m[2] != "*" {
+			s.database = strings.ReplaceAll(m[2][1:len(m[2])-1], m[2][:1]+m[2][:1], m[2][:1])
+		}
+		for _, p := range strings.Split(m[1], ",") {
+			s.may = append(s.may, strings.ToUpper(strings.TrimSpace(p)))
+		}
+		r.scopes = append(r.scopes, s)
+	}
+	return r, nil
+}
+
+// Lacks are the privileges of a list that the account does not have on a database, or, for an empty one, on the server.
+func (r Rights) Lacks(database string, privileges ...string) (missing []string) {
+	for _, p := range privileges {
+		if !slices.ContainsFunc(r.scopes, func(s scope) bool {
+			return r.covers(s.database, database) && (slices.Contains(s.may, p) || slices.Contains(s.may, "ALL PRIVILEGES"))
+		}) {
+			missing = append(missing, p)
+		}
+	}
+	return missing
+}
+
+// covers says that a scope has a database in it.
+func (r Rights) covers(pattern, database string) bool {
+	switch {
+	case pattern == "":
+		return true
+	case database == "":
+		return false
+	case !r.patterns:
+		return pattern == database
+	}
+	var re strings.Builder
+	for i := 0; i < len(pattern); i++ {
+		switch c := pattern[i]; {
+		case c == '\\' && i+1 < len(pattern):
+			i++
+			re.WriteString(regexp.QuoteMeta(pattern[i : i+1]))
+		case c == '%':
+			re.WriteString(".*")
+		case c == '_':
+			re.WriteString(".")
+		default:
+			re.WriteString(regexp.QuoteMeta(pattern[i : i+1]))
+		}
+	}
+	ok, err := regexp.MatchString("^(?s:"+re.String()+")$", database)
+	return ok && err == nil
+}
+
+// Grant is the statement that gives privileges on what ON says.
+func (r Rights) Grant(privileges []string, on string) string {
+	return "GRANT " + strings.Join(privileges, ", ") + " ON " + on + " TO " + r.account
+}
