@@ -150,6 +150,9 @@ func (r *run) alone(ctx context.Context, s plan.Step) error {
 			}
 		}
 		if s.Kind == plan.Release {
+			if err := r.complete(ctx); err != nil {
+				return err
+			}
 			if err := r.settleTriggers(ctx, t); err != nil {
 				return err
 			}
