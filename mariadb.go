@@ -31,6 +31,9 @@ type queuer struct{ renamer }
 // queueWait bounds the wait for the READ lock. It may be long: nobody waits because of it.
 const queueWait = 3 * time.Second
 
+// stillWait is how long the server waits for a run that stands still under the lock.
+const stillWait = 3 * time.Second
+
 // settleWait bounds what must be found out, or cleaned up, whatever happened.
 const settleWait = 10 * time.Second
 
@@ -123,15 +126,18 @@ type queuing struct {
 	id            int64 // the mover's connection
 }
 
-// ready opens the two other sessions and places the sentry. Neither lives long if this run stands still.
+// ready opens the two other sessions and places the sentry.
 func (a *queuing) ready(ctx context.Context) (err error) {
 	for _, to := range []**sql.Conn{&a.holder, &a.mover} {
 		if *to, err = a.engine.db.Conn(ctx); err != nil {
 			return err
 		}
-		if _, err := (*to).ExecContext(ctx, a.engine.dialect.Session(session{Application: a.lease.Application(), LockWait: queueWait, Settings: a.pair.Settings, Idle: settleWait})); err != nil {
+		if _, err := (*to).ExecContext(ctx, a.engine.dialect.Session(session{Application: a.lease.Application(), LockWait: queueWait, Settings: a.pair.Settings, Idle: stillWait})); err != nil {
 			return err
 		}
+	}
+	if err := a.lease.Fence(ctx, a.t); err != nil { // see each
+		return err
 	}
 	if _, err := a.mover.ExecContext(ctx, "SET SESSION lock_wait_timeout = 1"); err != nil {
 		return err
