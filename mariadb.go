@@ -43,7 +43,11 @@ func (s *queuer) Blockers(ctx context.Context) ([]cutover.Blocker, error) {
 	if fault.Undefined(err) {
 		return s.renamer.Blockers(ctx)
 	}
-	return list, err
+	if err != nil {
+		return nil, err
+	}
+	old, err := s.holders(ctx)
+	return append(list, old...), err
 }
 
 // Begin asks and makes ready whatever it can without the lock.
@@ -211,7 +215,12 @@ func (a *queuing) unmoved(why error) error {
 
 // suspected names the oldest transactions, one of which may have read the table and still hold it.
 func (a *queuing) suspected(why error) error {
-	list, err := a.blockers(context.Background(), mysql.Suspects(0))
+	var own int64
+	err := a.t.QueryRowContext(context.Background(), "SELECT CONNECTION_ID()").Scan(&own)
+	if err != nil {
+		return why
+	}
+	list, err := a.blockers(context.Background(), mysql.Suspects(own))
 	if err != nil || len(list) == 0 {
 		return why
 	}

@@ -472,3 +472,58 @@ func TestMariaDBOwnTypes(t *testing.T) {
 		}
 	})
 }
+
+// TestMariaDBReaderHolds: somebody has read the table and keeps his transaction open. Where the server shows who holds what,
+// nothing is tried while he is there; elsewhere an attempt takes itself back, and names him.
+func TestMariaDBReaderHolds(t *testing.T) {
+	hold := func(t *testing.T, db *sql.DB, says string) {
+		mytest.Exec(t, db, `CREATE TABLE orders `+myOrders)
+		fillMy(t, db, "orders", 50)
+		var reader *sql.Tx
+		id, said := 0, ""
+		sink := func(e event.Event) {
+			switch e := e.(type) {
+			case event.StepStarted:
+				if e.Step != "verify" {
+					return
+				}
+				var err error
+				var n int
+				if reader, err = db.BeginTx(t.Context(), &sql.TxOptions{Isolation: sql.LevelReadCommitted}); err == nil {
+					err = reader.QueryRow(`SELECT COUNT(*), CONNECTION_ID() FROM orders`).Scan(&n, &id)
+				}
+				if err != nil {
+					t.Error(err)
+				}
+				time.Sleep(2200 * time.Millisecond) // until he counts, in whole seconds
+			case event.CutoverTried:
+				if e.Err != nil && said == "" {
+					said = e.Err.Error()
+					if err := reader.Rollback(); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		}
+		config := changeling.Config{DropAfter: changeling.DropNow, Events: event.Tee(sink, event.Lines(t.Output()))}
+		if err := changeling.Apply(t.Context(), db, myGrow, config); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(said, says) || !strings.Contains(said, fmt.Sprintf("connection %d of ", id)) {
+			t.Errorf("the first attempt says %q, want %q and connection %d", said, says, id)
+		}
+	}
+	t.Run("shown", func(t *testing.T) {
+		eachQueue(t, func(t *testing.T, open func(t *testing.T) *queue) {
+			hold(t, open(t).db, "the lock was not tried")
+		})
+	})
+	t.Run("not shown", func(t *testing.T) {
+		t.Parallel()
+		eachMy(t, func(t *testing.T, _ string, db *sql.DB) {
+			if isMaria(t, db) {
+				hold(t, db, "INSTALL SONAME 'metadata_lock_info'")
+			}
+		})
+	})
+}
