@@ -54,10 +54,7 @@ type queue struct {
 // eachQueue runs a test on a server of its own of each version of MariaDB.
 func eachQueue(t *testing.T, test func(t *testing.T, open func(t *testing.T) *queue)) {
 	t.Parallel()
-	mytest.Each(t, func(t *testing.T, version string) {
-		if !strings.HasPrefix(version, "mariadb") {
-			return // MySQL renames under its lock: there is no queue
-		}
+	mytest.Each(t, func(t *testing.T, version string) { // MySQL renames under its lock: there is no queue
 		server := mytest.Own(t, dbtest.MySQLOptions{Version: version, Settings: map[string]string{
 			"performance_schema": "ON", "performance_schema_instrument": "wait/lock/metadata/sql/mdl=ON"}})
 		admin, n := mytest.Open(t, server.DSN("mysql")), 0
@@ -71,7 +68,7 @@ func eachQueue(t *testing.T, test func(t *testing.T, open func(t *testing.T) *qu
 			q.pool.SetMaxOpenConns(20)
 			return q
 		})
-	})
+	}, "mariadb")
 }
 
 func (q *queue) rewrite(_ context.Context, x mutant.Statement) string {
@@ -445,10 +442,7 @@ func TestMariaDBOthersWait(t *testing.T) {
 // them.
 func TestMariaDBOwnTypes(t *testing.T) {
 	t.Parallel()
-	eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
-		if !isMaria(t, db) {
-			return
-		}
+	onlyMaria(t, func(t *testing.T, dsn string, db *sql.DB) {
 		for _, table := range []string{"visits", "twin"} {
 			mytest.Exec(t, db, `CREATE TABLE `+table+` (id uuid NOT NULL, at inet6 NOT NULL, n int, PRIMARY KEY (at, id), KEY (n))`)
 		}
@@ -520,10 +514,27 @@ func TestMariaDBReaderHolds(t *testing.T) {
 	})
 	t.Run("not shown", func(t *testing.T) {
 		t.Parallel()
-		eachMy(t, func(t *testing.T, _ string, db *sql.DB) {
-			if isMaria(t, db) {
-				hold(t, db, "INSTALL SONAME 'metadata_lock_info'")
+		onlyMaria(t, func(t *testing.T, _ string, db *sql.DB) { hold(t, db, "INSTALL SONAME 'metadata_lock_info'") })
+	})
+}
+
+// TestMariaDBRefuses: what is carried on MySQL, and not there, is named.
+func TestMariaDBRefuses(t *testing.T) {
+	t.Parallel()
+	onlyMaria(t, func(t *testing.T, _ string, db *sql.DB) {
+		for i, c := range []struct{ create, says string }{
+			{`CREATE TABLE %s (id int PRIMARY KEY, v int) PARTITION BY HASH (id) PARTITIONS 2`, "is partitioned"},
+			{`CREATE TABLE %s (id int PRIMARY KEY, v int); CREATE TRIGGER theirs BEFORE INSERT ON %[1]s FOR EACH ROW SET NEW.v = 1`, "theirs"},
+			{`CREATE TABLE %s (id int PRIMARY KEY, v int) WITH SYSTEM VERSIONING`, "system-versioned"},
+		} {
+			table := fmt.Sprintf("t%d", i)
+			for _, text := range strings.Split(fmt.Sprintf(c.create, table), "; ") {
+				mytest.Exec(t, db, text)
 			}
-		})
+			err := changeling.Apply(t.Context(), db, `ALTER TABLE `+table+` MODIFY v bigint`, changeling.Config{})
+			if !errors.Is(err, changeling.ErrRefused) || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("%s: %v, want ErrRefused with %q", c.create, err, c.says)
+			}
+		}
 	})
 }

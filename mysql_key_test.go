@@ -81,7 +81,7 @@ func TestMySQLKeys(t *testing.T) {
 			eachMy(t, func(t *testing.T, _ string, db *sql.DB) {
 				for _, table := range []string{"things", "twin"} {
 					mytest.Exec(t, db, `CREATE TABLE `+table+` (`+c.columns+`, n int NOT NULL, v int NOT NULL, PRIMARY KEY (`+c.key+`))`,
-						`INSERT INTO `+table+` WITH RECURSIVE r (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r WHERE i < 3000) SELECT /*+ SET_VAR(cte_max_recursion_depth = 10000) */ `+c.values+`, i, i FROM r`)
+						`INSERT INTO `+table+` `+countMy(t, db, 3000)+` `+c.values+`, i, i FROM n`)
 				}
 				var phase sync.Map
 				writes := func(n int) func() {
