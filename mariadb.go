@@ -31,6 +31,9 @@ type queuer struct{ renamer }
 // queueWait bounds the wait for the READ lock. It may be long: nobody waits because of it.
 const queueWait = 3 * time.Second
 
+// stillWait is how long the server waits for a run that stands still under the lock.
+const stillWait = 3 * time.Second
+
 // settleWait bounds what must be found out, or cleaned up, whatever happened.
 const settleWait = 10 * time.Second
 
@@ -40,7 +43,11 @@ func (s *queuer) Blockers(ctx context.Context) ([]cutover.Blocker, error) {
 	if fault.Undefined(err) {
 		return s.renamer.Blockers(ctx)
 	}
-	return list, err
+	if err != nil {
+		return nil, err
+	}
+	old, err := s.holders(ctx)
+	return append(list, old...), err
 }
 
 // Begin asks and makes ready whatever it can without the lock.
@@ -123,13 +130,13 @@ type queuing struct {
 	id            int64 // the mover's connection
 }
 
-// ready opens the two other sessions and places the sentry. Neither lives long if this run stands still.
+// ready opens the two other sessions and places the sentry.
 func (a *queuing) ready(ctx context.Context) (err error) {
 	for _, to := range []**sql.Conn{&a.holder, &a.mover} {
 		if *to, err = a.engine.db.Conn(ctx); err != nil {
 			return err
 		}
-		if _, err := (*to).ExecContext(ctx, a.engine.dialect.Session(session{Application: a.lease.Application(), LockWait: queueWait, Settings: a.pair.Settings, Idle: settleWait})); err != nil {
+		if _, err := (*to).ExecContext(ctx, a.engine.dialect.Session(session{Application: a.lease.Application(), LockWait: queueWait, Settings: a.pair.Settings, Idle: stillWait})); err != nil {
 			return err
 		}
 	}
@@ -199,15 +206,21 @@ func (a *queuing) unmoved(why error) error {
 		return nil
 	case fault.LockTimeout(why) && !errors.Is(why, cutover.ErrBusy):
 		return a.suspected(why)
-	case fault.Lost(why): // and nothing happened
-		return gaveWay("a session of the attempt was lost: %v", why)
+	case fault.Denied(why), errors.Is(why, cutover.ErrBusy), errors.Is(why, context.Canceled):
+		return why
 	}
-	return why
+	// Nothing happened. Whatever a session says that was ended, or a statement that was, another attempt may go better.
+	return gaveWay("%s", fault.Message(why))
 }
 
 // suspected names the oldest transactions, one of which may have read the table and still hold it.
 func (a *queuing) suspected(why error) error {
-	list, err := a.blockers(context.Background(), mysql.Suspects(0))
+	var own int64
+	err := a.t.QueryRowContext(context.Background(), "SELECT CONNECTION_ID()").Scan(&own)
+	if err != nil {
+		return why
+	}
+	list, err := a.blockers(context.Background(), mysql.Suspects(own))
 	if err != nil || len(list) == 0 {
 		return why
 	}
@@ -298,51 +311,83 @@ func (a *queuing) kill() {
 	_, _ = a.engine.db.ExecContext(ctx, fmt.Sprintf("KILL QUERY %d", a.id)) // it may be gone, or end by its bound
 }
 
-// Commit saves that it happened, after a look whether the capture has keys from between the last drain and the swap.
+// Commit saves that it happened, and looks whether the capture has keys from between the last drain and the swap.
 func (a *queuing) Commit() error {
-	missed := a.missed()
+	ctx, cancel := context.WithTimeout(context.Background(), settleWait)
+	defer cancel()
+	if a.follower != nil {
+		if err := a.follower.rest(ctx); err != nil { // the swap stands all the same
+			a.engine.config.Events(event.Retried{Step: string(a.step.Kind), What: "reading the binary log up to the swap", Attempt: 1, Err: err})
+		}
+	}
 	discard(a.holder)
 	discard(a.mover)
 	if err := a.renaming.Commit(); err != nil {
 		return err
 	}
-	return missed
+	return a.missed(ctx)
 }
 
-// rest puts into the log what was read since its last keys, up to the swap. The caller holds f.mu.
-func (f *follower) rest(ctx context.Context, conn execer) error {
+// rest puts into the log what was written since its last keys, up to the swap. The caller holds f.mu.
+func (f *follower) rest(ctx context.Context) error {
 	now, err := f.end(ctx)
 	if err != nil {
 		return err
 	}
 	batch, err := f.reader.Upto(ctx, now) // ends at the RENAME
-	f.keys = batch.Keys
-	return errors.Join(err, f.put(ctx, conn))
+	if err != nil || len(batch.Keys) == 0 {
+		return err
+	}
+	return f.save(ctx, batch.Keys, batch.Position)
 }
 
 // missed copies what was written to the source after its last drain, if anything was, and says so: it cannot happen while
-// what is written above holds. The log ends with the swap.
-func (a *queuing) missed() error {
-	ctx, cancel := context.WithTimeout(context.Background(), settleWait)
-	defer cancel()
-	if a.follower != nil {
-		if err := a.follower.rest(ctx, a.conn); err != nil { // the swap stands all the same
-			a.engine.config.Events(event.Retried{Step: string(a.step.Kind), What: "reading the binary log up to the swap", Attempt: 1, Err: err})
-		}
-	}
+// what is written above holds. Where it cannot be asked, the release asks once more.
+func (a *queuing) missed(ctx context.Context) error {
 	var n, none int64
-	if err := a.conn.QueryRowContext(ctx, a.texts.Pending()).Scan(&n); err != nil || n == 0 {
+	var keys []string
+	err := a.tx(ctx, session{}, func(ctx context.Context, t *tx) (err error) {
+		if err := t.QueryRowContext(ctx, a.rows.Pending()).Scan(&n); err != nil || n == 0 {
+			return err
+		}
+		if keys, err = a.ask(ctx, a.texts.Logged()); err != nil {
+			return err
+		}
+		back := a.texts
+		back.Pair.Source, back.Pair.Shadow = mysql.Aside(a.pair), a.pair.Source
+		return t.QueryRowContext(ctx, back.Drain(0, false)).Scan(&n, &none, &none, &none)
+	})
+	if err != nil || n == 0 {
+		return nil
+	}
+	return &lateKeys{&fault.Problem{Kind: fault.Mismatch, Text: fmt.Sprintf("the tables were swapped, and %d keys were written to the old one after the last of its rows were copied (%s). "+
+		"This is a fault of changeling's: please report it. They were copied to the new table afterwards; compare these rows in %s, then run the same command again", n, strings.Join(keys, "; "), mysql.Aside(a.pair))}}
+}
+
+// complete says that keys are left in the log of a change whose tables are swapped. Nobody looked when it happened, so which
+// side of these rows is right a person has to say.
+func (r *run) complete(ctx context.Context) error {
+	d, ok := r.engine.dialect.(mysqld)
+	if !ok || !d.maria {
+		return nil // elsewhere the swap happens under the lock of the last drain
+	}
+	keys, err := r.ask(ctx, d.texts(r.pair).Logged())
+	if fault.Undefined(err) || err == nil && len(keys) == 0 {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
-	back := a.texts
-	back.Pair.Source, back.Pair.Shadow = mysql.Aside(a.pair), a.pair.Source
-	keys, err := a.ask(ctx, back.Logged())
-	if err == nil {
-		err = a.conn.QueryRowContext(ctx, back.Drain(0, false)).Scan(&n, &none, &none, &none)
-	}
-	return &fault.Problem{Kind: fault.Mismatch, Err: err, Text: fmt.Sprintf("the tables were swapped, and %d keys were written to the old one after the last of its rows were copied (%s). "+
-		"This is a fault of changeling's: please report it. They were copied to the new table afterwards; compare these rows in %s, then run the same command again", n, strings.Join(keys, "; "), mysql.Aside(a.pair))}
+	return &fault.Problem{Kind: fault.Mismatch, Text: fmt.Sprintf("the tables were swapped, and rows were written to the old one after the last of them were copied (%s). "+
+		"This is a fault of changeling's: please report it. Compare these rows of the old table, %s or %s, with %s; then TRUNCATE TABLE %s and run the same command again",
+		strings.Join(keys, "; "), mysql.Aside(r.pair), r.pair.Old, r.pair.Source, r.pair.Log)}
 }
+
+// lateKeys is a swap that came too early.
+type lateKeys struct{ *fault.Problem }
+
+func (l *lateKeys) Unwrap() error        { return l.Problem }
+func (l *lateKeys) Is(target error) bool { return target == cutover.ErrSwapped }
 
 // Rollback lets the locks go.
 func (a *queuing) Rollback() error {

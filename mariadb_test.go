@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -53,10 +54,7 @@ type queue struct {
 // eachQueue runs a test on a server of its own of each version of MariaDB.
 func eachQueue(t *testing.T, test func(t *testing.T, open func(t *testing.T) *queue)) {
 	t.Parallel()
-	mytest.Each(t, func(t *testing.T, version string) {
-		if !strings.HasPrefix(version, "mariadb") {
-			return // MySQL renames under its lock: there is no queue
-		}
+	mytest.Each(t, func(t *testing.T, version string) { // MySQL renames under its lock: there is no queue
 		server := mytest.Own(t, dbtest.MySQLOptions{Version: version, Settings: map[string]string{
 			"performance_schema": "ON", "performance_schema_instrument": "wait/lock/metadata/sql/mdl=ON"}})
 		admin, n := mytest.Open(t, server.DSN("mysql")), 0
@@ -70,7 +68,7 @@ func eachQueue(t *testing.T, test func(t *testing.T, open func(t *testing.T) *qu
 			q.pool.SetMaxOpenConns(20)
 			return q
 		})
-	})
+	}, "mariadb")
 }
 
 func (q *queue) rewrite(_ context.Context, x mutant.Statement) string {
@@ -248,29 +246,36 @@ func TestMariaDBQueueMutants(t *testing.T) {
 		return text
 	}
 	eachQueue(t, func(t *testing.T, open func(t *testing.T) *queue) {
-		renames := false
+		var renames atomic.Bool
 		for _, c := range []struct {
 			name string
 			then func(string) string
 			dies bool // the holder, before the RENAME
 			open bool // and somebody has a transaction open then
+
+			silent bool // nothing tells of it but the ledger
 		}{
-			{"the RENAME is not seen to wait", unseen, false, false},
-			{"the RENAME is not seen to wait, by the binary log", unseen, false, false},
+			{"the RENAME is not seen to wait", unseen, false, false, false},
+			{"the RENAME is not seen to wait, by the binary log", unseen, false, false, false},
 			{"the RENAME is not seen to wait, and nobody looks into the log afterwards", func(text string) string {
-				renames = renames || strings.HasPrefix(text, "RENAME TABLE ")
-				if renames && strings.HasPrefix(text, "SELECT COUNT(*) FROM (SELECT 1 FROM `changeling_") {
+				if strings.HasPrefix(text, "RENAME TABLE ") {
+					renames.Store(true)
+				}
+				if renames.Load() && strings.HasPrefix(text, "SELECT COUNT(*) FROM (SELECT 1 FROM `changeling_") {
 					return "SELECT 0"
 				}
+				if renames.Load() && strings.HasPrefix(text, "SELECT DISTINCT CAST(JSON_ARRAY(") {
+					return "SELECT '' FROM (SELECT 1) x WHERE FALSE"
+				}
 				return unseen(text)
-			}, false, false},
-			{"the holder is not asked", unasked, true, true},
+			}, false, false, true},
+			{"the holder is not asked", unasked, true, true, false},
 			{"no sentry", func(text string) string {
 				if strings.HasPrefix(text, "CREATE SEQUENCE") || strings.HasPrefix(text, "DROP SEQUENCE") {
 					return "DO 0"
 				}
 				return text
-			}, true, false},
+			}, true, false, false},
 		} {
 			t.Run(c.name, func(t *testing.T) {
 				for round := range 4 {
@@ -304,12 +309,14 @@ func TestMariaDBQueueMutants(t *testing.T) {
 					err := l.change(q.pool, true)
 					if err == nil {
 						if !slices.Equal(myRows(t, q.db, "orders"), myRows(t, q.db, "mirror")) {
-							t.Logf("rows are lost in round %d", round)
+							if !c.silent {
+								t.Error("rows are lost, and nobody says so")
+							}
 							return
 						}
 						continue
 					}
-					if !errors.Is(err, changeling.ErrMismatch) || !strings.Contains(err.Error(), "written to the old one after") {
+					if c.silent || !errors.Is(err, changeling.ErrMismatch) || !strings.Contains(err.Error(), "written to the old one after") {
 						t.Fatalf("it fails of something else: %v", err)
 					}
 					t.Logf("told in round %d: %v", round, err)
@@ -435,10 +442,7 @@ func TestMariaDBOthersWait(t *testing.T) {
 // them.
 func TestMariaDBOwnTypes(t *testing.T) {
 	t.Parallel()
-	eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
-		if !isMaria(t, db) {
-			return
-		}
+	onlyMaria(t, func(t *testing.T, dsn string, db *sql.DB) {
 		for _, table := range []string{"visits", "twin"} {
 			mytest.Exec(t, db, `CREATE TABLE `+table+` (id uuid NOT NULL, at inet6 NOT NULL, n int, PRIMARY KEY (at, id), KEY (n))`)
 		}
@@ -459,6 +463,78 @@ func TestMariaDBOwnTypes(t *testing.T) {
 		var rows, alike int
 		if err := db.QueryRow(`SELECT (SELECT COUNT(*) FROM twin), (SELECT COUNT(*) FROM visits v JOIN twin t ON v.id = t.id AND v.at = t.at AND v.n = t.n)`).Scan(&rows, &alike); err != nil || rows != alike || rows < 2000 {
 			t.Errorf("%d of %d rows are alike, %v", alike, rows, err)
+		}
+	})
+}
+
+// TestMariaDBReaderHolds: somebody has read the table and keeps his transaction open. Where the server shows who holds what,
+// nothing is tried while he is there; elsewhere an attempt takes itself back, and names him.
+func TestMariaDBReaderHolds(t *testing.T) {
+	hold := func(t *testing.T, db *sql.DB, says string) {
+		mytest.Exec(t, db, `CREATE TABLE orders `+myOrders)
+		fillMy(t, db, "orders", 50)
+		var reader *sql.Tx
+		id, said := 0, ""
+		sink := func(e event.Event) {
+			switch e := e.(type) {
+			case event.StepStarted:
+				if e.Step != "verify" {
+					return
+				}
+				var err error
+				var n int
+				if reader, err = db.BeginTx(t.Context(), &sql.TxOptions{Isolation: sql.LevelReadCommitted}); err == nil {
+					err = reader.QueryRow(`SELECT COUNT(*), CONNECTION_ID() FROM orders`).Scan(&n, &id)
+				}
+				if err != nil {
+					t.Error(err)
+				}
+				time.Sleep(2200 * time.Millisecond) // until he counts, in whole seconds
+			case event.CutoverTried:
+				if e.Err != nil && said == "" {
+					said = e.Err.Error()
+					if err := reader.Rollback(); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		}
+		config := changeling.Config{DropAfter: changeling.DropNow, Events: event.Tee(sink, event.Lines(t.Output()))}
+		if err := changeling.Apply(t.Context(), db, myGrow, config); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(said, says) || !strings.Contains(said, fmt.Sprintf("connection %d of ", id)) {
+			t.Errorf("the first attempt says %q, want %q and connection %d", said, says, id)
+		}
+	}
+	t.Run("shown", func(t *testing.T) {
+		eachQueue(t, func(t *testing.T, open func(t *testing.T) *queue) {
+			hold(t, open(t).db, "the lock was not tried")
+		})
+	})
+	t.Run("not shown", func(t *testing.T) {
+		t.Parallel()
+		onlyMaria(t, func(t *testing.T, _ string, db *sql.DB) { hold(t, db, "INSTALL SONAME 'metadata_lock_info'") })
+	})
+}
+
+// TestMariaDBRefuses: what is carried on MySQL, and not there, is named.
+func TestMariaDBRefuses(t *testing.T) {
+	t.Parallel()
+	onlyMaria(t, func(t *testing.T, _ string, db *sql.DB) {
+		for i, c := range []struct{ create, says string }{
+			{`CREATE TABLE %s (id int PRIMARY KEY, v int) PARTITION BY HASH (id) PARTITIONS 2`, "is partitioned"},
+			{`CREATE TABLE %s (id int PRIMARY KEY, v int); CREATE TRIGGER theirs BEFORE INSERT ON %[1]s FOR EACH ROW SET NEW.v = 1`, "theirs"},
+			{`CREATE TABLE %s (id int PRIMARY KEY, v int) WITH SYSTEM VERSIONING`, "system-versioned"},
+		} {
+			table := fmt.Sprintf("t%d", i)
+			for _, text := range strings.Split(fmt.Sprintf(c.create, table), "; ") {
+				mytest.Exec(t, db, text)
+			}
+			err := changeling.Apply(t.Context(), db, `ALTER TABLE `+table+` MODIFY v bigint`, changeling.Config{})
+			if !errors.Is(err, changeling.ErrRefused) || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("%s: %v, want ErrRefused with %q", c.create, err, c.says)
+			}
 		}
 	})
 }

@@ -44,7 +44,7 @@ func TestMySQLForeignKeys(t *testing.T) {
 	}{{changeling.CaptureBinlog, "ON UPDATE RESTRICT"}, {changeling.CaptureTriggers, ""}, {changeling.CaptureBinlog, "ON DELETE CASCADE ON UPDATE CASCADE"}, {changeling.CaptureBinlog, "ON DELETE SET NULL"}} {
 		t.Run(fmt.Sprintf("%s %s", c.capture, c.rule), func(t *testing.T) {
 			t.Parallel()
-			onMySQL(t, func(t *testing.T, dsn string, db *sql.DB) {
+			onlyMySQL(t, func(t *testing.T, dsn string, db *sql.DB) {
 				childMy(t, db, "kids", c.rule)
 				ctx, cancel := context.WithCancel(t.Context())
 				var wg sync.WaitGroup
@@ -99,7 +99,7 @@ func TestMySQLForeignKeys(t *testing.T) {
 // brought there by the next step.
 func TestMySQLForeignKeysHalfway(t *testing.T) {
 	t.Parallel()
-	onMySQL(t, func(t *testing.T, dsn string, db *sql.DB) {
+	onlyMySQL(t, func(t *testing.T, dsn string, db *sql.DB) {
 		childMy(t, db, "kids", "")
 		var id string
 		config := changeling.Config{Capture: changeling.CaptureBinlog, Binlog: dsn, Events: upon(event.Lines(t.Output()), began("cutover"), func() {
@@ -158,7 +158,7 @@ func TestMySQLForeignKeysHalfway(t *testing.T) {
 // TestMySQLForeignKeysRefused: what cannot be carried, and why.
 func TestMySQLForeignKeysRefused(t *testing.T) {
 	t.Parallel()
-	onMySQL(t, func(t *testing.T, dsn string, db *sql.DB) {
+	onlyMySQL(t, func(t *testing.T, dsn string, db *sql.DB) {
 		childMy(t, db, "kids", "ON DELETE CASCADE")
 		childMy(t, db, "plain", "")
 		mytest.Exec(t, db, `CREATE TABLE guarded (id int PRIMARY KEY, parent int, v int, FOREIGN KEY (parent) REFERENCES parents (id))`, `CREATE TRIGGER g BEFORE INSERT ON guarded FOR EACH ROW SET NEW.v = 1`)

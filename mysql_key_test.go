@@ -79,14 +79,9 @@ func TestMySQLKeys(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			eachMy(t, func(t *testing.T, _ string, db *sql.DB) {
-				upto := "SELECT /*+ SET_VAR(cte_max_recursion_depth = 10000) */"
-				prefix := ""
-				if isMaria(t, db) {
-					upto, prefix = "SELECT", "SET STATEMENT max_recursive_iterations = 10000 FOR "
-				}
 				for _, table := range []string{"things", "twin"} {
 					mytest.Exec(t, db, `CREATE TABLE `+table+` (`+c.columns+`, n int NOT NULL, v int NOT NULL, PRIMARY KEY (`+c.key+`))`,
-						prefix+`INSERT INTO `+table+` WITH RECURSIVE r (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r WHERE i < 3000) `+upto+` `+c.values+`, i, i FROM r`)
+						`INSERT INTO `+table+` `+countMy(t, db, 3000)+` `+c.values+`, i, i FROM n`)
 				}
 				var phase sync.Map
 				writes := func(n int) func() {

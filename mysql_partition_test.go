@@ -33,7 +33,7 @@ func TestMySQLPartitions(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			onMySQL(t, func(t *testing.T, dsn string, db *sql.DB) {
+			onlyMySQL(t, func(t *testing.T, dsn string, db *sql.DB) {
 				in := func(text, table string) string { return strings.ReplaceAll(text, "%s", table) }
 				for _, table := range []string{"big-things", "twin"} { // InnoDB has another name for the first one
 					mytest.Exec(t, db, in("CREATE TABLE `%s` (id int PRIMARY KEY, v int NOT NULL) PARTITION BY RANGE (id) (PARTITION low VALUES LESS THAN (1000), PARTITION high VALUES LESS THAN MAXVALUE)", table),

@@ -65,7 +65,7 @@ func TestMySQLTriggers(t *testing.T) {
 	for _, capture := range []changeling.Capture{changeling.CaptureBinlog, changeling.CaptureTriggers} {
 		t.Run("by "+string(capture), func(t *testing.T) {
 			t.Parallel()
-			onMySQL(t, func(t *testing.T, dsn string, db *sql.DB) {
+			onlyMySQL(t, func(t *testing.T, dsn string, db *sql.DB) {
 				mytest.Exec(t, db, `CREATE TABLE orders `+myOrders)
 				triggerMy(t, db, "orders")
 				fillMy(t, db, "orders", 2000)
@@ -124,7 +124,7 @@ func TestMySQLTriggers(t *testing.T) {
 // run gives them their names.
 func TestMySQLTriggersWhenItDies(t *testing.T) {
 	t.Parallel()
-	onMySQL(t, func(t *testing.T, dsn string, db *sql.DB) {
+	onlyMySQL(t, func(t *testing.T, dsn string, db *sql.DB) {
 		step := 13
 		if full() {
 			step = 1
@@ -189,7 +189,7 @@ func TestMySQLTriggersWhenItDies(t *testing.T) {
 // TestMySQLTriggersRefused: what cannot be made again as it is.
 func TestMySQLTriggersRefused(t *testing.T) {
 	t.Parallel()
-	onMySQL(t, func(t *testing.T, _ string, db *sql.DB) {
+	onlyMySQL(t, func(t *testing.T, _ string, db *sql.DB) {
 		mytest.Exec(t, db, `CREATE TABLE a (id int PRIMARY KEY, v int, w int, CONSTRAINT mine CHECK (v > 0))`, `CREATE TRIGGER a_i BEFORE INSERT ON a FOR EACH ROW SET NEW.w = 1`,
 			`CREATE TABLE b (id int PRIMARY KEY, v int CHECK (v > 0), w int)`, `CREATE TRIGGER b_i BEFORE INSERT ON b FOR EACH ROW SET NEW.w = 1`)
 		for _, c := range []struct{ ddl, says string }{

@@ -158,6 +158,9 @@ func (r *run) alone(ctx context.Context, s plan.Step) error {
 			}
 		}
 		if s.Kind == plan.Release {
+			if err := r.complete(ctx); err != nil {
+				return err
+			}
 			if err := r.settle(ctx, t); err != nil {
 				return err
 			}

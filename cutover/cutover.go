@@ -58,6 +58,9 @@ var ErrNotNow = errors.New("the cutover is not wanted now")
 // ErrBusy says that too much is left to be done under the lock.
 var ErrBusy = errors.New("too much happened at the last moment for a short lock")
 
+// ErrSwapped is what an error of Commit is that tells of something wrong with a swap that is done.
+var ErrSwapped = errors.New("the tables are swapped")
+
 // Config bounds a cutover.
 type Config struct {
 	// Attempts is how often the locks are tried. Zero means 60.
@@ -105,7 +108,7 @@ func Run(ctx context.Context, s Server, c Config) (held time.Duration, err error
 			tried := try(ctx, s, n)
 			c.Sink(tried)
 			if tried.Swapped {
-				return tried.Held, nil
+				return tried.Held, tried.Err
 			}
 			blocked = tried.Err
 			if !again(tried.Err) {
@@ -198,7 +201,7 @@ func try(ctx context.Context, s Server, n int) (tried event.CutoverTried) {
 	if early, ok := a.(Unlocker); ok && !early.Unlocked().IsZero() {
 		tried.Held = early.Unlocked().Sub(locked)
 	}
-	tried.Err, tried.Swapped = err, err == nil
+	tried.Err, tried.Swapped = err, err == nil || errors.Is(err, ErrSwapped)
 	return tried
 }
 

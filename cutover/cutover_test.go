@@ -58,8 +58,13 @@ func (s *server) Check(context.Context) error {
 }
 func (s *server) Drain(context.Context) (int64, error) { return 7, s.does("drain", cutover.ErrBusy) }
 func (s *server) Swap(context.Context) error           { return s.does("swap", state("40P01")) }
-func (s *server) Commit() error                        { return s.does("commit", state("08006")) }
-func (s *server) Rollback() error                      { return s.does("rollback", errors.New("late")) }
+func (s *server) Commit() error {
+	if s.now() == "swapped" {
+		return fmt.Errorf("keys were missed: %w", cutover.ErrSwapped)
+	}
+	return s.does("commit", state("08006"))
+}
+func (s *server) Rollback() error { return s.does("rollback", errors.New("late")) }
 
 const whole = "ready look begin lock check drain swap commit"
 
@@ -103,6 +108,21 @@ func TestRun(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A swap that is done is told as one, whatever is wrong with it.
+func TestRunTellsOfASwapWithAFault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		swapped := false
+		_, err := cutover.Run(t.Context(), &server{script: []string{"swapped"}}, cutover.Config{Sink: func(e event.Event) {
+			if e, ok := e.(event.CutoverTried); ok {
+				swapped = e.Swapped
+			}
+		}})
+		if !errors.Is(err, cutover.ErrSwapped) || !swapped {
+			t.Errorf("Run = %v, told as swapped: %v", err, swapped)
+		}
+	})
 }
 
 func TestRunNamesWhoIsInTheWay(t *testing.T) {

@@ -301,7 +301,7 @@ func (w *planner) explain(err error, doing string) error {
 	switch {
 	case fault.Denied(err):
 		return &fault.Problem{Kind: fault.Precondition, Err: err, Text: fmt.Sprintf(
-			"%s: %s. The account needs SELECT, INSERT, UPDATE, DELETE, ALTER, DROP and TRIGGER on the table's database, and all privileges on the databases of changes: "+
+			"%s: %s. The account needs SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, LOCK TABLES and TRIGGER on the table's database, and all privileges on the databases of changes: "+
 				"GRANT ALL ON `changeling%%`.* TO … . Nothing was changed", doing, words(err))}
 	case fault.LockTimeout(err):
 		return &fault.Problem{Kind: fault.NoCutover, Err: err, Text: doing + ": a lock was not to be had in time; try again. Nothing was changed"}

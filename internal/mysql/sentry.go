@@ -94,15 +94,17 @@ func Contends(p schema.Pair, database, statement string, waits bool) bool {
 
 // LockInfo is Blockers where the plugin metadata_lock_info is loaded.
 func LockInfo(n schema.Name) string {
-	return `SELECT CONCAT('connection ', t.id, ' of ', t.user, ', ', t.command), CAST(MAX(COALESCE(TIMESTAMPDIFF(MICROSECOND, x.trx_started, NOW()) / 1e6, 0)) AS DOUBLE) AS age
+	return `SELECT CONCAT('connection ', t.id, ' of ', t.user, ', ', t.command), CAST(MAX(COALESCE(TIMESTAMPDIFF(MICROSECOND, x.trx_started, NOW()) / 1e6, 0)) AS DOUBLE) AS age,
+  t.id, t.command = 'Sleep', CAST(MIN(x.trx_started) AS CHAR)
 FROM information_schema.metadata_lock_info m JOIN information_schema.processlist t ON t.id = m.thread_id JOIN information_schema.innodb_trx x ON x.trx_mysql_thread_id = t.id
 WHERE m.table_schema = ` + literal(n.Schema) + ` AND m.table_name = ` + literal(n.Table) + ` AND t.id <> CONNECTION_ID() AND COALESCE(t.info, '') NOT LIKE '%changeling%'
 GROUP BY t.id, t.user, t.command ORDER BY age DESC`
 }
 
-// Suspects are the transactions that are open for longer than a second, but for one's own, the oldest first, whatever they hold.
+// Suspects are, as Blockers tells them, the transactions that are open for longer than a second, but for one's own, the oldest first, whatever they hold.
 func Suspects(own int64) string {
-	return `SELECT CONCAT('connection ', t.id, ' of ', t.user, ', ', t.command), CAST(TIMESTAMPDIFF(MICROSECOND, x.trx_started, NOW()) / 1e6 AS DOUBLE) AS age
+	return `SELECT CONCAT('connection ', t.id, ' of ', t.user, ', ', t.command), CAST(TIMESTAMPDIFF(MICROSECOND, x.trx_started, NOW()) / 1e6 AS DOUBLE) AS age,
+  t.id, t.command = 'Sleep', CAST(x.trx_started AS CHAR)
 FROM information_schema.innodb_trx x JOIN information_schema.processlist t ON t.id = x.trx_mysql_thread_id
 WHERE t.id NOT IN (CONNECTION_ID(), ` + fmt.Sprint(own) + `) AND x.trx_started < NOW() - INTERVAL 1 SECOND AND COALESCE(t.info, '') NOT LIKE '%changeling%' ORDER BY age DESC LIMIT 3`
 }

@@ -93,10 +93,14 @@ func Versions(t testing.TB) []string {
 	return versions
 }
 
-// Each runs a test on each of Versions, as a parallel subtest that is called like the version.
-func Each(t *testing.T, test func(t *testing.T, version string)) {
+// Each runs a test on each of Versions, as a parallel subtest that is called like the version. With only it is those whose
+// name begins with one of these words.
+func Each(t *testing.T, test func(t *testing.T, version string), only ...string) {
 	t.Helper()
 	for _, version := range Versions(t) {
+		if len(only) > 0 && !slices.ContainsFunc(only, func(word string) bool { return strings.HasPrefix(version, word) }) {
+			continue
+		}
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
 			require(t, version)
