@@ -361,6 +361,9 @@ func unsupported(r *Relation, s plan.Statement) []string {
 func (w *planner) rehearse(ctx context.Context, source *Relation) (*rehearsal, error) {
 	r := &rehearsal{source: source, change: w.options.ID, path: w.path, settings: w.user, using: map[string]string{}, constants: map[string]string{}}
 	for _, c := range w.statement.Clauses {
+		if c.Action == plan.DropConstraint {
+			r.dropped = append(r.dropped, c.Name)
+		}
 		if c.Action == plan.AlterType && c.Using != "" {
 			r.using[c.Column] = forClone(c.Using, source, r.in(), false, nil)
 		}
