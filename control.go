@@ -5,8 +5,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
+	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/fault"
 	"github.com/changeling-db/changeling/internal/retry"
 	"github.com/changeling-db/changeling/internal/state"
@@ -169,6 +171,9 @@ func (c *Change) Abort(ctx context.Context) error {
 	if c.record.Status == state.Aborted {
 		return nil
 	}
+	if c.complete() {
+		return &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("change %s has done its last step: there is nothing to abort any more; run it again to let it finish", c.record.ID)}
+	}
 	if cut := c.record.Plan.Find(plan.Cutover); c.record.Status == state.Done || cut >= 0 && c.record.Step > cut {
 		return &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("change %s is past its cutover: the table is the new one, and there is nothing to abort; `changeling cleanup` drops the old one", c.record.ID)}
 	}
@@ -192,8 +197,8 @@ func (c *Change) Abort(ctx context.Context) error {
 		return err
 	}
 	r := newRun(c, lease)
-	if cut := c.record.Plan.Find(plan.Cutover); cut >= 0 && c.record.Step > cut || c.record.Status == state.Done {
-		return &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("change %s has just made its cutover: there is nothing to abort any more; run it again to let it finish", c.record.ID)}
+	if cut := c.record.Plan.Find(plan.Cutover); cut >= 0 && c.record.Step > cut || c.record.Status == state.Done || c.complete() {
+		return &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("change %s has just made its cutover, or its last step: there is nothing to abort any more; run it again to let it finish", c.record.ID)}
 	}
 	if err := r.abandon(ctx); err != nil {
 		return err
@@ -216,6 +221,9 @@ func (r *run) abandon(ctx context.Context) error {
 	if err := r.undo(ctx); err != nil {
 		return err
 	}
+	if text := r.left(); text != "the source is as it was" {
+		r.engine.config.Events(event.Notice{Text: text})
+	}
 	s := r.engine.store
 	return r.tx(ctx, session{}, func(ctx context.Context, tx *tx) error {
 		if err := s.Exec(ctx, tx, s.Text.Forget, r.record.ID); err != nil {
@@ -223,6 +231,26 @@ func (r *run) abandon(ctx context.Context) error {
 		}
 		return s.Exec(ctx, tx, s.Text.Finish, r.record.ID, string(state.Aborted), "")
 	})
+}
+
+// complete says that all steps of a change without a second table are done.
+func (c *Change) complete() bool {
+	p := c.record.Plan
+	return p.Find(plan.Cutover) < 0 && c.record.Step >= len(p.Steps)
+}
+
+// left says for a person what an abort leaves behind.
+func (r *run) left() string {
+	var stays []string
+	for i, s := range r.record.Plan.Steps {
+		if r.record.Plan.Route == plan.Recipe && i < r.record.Step && s.Kind == plan.Exec && s.Name == "alter" {
+			stays = append(stays, s.SQL...)
+		}
+	}
+	if len(stays) > 0 {
+		return "what it made is taken away, but for what came first and cannot be taken back: " + strings.Join(stays, "; ")
+	}
+	return "the source is as it was"
 }
 
 // undo takes back the steps of a recipe, the last one first. The step at hand may have left something over, too.

@@ -85,7 +85,7 @@ func is(ctx context.Context, conn *sql.Conn, question string) (yes bool, err err
 	return yes, err
 }
 
-func all(ctx context.Context, conn *sql.Conn, statements []string) error {
+func all(ctx context.Context, conn oneSession, statements []string) error {
 	for _, s := range statements {
 		if _, err := conn.ExecContext(ctx, s); err != nil {
 			return err
@@ -108,6 +108,15 @@ func (r *run) claimed(ctx context.Context, s plan.Step, fn func(ctx context.Cont
 	if _, err := conn.ExecContext(ctx, r.engine.dialect.Apart(r.lease.Application(), s.Path, r.engine.config.Fast)); err != nil {
 		return err
 	}
+	if r.engine.dialect.Transactional() {
+		switch ours, err := is(ctx, conn, "SELECT pg_catalog.current_setting('application_name') = '"+r.lease.Application()+"'"); {
+		case err != nil:
+			return err
+		case !ours:
+			return &fault.Problem{Kind: fault.Precondition, Text: fmt.Sprintf("step %q runs outside of a transaction, and the connection goes through a pooler that gives each statement another session: "+
+				"connect to the server itself, and run the same command again. What is done is kept", s.Name)}
+		}
+	}
 	return r.tx(ctx, session{Idle: long}, func(ctx context.Context, t *tx) error {
 		// A query with arguments leaves a portal behind that keeps its snapshot until the next statement of the transaction
 		// (manual, Extended Query). An index build beside it would wait for that snapshot, and the transaction for the build.
@@ -121,32 +130,36 @@ func (r *run) claimed(ctx context.Context, s plan.Step, fn func(ctx context.Cont
 // yielding runs a step's statements, and cancels them when somebody who wants a strong lock has waited for them for longer than
 // the bound: others queue behind him. They are tried again later. If he waited for longer than deadlock_timeout while they
 // wait for him, the server would end his statement, not ours.
-func (r *run) yielding(ctx context.Context, conn *sql.Conn, s plan.Step) error {
+func (r *run) yielding(ctx context.Context, on oneSession, s plan.Step) error {
 	var pid int
-	if err := conn.QueryRowContext(ctx, `SELECT pg_catalog.pg_backend_pid()`).Scan(&pid); err != nil {
+	if err := on.QueryRowContext(ctx, `SELECT pg_catalog.pg_backend_pid()`).Scan(&pid); err != nil {
 		return err
 	}
 	watch, stop := context.WithCancel(ctx)
 	yielded := false
 	watcher, _ := errgroup.WithContext(watch)
-	watcher.Go(func() (err error) {
-		yielded, err = r.wanted(watch, pid, s)
-		return err
+	watcher.Go(func() error {
+		yielded = r.wanted(watch, pid, s)
+		return nil
 	})
-	err := all(ctx, conn, s.SQL)
+	err := all(ctx, on, s.SQL)
 	stop()
-	if watchErr := watcher.Wait(); err == nil && watchErr != nil && watch.Err() == nil {
-		return watchErr
-	}
+	_ = watcher.Wait() // it has none
 	if yielded && fault.Code(err) == "57014" {
 		return errYielded
 	}
 	return err
 }
 
+// oneSession is one session of the server: a connection, or a transaction.
+type oneSession interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
 // wanted watches a server process until ctx ends, says what it waits for, and cancels it when it stands in somebody's way.
-func (r *run) wanted(ctx context.Context, pid int, s plan.Step) (yielded bool, err error) {
-	tick := time.NewTicker(r.engine.config.LockWait / 2)
+func (r *run) wanted(ctx context.Context, pid int, s plan.Step) (yielded bool) {
+	tick := time.NewTicker(max(r.engine.config.LockWait/2, 50*time.Millisecond))
 	defer tick.Stop()
 	said := ""
 	defer func() {
@@ -157,7 +170,7 @@ func (r *run) wanted(ctx context.Context, pid int, s plan.Step) (yielded bool, e
 	for {
 		select {
 		case <-ctx.Done():
-			return yielded, nil
+			return yielded
 		case <-tick.C:
 		}
 		var unwanted bool

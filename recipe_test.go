@@ -14,6 +14,7 @@ import (
 	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/dbtest/mutant"
 	"github.com/changeling-db/changeling/internal/dbtest/pgtest"
+	"github.com/changeling-db/changeling/plan"
 )
 
 // harden is a statement whose recipe has every kind of step: promises, validations, index builds and a last transaction.
@@ -45,6 +46,7 @@ func TestDiesInARecipe(t *testing.T) {
 			dsn := pgtest.Database(t)
 			db := pgtest.Open(t, dsn)
 			pgtest.Exec(t, db, few...)
+			goesByRecipe(t, db, c.ddl)
 			for _, death := range deaths(t, dsn, rand.New(rand.NewPCG(seed(t), 7)), applying(c.ddl)) {
 				raze(t, db)
 				pgtest.Exec(t, db, few...)
@@ -77,6 +79,22 @@ func TestAbortOfARecipe(t *testing.T) {
 		cancel()
 		abortAll(t, db)
 		sameAs(t, portrait(t, db), want, "aborted at "+at)
+	}
+}
+
+// goesByRecipe fails the test where it does not test what it should.
+func goesByRecipe(t *testing.T, db *sql.DB, ddl string) {
+	t.Helper()
+	e, err := changeling.Open(t.Context(), db, quick)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := e.Plan(t.Context(), ddl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Route != plan.Recipe {
+		t.Fatalf("the route of %s is %s (%s), want recipe", ddl, p.Route, p.Why)
 	}
 }
 
@@ -114,6 +132,9 @@ var building = matching(`^CREATE INDEX CONCURRENTLY`)
 func TestFrozenBuilder(t *testing.T) {
 	t.Parallel()
 	nameless := func(_ context.Context, x mutant.Statement) string {
+		if strings.HasPrefix(x.Text, "SELECT pg_catalog.current_setting('application_name') = ") {
+			return "SELECT true"
+		}
 		return strings.Replace(x.Text, "SELECT pg_catalog.set_config('application_name', 'changeling ", "SELECT pg_catalog.set_config('application_name', 'somebody ", 1)
 	}
 	for _, c := range []struct {
@@ -154,8 +175,8 @@ func TestFrozenBuilder(t *testing.T) {
 				t.Error("the mutant lives: the run that woke up built nothing")
 			case c.mutate == nil && ours > 0:
 				t.Errorf("the run that woke up built %d indexes", ours)
-			case c.mutate == nil && !errors.Is(err, changeling.ErrOwned):
-				t.Errorf("the run that woke up ended with %v, want ErrOwned", err)
+			case c.mutate == nil && !errors.Is(err, changeling.ErrOwned) && !errors.Is(err, changeling.ErrStopped): // whichever it hears first
+				t.Errorf("the run that woke up ended with %v, want ErrOwned or ErrStopped", err)
 			}
 		})
 	}
@@ -191,6 +212,73 @@ func TestBuildGivesWay(t *testing.T) {
 	var valid bool
 	if err := s.db.QueryRow(`SELECT indisvalid FROM pg_index WHERE indexrelid = 'accounts_amount'::regclass`).Scan(&valid); err != nil || !valid {
 		t.Errorf("the index is valid: %v, %v", valid, err)
+	}
+}
+
+// TestPoolerIsNoticed: behind a pooler that gives each statement another session, nothing is built that nobody could end.
+func TestPoolerIsNoticed(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	db := pgtest.Open(t, dsn)
+	pgtest.Exec(t, db, `CREATE TABLE t (id int PRIMARY KEY, v int)`)
+	pool := pgtest.Mutant(t, dsn, func(_ context.Context, x mutant.Statement) string {
+		if strings.HasPrefix(x.Text, "SELECT pg_catalog.set_config('application_name', 'changeling ") {
+			return "SELECT 1" // it goes to a session that the next statement does not have
+		}
+		return x.Text
+	})
+	err := changeling.Apply(t.Context(), pool, `CREATE INDEX i ON t (v)`, quick)
+	if !errors.Is(err, changeling.ErrPrecondition) || !strings.Contains(err.Error(), "pooler") {
+		t.Fatalf("Apply = %v, want a precondition that names the pooler", err)
+	}
+	if err := changeling.Apply(t.Context(), db, `CREATE INDEX i ON t (v)`, quick); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestValidationGivesWay: nor does anybody wait for a validation that reads for long.
+func TestValidationGivesWay(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.config.LockWait = 100 * time.Millisecond
+	pgtest.Exec(t, s.db, `CREATE FUNCTION slow(bigint) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS 'BEGIN IF $1 % 2 = 0 THEN PERFORM pg_sleep(0.001); END IF; RETURN true; END'`)
+	s.ddl = `ALTER TABLE accounts ADD CONSTRAINT c CHECK (slow(id))`
+	s.start()
+	s.waiting(`SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE '%VALIDATE CONSTRAINT%' AND state = 'active' AND query_start < clock_timestamp() - interval '50 ms' AND pid <> pg_backend_pid())`)
+	began := time.Now()
+	user := s.begin()
+	if _, err := user.tx.ExecContext(t.Context(), `LOCK TABLE accounts IN ACCESS EXCLUSIVE MODE`); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took > 900*time.Millisecond {
+		t.Errorf("a user waited %s for a validation", took)
+	}
+	user.commit()
+	if v := s.finish(); v.err != nil {
+		t.Fatal(v.err)
+	}
+	if s.story.count(func(e event.Event) bool { _, ok := e.(event.Retried); return ok }) == 0 {
+		t.Error("nothing was tried again: the scene does not test what it should")
+	}
+}
+
+// TestAbortComesTooLate: a recipe whose last step is done is not taken back.
+func TestAbortComesTooLate(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Open(t, pgtest.Database(t))
+	pgtest.Exec(t, db, `CREATE TABLE t (id int PRIMARY KEY, v int)`, `INSERT INTO t VALUES (1, 1)`)
+	config := quick
+	config.Events = upon(event.Discard, func(e event.Event) bool { s, ok := e.(event.StepEnded); return ok && s.Name == "finish" }, func() {
+		pgtest.Exec(t, db, `UPDATE changeling.change SET want = 'abort'`)
+		time.Sleep(1500 * time.Millisecond) // the heartbeat hears it
+	})
+	if err := changeling.Apply(t.Context(), db, `ALTER TABLE t ALTER v SET NOT NULL, ADD UNIQUE (v)`, config); err != nil {
+		t.Errorf("Apply = %v", err)
+	}
+	var is bool
+	if err := db.QueryRow(`SELECT attnotnull AND EXISTS (SELECT FROM pg_constraint WHERE conname = 't_v_key') AND (SELECT status = 'done' FROM changeling.change)
+  FROM pg_attribute WHERE attrelid = 't'::regclass AND attname = 'v'`).Scan(&is); err != nil || !is {
+		t.Errorf("the statement is carried out: %v, %v", is, err)
 	}
 }
 

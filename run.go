@@ -115,11 +115,19 @@ func (c *Change) Run(ctx context.Context) error {
 	e.config.Events(opened)
 	err = r.guarded(ctx)
 	if errors.Is(err, errAbort) {
-		if err = r.abandon(ctx); err != nil {
+		if err := r.recall(ctx); err != nil {
 			return err // the change is still there, and so is the wish
 		}
-		err = &fault.Problem{Kind: fault.Aborted, Text: fmt.Sprintf("change %s was aborted on request: the source is as it was", p.ID)}
-	} else {
+	}
+	switch {
+	case errors.Is(err, errAbort) && r.complete(): // the wish came with the last step
+		err = r.close(ctx, r.finish(ctx, plan.Step{}))
+	case errors.Is(err, errAbort):
+		if err = r.abandon(ctx); err != nil {
+			return err // likewise
+		}
+		err = &fault.Problem{Kind: fault.Aborted, Text: fmt.Sprintf("change %s was aborted on request: %s", p.ID, r.left())}
+	default:
 		err = r.close(ctx, stopped(ctx, p.ID, err))
 	}
 	// What is told at the end is what the database says, also of a run that was cancelled. Where it cannot be asked any more,
@@ -264,6 +272,7 @@ func (r *run) steps(ctx context.Context) error {
 		}
 		r.resumed = err != nil
 	}
+	r.swapped.Store(true) // an abort comes too late
 	return r.finish(ctx, plan.Step{})
 }
 

@@ -53,6 +53,7 @@ func TestNobodyWaits(t *testing.T) {
 			pgtest.Exec(t, db, `CREATE TABLE owners (id int PRIMARY KEY)`, `INSERT INTO owners SELECT generate_series(1, 100)`,
 				`CREATE TABLE accounts (id bigint PRIMARY KEY, owner int NOT NULL, email text, amount int, note text, gone int)`,
 				`INSERT INTO accounts SELECT i, 1 + i % 100, 'e' || i, i, 'n' FROM generate_series(1, 20000) i`, `CREATE INDEX accounts_amount ON accounts (amount)`)
+			goesByRecipe(t, db, c.ddl)
 			pool := db
 			if c.mutate != nil {
 				pool = pgtest.Mutant(t, dsn, c.mutate)

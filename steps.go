@@ -46,7 +46,12 @@ func (r *run) exec(ctx context.Context, s plan.Step) error {
 			return err
 		}
 		return r.tx(ctx, session{Path: s.Path, Settings: settings, LockWait: s.LockWait, Strong: true, Role: s.Role}, func(ctx context.Context, t *tx) error {
-			if err := t.all(ctx, s.SQL); err != nil {
+			// What reads all rows for long gives way to whoever waits for it with a lock behind whom others queue.
+			work := func() error { return t.all(ctx, s.SQL) }
+			if r.record.Plan.Route == plan.Recipe && strings.HasPrefix(s.Lock, "SHARE UPDATE EXCLUSIVE") {
+				work = func() error { return r.yielding(ctx, t, s) }
+			}
+			if err := work(); err != nil {
 				return err
 			}
 			if _, err := t.ExecContext(ctx, r.engine.dialect.As("")); err != nil { // the statements may have taken a role themselves

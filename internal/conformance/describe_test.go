@@ -71,12 +71,12 @@ var descriptions = []string{
    'unique', i.indisunique, 'primary', i.indisprimary, 'exclusion', i.indisexclusion, 'immediate', i.indimmediate, 'clustered', i.indisclustered, 'identity', i.indisreplident))
  FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_namespace n ON n.oid = x.relnamespace WHERE ` + users,
 
-	// A key of a partition that was attached is marked NO INHERIT, which says nothing of a key.
+	// A key of a partition, of whatever kind, that was attached is marked NO INHERIT, which says nothing of a key.
 	// VALIDATE of a key to a partitioned table leaves the keys to its partitions, which nobody sees, NOT VALID before PostgreSQL 18.
 	`SELECT format('constraint %I on %s: %s', k.conname, coalesce(nullif(k.conrelid, 0)::regclass::text, k.contypid::regtype::text), jsonb_build_object(
    'type', k.contype, 'def', CASE WHEN k.conparentid = 0 THEN pg_get_constraintdef(k.oid) ELSE replace(pg_get_constraintdef(k.oid), ' NOT VALID', '') END,
    'deferrable', k.condeferrable, 'deferred', k.condeferred, 'validated', k.convalidated OR k.conparentid <> 0,
-   'local', k.conislocal, 'inherited', k.coninhcount, 'no inherit', k.connoinherit AND NOT (k.contype IN ('p', 'u') AND k.conparentid <> 0), 'index', nullif(k.conindid, 0)::regclass::text,
+   'local', k.conislocal, 'inherited', k.coninhcount, 'no inherit', k.connoinherit AND NOT (k.contype IN ('p', 'u', 'f') AND k.conparentid <> 0), 'index', nullif(k.conindid, 0)::regclass::text,
    'part', k.conparentid <> 0, 'comment', obj_description(k.oid, 'pg_constraint')))
  FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace WHERE k.contype <> 't' AND ` + users,
 

@@ -20,8 +20,9 @@ const (
 )
 
 // effect compares the twin before and after the statement. scans is how often the server began to read the twin meanwhile;
-// negative where it does not count that.
-func effect(before, after *Relation, scans int) Effect {
+// negative where it does not count that. dropped are constraints that the statement drops: one that comes back under the same
+// name is another one.
+func effect(before, after *Relation, scans int, dropped []string) Effect {
 	if before.FileNode != after.FileNode {
 		return Rewrites
 	}
@@ -29,7 +30,7 @@ func effect(before, after *Relation, scans int) Effect {
 		i := slices.IndexFunc(after.Indexes, func(now Index) bool {
 			return now.Name == x.Name && slices.EqualFunc(now.Keys, x.Keys, func(a, b IndexKey) bool { return a.Num == b.Num })
 		})
-		if i >= 0 && !hasFile(before, after.Indexes[i]) {
+		if i >= 0 && !hasFile(before, after.Indexes[i]) && !slices.Contains(dropped, x.Name) {
 			return Rewrites
 		}
 	}

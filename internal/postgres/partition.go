@@ -116,12 +116,12 @@ func (w *planner) reads(ctx context.Context, r *rehearsal) (int, error) {
 
 // worst is the heaviest of the effects on the table and its partitions.
 func (r *rehearsal) worst(scans int) Effect {
-	out := effect(r.clone, r.shadow, scans)
+	out := effect(r.clone, r.shadow, scans, r.dropped)
 	for _, p := range r.parts {
 		if p.after == nil {
 			continue // detached
 		}
-		if e := effect(p.before, p.after, scans); e == Rewrites || out == AtOnce {
+		if e := effect(p.before, p.after, scans, r.dropped); e == Rewrites || out == AtOnce {
 			out = e
 		}
 	}

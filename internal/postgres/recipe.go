@@ -300,6 +300,10 @@ func (c *cook) promises() []act {
 		out = append(out, c.alter("forbid new NULLs in "+n.Name, "ACCESS EXCLUSIVE", why, "DROP CONSTRAINT IF EXISTS "+ident.Quote(name), "ADD CONSTRAINT %s %s NOT VALID", ident.Quote(name), def))
 	}
 	for _, k := range c.foreign {
+		if c.byParts() {
+			out = append(out, c.eachPart(k, "add ", why, "SHARE ROW EXCLUSIVE on both tables")...)
+			continue
+		}
 		a := c.alter("add "+k.Name, "SHARE ROW EXCLUSIVE on both tables", why, "DROP CONSTRAINT IF EXISTS "+ident.Quote(k.Name), "ADD CONSTRAINT %s %s NOT VALID", ident.Quote(k.Name), k.key.Def)
 		a.SQL = []string{k.add()}
 		if to := qualified(k.To); to != a.Tables[0] {
@@ -340,12 +344,43 @@ func (c *cook) validations() []act {
 		}
 	}
 	for _, k := range c.foreign {
+		if c.byParts() {
+			out = append(out, c.eachPart(k, "validate ", "reads all rows while everybody reads and writes", "SHARE UPDATE EXCLUSIVE on the partition, ROW SHARE on "+k.To.String())...)
+			continue
+		}
 		to := qualified(k.To)
 		if k.key.ToKind != "p" {
 			to = "ONLY " + to
 		}
 		validate(k.Name, c.rows(orphaned(k.key, to)))
 		out[len(out)-1].Lock += " on the table, ROW SHARE on " + k.To.String()
+	}
+	return out
+}
+
+// byParts says that a foreign key has to be made partition by partition: before PostgreSQL 18 there is no NOT VALID for a
+// partitioned table.
+func (c *cook) byParts() bool { return c.rehearsal.source.Kind == "p" && !c.named() }
+
+// eachPart adds or validates a foreign key on each partition, under the name that it has there after the plain statement.
+func (c *cook) eachPart(k foreignKey, what, why, lock string) []act {
+	var out []act
+	for _, p := range c.parts {
+		at := slices.IndexFunc(p.after.Constraints, func(m Constraint) bool {
+			return m.Type == "f" && slices.Equal(m.From, k.key.From) && m.ToOID == k.key.ToOID && !slices.ContainsFunc(p.before.Constraints, func(b Constraint) bool { return b.OID == m.OID })
+		})
+		if at < 0 {
+			return nil // the recipe does not come to the same then, and is not taken
+		}
+		name, on, twin := ident.Quote(p.after.Constraints[at].Name), "ALTER TABLE "+qualified(p.real)+" ", "ALTER TABLE "+ident.Qualified(c.in(), p.twin)+" "
+		a := act{Step: c.step(what+p.after.Constraints[at].Name+" of "+p.real.String(), on+"VALIDATE CONSTRAINT "+name, lock, qualified(p.real)), twin: []string{twin + "VALIDATE CONSTRAINT " + name}}
+		if what == "add " {
+			a.SQL, a.twin = []string{on + "ADD CONSTRAINT " + name + " " + k.Def + " NOT VALID"}, []string{twin + "ADD CONSTRAINT " + name + " " + k.key.Def + " NOT VALID"}
+			a.Undo = []string{on + "DROP CONSTRAINT IF EXISTS " + name}
+			a.Tables = append(a.Tables, qualified(k.To))
+		}
+		a.Why = why
+		out = append(out, a)
 	}
 	return out
 }
@@ -442,6 +477,12 @@ func (c *cook) last(withRest bool) []act {
 			text += " INITIALLY DEFERRED"
 		}
 		using = append(using, text)
+	}
+	if c.byParts() {
+		for _, k := range c.foreign { // it takes over the keys of the partitions, and reads nothing
+			add := "ADD CONSTRAINT " + ident.Quote(k.Name) + " "
+			real, twin = append(real, "ALTER TABLE "+qualified(c.plan.Table)+" "+add+k.Def), append(twin, "ALTER TABLE "+c.table()+" "+add+k.key.Def)
+		}
 	}
 	rest := withRest && len(c.rest) > 0
 	switch {

@@ -19,6 +19,7 @@ type rehearsal struct {
 	effect    Effect    // of the statement on the clone
 	twins     twins
 	parts     []part                 // partitions
+	dropped   []string               // constraints that the statement drops
 	had       []string               // names of the twins' relations before the statement
 	parents   map[string]schema.Name // other tables that the statement refers to, by the name of what stands for them
 	create    []string               // what made the clone

@@ -74,3 +74,14 @@ CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (100);
 -- refused: is partitioned
 -- alter
 ALTER TABLE t ALTER id TYPE bigint;
+
+-- shape: a foreign key of a partitioned table
+CREATE TABLE parents (id int PRIMARY KEY);
+CREATE TABLE t (id int NOT NULL, k int NOT NULL) PARTITION BY RANGE (k);
+CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (10);
+CREATE TABLE t2 PARTITION OF t FOR VALUES FROM (10) TO (100);
+INSERT INTO parents SELECT generate_series(1, 20);
+INSERT INTO t SELECT i, i FROM generate_series(1, 20) i;
+-- recipe: yes
+-- alter
+ALTER TABLE t ADD FOREIGN KEY (id) REFERENCES parents ON DELETE CASCADE;
