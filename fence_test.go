@@ -41,7 +41,7 @@ func TestFrozenRunner(t *testing.T) {
 		case fencing(x.Text):
 			return `SELECT 1 WHERE $1::text IS NOT NULL AND $2::bigint IS NOT NULL`
 		case strings.HasPrefix(x.Text, "WITH beat AS"):
-			return `SELECT $2::bigint, '', false WHERE $1::text || $3::bigint || $4::text IS NOT NULL`
+			return `SELECT $2::bigint, '', false, '' WHERE $1::text || $3::bigint || $4::text IS NOT NULL`
 		}
 		return x.Text
 	}

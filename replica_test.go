@@ -121,7 +121,7 @@ func (l lagging) test(t *testing.T, config changeling.Config) {
 // one reason, until it has caught up, and the copy goes on then. The trace is in the test's log.
 func TestReplicaThatLags(t *testing.T) {
 	t.Parallel()
-	primary := pgtest.Own(t, dbtest.Options{})
+	primary := pgtest.Own(t, dbtest.Options{Major: dbtest.DefaultMajor}) // with which pg_basebackup comes
 	standby := pgtest.Standby(t, primary, dbtest.Options{})
 	db, replica := pgtest.Open(t, primary.DSN("postgres")), pgtest.Open(t, standby.DSN("postgres"))
 	pgtest.Exec(t, db, `CREATE TABLE orders (id int PRIMARY KEY, email text UNIQUE, amount int)`, `INSERT INTO orders SELECT i, 'a' || i, i FROM generate_series(1, 30000) i`)

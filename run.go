@@ -152,8 +152,8 @@ func stopped(ctx context.Context, id string, err error) error {
 }
 
 // guarded runs the steps with the heartbeat and the throttle beside them.
-func (r *run) guarded(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
+func (r *run) guarded(outer context.Context) error {
+	ctx, cancel := context.WithCancelCause(outer)
 	defer cancel(nil)
 	beside, stop := context.WithCancel(ctx)
 	group, _ := errgroup.WithContext(ctx)
@@ -188,8 +188,8 @@ func (r *run) guarded(ctx context.Context) error {
 	err = r.steps(ctx)
 	stop()
 	_ = group.Wait() // both report through the cause of ctx
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
-		return cause
+	if cause := context.Cause(ctx); cause != nil && outer.Err() == nil {
+		return cause // one of ours, whatever it wraps
 	}
 	return err
 }

@@ -200,7 +200,7 @@ func (h *Hooks) deliver(ctx context.Context, l letter) error {
 	} else {
 		err = h.start(inner, l)
 	}
-	if err != nil && inner.Err() != nil && ctx.Err() == nil {
+	if err != nil && errors.Is(inner.Err(), context.DeadlineExceeded) {
 		err = fmt.Errorf("no end within %s", limit)
 	}
 	return err

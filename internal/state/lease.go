@@ -220,6 +220,11 @@ func (l *Lease) Keep(ctx context.Context, told func(Beat)) error {
 	last := time.Now()
 	for {
 		b, err := l.beat(ctx)
+		if err != nil && ctx.Err() == nil && time.Since(last) > l.grace {
+			// It may be us who stood still, and not the database that was away: then it says now whose the change is.
+			l.reconnect(ctx)
+			b, err = l.beat(ctx)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil
