@@ -364,9 +364,9 @@ func (a *queuing) missed(ctx context.Context) error {
 		"This is a fault of changeling's: please report it. They were copied to the new table afterwards; compare these rows in %s, then run the same command again", n, strings.Join(keys, "; "), mysql.Aside(a.pair))}}
 }
 
-// complete says that keys are left in the log of a change whose tables are swapped. Nobody looked when it happened, so which
+// leftOver says that keys are left in the log of a change whose tables are swapped. Nobody looked when it happened, so which
 // side of these rows is right a person has to say.
-func (r *run) complete(ctx context.Context) error {
+func (r *run) leftOver(ctx context.Context) error {
 	d, ok := r.engine.dialect.(mysqld)
 	if !ok || !d.maria {
 		return nil // elsewhere the swap happens under the lock of the last drain

@@ -158,7 +158,7 @@ func (r *run) alone(ctx context.Context, s plan.Step) error {
 			}
 		}
 		if s.Kind == plan.Release {
-			if err := r.complete(ctx); err != nil {
+			if err := r.leftOver(ctx); err != nil {
 				return err
 			}
 			if err := r.settle(ctx, t); err != nil {
