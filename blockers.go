@@ -11,6 +11,7 @@ import (
 	"github.com/changeling-db/changeling/internal/fault"
 	"github.com/changeling-db/changeling/internal/mysql"
 	"github.com/changeling-db/changeling/internal/postgres"
+	"github.com/changeling-db/changeling/internal/state"
 )
 
 // Kill says which sessions that hold up a cutover may be ended. The zero Kill is none: who holds the table is told, and
@@ -65,7 +66,9 @@ func (r *run) evict(ctx context.Context, b cutover.Blocker) (bool, error) {
 // End ends the session of a blocker that still is in the transaction that it was seen in.
 func (postgresql) End(ctx context.Context, r *run, b cutover.Blocker, idle bool) (bool, error) {
 	var ended bool
-	err := r.engine.db.QueryRowContext(ctx, postgres.End(idle && r.engine.config.Kill.OlderThan == 0), b.ID, b.Mark).Scan(&ended)
+	err := r.pinned(ctx, func(q state.DB) error {
+		return q.QueryRowContext(ctx, postgres.End(idle && r.engine.config.Kill.OlderThan == 0), b.ID, b.Mark).Scan(&ended)
+	})
 	if isNoRows(err) {
 		return false, nil // its transaction is over
 	}

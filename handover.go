@@ -14,6 +14,7 @@ import (
 	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/fault"
 	"github.com/changeling-db/changeling/internal/postgres"
+	"github.com/changeling-db/changeling/internal/state"
 )
 
 // Snapshots says what becomes of transactions that hold a snapshot of before the swap, at REPEATABLE READ or SERIALIZABLE, when
@@ -165,30 +166,35 @@ func (h *handing) compare(ctx context.Context, t *tx) (clean bool, err error) {
 
 // poll asks who still has an old snapshot. Nobody can get one later, so those of the first time are all.
 func (h *handing) poll(ctx context.Context) error {
-	rows, err := h.run.engine.db.QueryContext(ctx, postgres.Snapshots, h.after)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
 	now := map[string]string{}
-	for rows.Next() {
-		var id, who string
-		if err := rows.Scan(&id, &who); err != nil {
+	err := h.run.pinned(ctx, func(q state.DB) error {
+		rows, err := q.QueryContext(ctx, postgres.Snapshots, h.after)
+		if err != nil {
 			return err
 		}
-		if _, known := h.before[id]; known || h.before == nil {
-			now[id] = who
+		defer rows.Close()
+		for rows.Next() {
+			var id, who string
+			if err := rows.Scan(&id, &who); err != nil {
+				return err
+			}
+			if _, known := h.before[id]; known || h.before == nil {
+				now[id] = who
+			}
 		}
+		return rows.Err()
+	})
+	if err == nil {
+		h.before = now
 	}
-	h.before = now
-	return rows.Err()
+	return err
 }
 
 // unguard takes the trigger off the new table that keeps SERIALIZABLE writers of before the swap from it, when there are none
 // any more. It may run twice.
 func (r *run) unguard(ctx context.Context) error {
 	var table string
-	err := r.engine.db.QueryRowContext(ctx, postgres.Guarded(r.pair)).Scan(&table)
+	err := r.pinned(ctx, func(q state.DB) error { return q.QueryRowContext(ctx, postgres.Guarded(r.pair)).Scan(&table) })
 	if isNoRows(err) {
 		return nil
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/fault"
 	"github.com/changeling-db/changeling/internal/postgres"
+	"github.com/changeling-db/changeling/internal/state"
 	"github.com/changeling-db/changeling/plan"
 )
 
@@ -176,7 +177,9 @@ func (r *run) wanted(ctx context.Context, pid int, s plan.Step) (yielded bool) {
 		var unwanted bool
 		var waits string
 		bound := float64(r.engine.config.LockWait) / float64(time.Millisecond)
-		if err := r.engine.db.QueryRowContext(ctx, postgres.Unwanted, pid, bound).Scan(&unwanted, &waits); err != nil {
+		if err := r.pinned(ctx, func(q state.DB) error {
+			return q.QueryRowContext(ctx, postgres.Unwanted, pid, bound).Scan(&unwanted, &waits)
+		}); err != nil {
 			continue // the next tick asks again
 		}
 		if waits != said {

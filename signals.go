@@ -14,6 +14,7 @@ import (
 	"github.com/changeling-db/changeling/internal/fault"
 	"github.com/changeling-db/changeling/internal/mysql"
 	"github.com/changeling-db/changeling/internal/postgres"
+	"github.com/changeling-db/changeling/internal/state"
 	"github.com/changeling-db/changeling/schema"
 	"github.com/changeling-db/changeling/throttle"
 )
@@ -88,7 +89,7 @@ func (r *run) watches(ctx context.Context, s Throttle) ([]throttle.Watch, error)
 	texts := r.engine.dialect.Signals(r.pair, r.lease.Application())
 	sees, grant := true, ""
 	if texts.MaySee != "" {
-		if err := r.engine.db.QueryRowContext(ctx, texts.MaySee).Scan(&sees, &grant); err != nil {
+		if err := r.pinned(ctx, func(q state.DB) error { return q.QueryRowContext(ctx, texts.MaySee).Scan(&sees, &grant) }); err != nil {
 			return nil, err
 		}
 	}
@@ -215,32 +216,44 @@ func (r *run) figures(query string, slot chan struct{}) func(context.Context) ([
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
-		rows, err := r.engine.db.QueryContext(ctx, query)
-		if err != nil {
-			return nil, err
-		}
-		defer rows.Close()
-		columns, err := rows.Columns()
-		if err != nil {
-			return nil, err
-		}
-		if n := len(columns); n != 1 && n != 2 {
-			return nil, fmt.Errorf("the query answers %d columns, expected one, a number, or two, a name and a number", n)
+		if slot == r.querying { // it is the user's own, under his own path
+			return figuresOf(ctx, r.engine.db, query)
 		}
 		var out []throttle.Figure
-		for rows.Next() {
-			var name sql.NullString
-			var value sql.NullFloat64
-			into := []any{&name, &value}
-			if err := rows.Scan(into[2-len(columns):]...); err != nil {
-				return nil, err
-			}
-			if value.Valid {
-				out = append(out, throttle.Figure{Of: strings.TrimPrefix(name.String, statusPrefix(name.String)), Value: value.Float64})
-			}
-		}
-		return out, rows.Err()
+		err := r.pinned(ctx, func(q state.DB) (err error) {
+			out, err = figuresOf(ctx, q, query)
+			return err
+		})
+		return out, err
 	}
+}
+
+func figuresOf(ctx context.Context, q state.DB, query string) ([]throttle.Figure, error) {
+	rows, err := q.QueryContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil {
+		return nil, err
+	}
+	if n := len(columns); n != 1 && n != 2 {
+		return nil, fmt.Errorf("the query answers %d columns, expected one, a number, or two, a name and a number", n)
+	}
+	var out []throttle.Figure
+	for rows.Next() {
+		var name sql.NullString
+		var value sql.NullFloat64
+		into := []any{&name, &value}
+		if err := rows.Scan(into[2-len(columns):]...); err != nil {
+			return nil, err
+		}
+		if value.Valid {
+			out = append(out, throttle.Figure{Of: strings.TrimPrefix(name.String, statusPrefix(name.String)), Value: value.Float64})
+		}
+	}
+	return out, rows.Err()
 }
 
 // statusPrefix is all of a name of SHOW GLOBAL STATUS, which says what we say better.
@@ -254,7 +267,7 @@ func statusPrefix(name string) string {
 // dataDirectory is where the server keeps its data, if that is on this machine.
 func (r *run) dataDirectory(ctx context.Context, query string) string {
 	var dir, where string
-	if err := r.engine.db.QueryRowContext(ctx, query).Scan(&dir, &where); err != nil {
+	if err := r.pinned(ctx, func(q state.DB) error { return q.QueryRowContext(ctx, query).Scan(&dir, &where) }); err != nil {
 		return "" // not every role may ask
 	}
 	host, err := os.Hostname()

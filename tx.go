@@ -9,6 +9,7 @@ import (
 	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/fault"
 	"github.com/changeling-db/changeling/internal/retry"
+	"github.com/changeling-db/changeling/internal/state"
 	"github.com/changeling-db/changeling/plan"
 )
 
@@ -139,6 +140,15 @@ func (r *run) tx(ctx context.Context, s session, fn func(ctx context.Context, t 
 		return errors.Join(err, ended(t.Tx))
 	}
 	return t.Commit()
+}
+
+// pinned asks something whose text must mean the same under any search path: on PostgreSQL somebody who may create in a schema of
+// the path could have put operators of his own there, and what we ask runs with our rights.
+func (r *run) pinned(ctx context.Context, ask func(q state.DB) error) error {
+	if !r.engine.dialect.Transactional() {
+		return ask(r.engine.db)
+	}
+	return r.tx(ctx, session{}, func(_ context.Context, t *tx) error { return ask(t) })
 }
 
 // patiently tries again what could not get a lock or met a deadlock, with growing pauses. A lost connection is not

@@ -292,7 +292,7 @@ func TestKillBlockersOnMySQL(t *testing.T) {
 		mytest.Exec(t, db, `CREATE TABLE orders `+myOrders)
 		fillMy(t, db, "orders", 500)
 		var tx *sql.Tx
-		config := changeling.Config{DropAfter: changeling.DropNow, CutoverAttempts: 4, Kill: changeling.Kill{OlderThan: time.Hour},
+		config := changeling.Config{DropAfter: changeling.DropNow, CutoverAttempts: 4, Kill: changeling.Kill{OlderThan: time.Hour}, Snapshots: changeling.SnapshotsIgnore,
 			Events: upon(event.Discard, func(e event.Event) bool { s, ok := e.(event.StepStarted); return ok && s.Step == "cutover" }, func() {
 				var err error
 				if tx, err = mytest.Open(t, dsn).BeginTx(t.Context(), nil); err == nil { // its connection will be ended

@@ -62,8 +62,8 @@ func (r recording) logs(p schema.Pair, ok string) string {
 	insert := func(values []string) string {
 		return "INSERT INTO " + qualified(p.Log) + " (" + strings.Join(r.names, ", ") + ", " + mirrored + ") VALUES (" + strings.Join(values, ", ") + ", " + ok + ");"
 	}
-	return "  IF TG_OP = 'INSERT' THEN\n    " + insert(r.news) + "\n  ELSIF TG_OP = 'TRUNCATE' THEN\n    " + insert(r.gone) + "\n  ELSE\n    " + insert(r.olds) +
-		"\n    IF TG_OP = 'UPDATE' AND " + r.moved() + " THEN\n      " + insert(r.news) + "\n    END IF;\n  END IF;\n  RETURN NULL;\nEND "
+	return "  IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN\n    " + insert(r.news) + "\n  ELSIF TG_OP OPERATOR(pg_catalog.=) 'TRUNCATE' THEN\n    " + insert(r.gone) + "\n  ELSE\n    " + insert(r.olds) +
+		"\n    IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' AND " + r.moved() + " THEN\n      " + insert(r.news) + "\n    END IF;\n  END IF;\n  RETURN NULL;\nEND "
 }
 
 // LogOnly is the capture's function as it is most of the time: it logs keys, and does nothing else. It may run twice.

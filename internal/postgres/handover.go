@@ -54,10 +54,10 @@ func DualWrite(p schema.Pair) string {
 	}
 	shadow := qualified(p.Shadow)
 	put := "INSERT INTO " + shadow + " (" + strings.Join(names, ", ") + ") OVERRIDING SYSTEM VALUE SELECT " + strings.Join(values, ", ") + row + ";"
-	take := "DELETE FROM " + shadow + " d USING " + at(r.olds) + ";\n        GET DIAGNOSTICS n = ROW_COUNT;\n        good := n = 1;"
+	take := "DELETE FROM " + shadow + " d USING " + at(r.olds) + ";\n        GET DIAGNOSTICS n = ROW_COUNT;\n        good := n OPERATOR(pg_catalog.=) 1;"
 	change := "good := true; n := 1;"
 	if len(set) > 0 {
-		change = "UPDATE " + shadow + " d SET " + strings.Join(set, ", ") + " FROM " + at(r.olds) + ";\n        GET DIAGNOSTICS n = ROW_COUNT;\n        good := n = 1;"
+		change = "UPDATE " + shadow + " d SET " + strings.Join(set, ", ") + " FROM " + at(r.olds) + ";\n        GET DIAGNOSTICS n = ROW_COUNT;\n        good := n OPERATOR(pg_catalog.=) 1;"
 	}
 	moved := put
 	if len(p.Kept) > 0 { // what was assigned once stays with the row, and only a drain can carry it to another key
@@ -73,9 +73,9 @@ func DualWrite(p schema.Pair) string {
 	}
 	return "CREATE OR REPLACE FUNCTION " + qualified(p.Capture) + "() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER" + settings + " AS " + ident.Dollar("\n"+
 		"#variable_conflict use_column\nDECLARE good boolean := false; n bigint;\nBEGIN\n"+
-		"  IF TG_OP <> 'TRUNCATE' THEN\n    BEGIN\n"+
-		"      IF TG_OP = 'INSERT' THEN\n        "+put+"\n        good := true;\n"+
-		"      ELSIF TG_OP = 'DELETE' THEN\n        "+take+"\n"+
+		"  IF TG_OP OPERATOR(pg_catalog.<>) 'TRUNCATE' THEN\n    BEGIN\n"+
+		"      IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN\n        "+put+"\n        good := true;\n"+
+		"      ELSIF TG_OP OPERATOR(pg_catalog.=) 'DELETE' THEN\n        "+take+"\n"+
 		"      ELSIF "+r.moved()+" THEN\n        "+take+"\n        "+moved+"\n"+
 		"      ELSE\n        "+change+"\n      END IF;\n"+
 		"    EXCEPTION WHEN OTHERS THEN good := false;\n    END;\n  END IF;\n"+r.logs(p, "good"))
@@ -116,8 +116,8 @@ FROM pg_catalog.pg_stat_activity a WHERE a.datname = pg_catalog.current_database
 // table, so what it would have to be warned of after the swap nobody would notice.
 func ReadLocks(p schema.Pair) string {
 	source := ident.Literal(qualified(p.Source)) + "::pg_catalog.regclass"
-	return "SELECT EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE l.mode = 'SIReadLock' AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) AND (l.relation = " +
-		source + " OR l.relation IN (SELECT indexrelid FROM pg_catalog.pg_index WHERE indrelid = " + source + ")))"
+	return "SELECT EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE l.mode OPERATOR(pg_catalog.=) 'SIReadLock' AND l.database OPERATOR(pg_catalog.=) (SELECT oid FROM pg_catalog.pg_database WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) AND (l.relation OPERATOR(pg_catalog.=) " +
+		source + " OR l.relation OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT indexrelid FROM pg_catalog.pg_index WHERE indrelid OPERATOR(pg_catalog.=) " + source + "))))"
 }
 
 // guard is the trigger, and the function in the change's schema.
