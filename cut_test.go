@@ -221,13 +221,17 @@ func TestMySQLCutBehindDDL(t *testing.T) {
 		// The mutant does not wait for the connection that was lost, and builds an index that is being built.
 		unheld := func(dsn string) *sql.DB {
 			return mytest.Mutant(t, dsn, func(_ context.Context, x mutant.Statement) string {
-				if strings.Contains(x.Text, "GET_LOCK") {
+				if strings.HasPrefix(x.Text, "SELECT COALESCE(GET_LOCK") {
 					return "SELECT 1"
 				}
 				return x.Text
 			})
 		}
-		if behind("ADD UNIQUE KEY", unheld) == nil && behind("ADD UNIQUE KEY", unheld) == nil {
+		noticed := false
+		for range 2 {
+			noticed = noticed || behind("ADD UNIQUE KEY", unheld) != nil
+		}
+		if !noticed {
 			t.Error("the mutant lives: an index is built again while its first build goes on, and nobody notices")
 		}
 	})

@@ -40,8 +40,9 @@ func (s Session) SQL() string {
 		set = append(set, fmt.Sprintf("innodb_ddl_threads = %d", s.Parallel), fmt.Sprintf("innodb_parallel_read_threads = %d", s.Parallel), "innodb_ddl_buffer_size = 134217728")
 	}
 	if s.Name != "" {
-		// The lock of the last lease goes, so that nobody takes the connection for one of it.
-		set = append(set, "@changeling = IF(RELEASE_ALL_LOCKS() >= 0, GET_LOCK(CONCAT(LEFT("+literal(s.Name)+", 43), '/', CONNECTION_ID()), 0), 0)")
+		// The lock of the last lease goes, so that nobody takes the connection for one of it; that of sole stays.
+		name := "CONCAT(LEFT(" + literal(s.Name) + ", 43), '/', CONNECTION_ID())"
+		set = append(set, "@changeling = IF(COALESCE(RELEASE_LOCK(COALESCE(@changeling_lease, 'changeling nobody')), 0) >= 0, GET_LOCK("+name+", 0), 0)", "@changeling_lease = "+name)
 	}
 	return "SET SESSION " + strings.Join(set, ", ")
 }
