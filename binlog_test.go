@@ -247,7 +247,7 @@ func TestBinlogStalledCommit(t *testing.T) {
 	t.Parallel()
 	server := mytest.Own(t, dbtest.MySQLOptions{Version: "mysql9.7"})
 	root := mytest.Open(t, server.DSN("mysql"))
-	mytest.Exec(t, root, `INSTALL PLUGIN rpl_semi_sync_source SONAME 'semisync_source.so'`, `SET GLOBAL rpl_semi_sync_source_timeout = 1500`)
+	mytest.Exec(t, root, `INSTALL PLUGIN rpl_semi_sync_source SONAME 'semisync_source.so'`, `SET GLOBAL rpl_semi_sync_source_timeout = 4000`)
 	end := func() (file string, at int64) {
 		var none sql.NullString
 		if err := root.QueryRow(`SHOW BINARY LOG STATUS`).Scan(&file, &at, &none, &none, &none); err != nil {
@@ -270,7 +270,7 @@ func TestBinlogStalledCommit(t *testing.T) {
 			mytest.Exec(t, db, `CREATE TABLE orders `+myOrders)
 			fillMy(t, db, "orders", 300)
 			over := make(chan error, 1)
-			// The write of a user stands in the log when stall returns, and commits 1.5 s later.
+			// The write of a user stands in the log when stall returns, and commits 4 s later.
 			stall := sync.OnceFunc(func() {
 				mytest.Exec(t, root, `SET GLOBAL rpl_semi_sync_source_enabled = 0`, `SET GLOBAL rpl_semi_sync_source_enabled = 1`)
 				_, before := end()

@@ -403,7 +403,11 @@ func TestMariaDBOthersWait(t *testing.T) {
 					return text
 				}
 				var told story
-				err := changeling.Apply(ctx, q.pool, myGrow, changeling.Config{DropAfter: changeling.DropNow, LockWait: 2 * time.Second, Events: event.Tee(told.tell, event.Lines(t.Output()))})
+				drop := changeling.DropNow
+				if c.mutate != nil { // what is left of it is not the table that was put away, and would be kept
+					drop = changeling.Keep
+				}
+				err := changeling.Apply(ctx, q.pool, myGrow, changeling.Config{DropAfter: drop, LockWait: 2 * time.Second, Events: event.Tee(told.tell, event.Lines(t.Output()))})
 				select {
 				case err := <-did:
 					if err != nil {

@@ -69,7 +69,7 @@ beat AS (UPDATE changeling.progress p SET at = pg_catalog.clock_timestamp(), pid
 SELECT token FROM won`,
 		Unclaim: `UPDATE changeling.claim SET owner = '' WHERE change_id OPERATOR(pg_catalog.=) $1::text AND token OPERATOR(pg_catalog.=) $2::bigint`,
 		Holders: `SELECT pg_catalog.count(*) FROM (SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
-  WHERE application_name OPERATOR(pg_catalog.=) $1::text AND pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid() OFFSET 0) ended`,
+  WHERE application_name OPERATOR(pg_catalog.=) $1::text AND pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid() AND datname OPERATOR(pg_catalog.=) pg_catalog.current_database() OFFSET 0) ended`,
 		Session: `SELECT pg_catalog.set_config('application_name', $1::text, true)`,
 		Fence:   `SELECT 1 FROM changeling.claim WHERE change_id OPERATOR(pg_catalog.=) $1::text AND token OPERATOR(pg_catalog.=) $2::bigint FOR SHARE`,
 		// The claim is read as it was before this statement; a claim that goes up meanwhile is seen by the next beat.

@@ -3,13 +3,13 @@ CREATE TABLE "changeling_1f3a9c2e"."keys_1f3a9c2e" (changeling_seq bigint GENERA
 CREATE TABLE "changeling_1f3a9c2e"."checks_1f3a9c2e" (changeling_seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, "Re gion" text COLLATE pg_catalog."C", "no" integer);
 CREATE OR REPLACE FUNCTION "changeling_1f3a9c2e"."changeling_1f3a9c2e"() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $changeling$
 BEGIN
-  IF TG_OP = 'INSERT' THEN
+  IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN
     INSERT INTO "changeling_1f3a9c2e"."keys_1f3a9c2e" ("Re gion", "no", changeling_ok) VALUES (NEW."Re gion", NEW."no", false);
-  ELSIF TG_OP = 'TRUNCATE' THEN
+  ELSIF TG_OP OPERATOR(pg_catalog.=) 'TRUNCATE' THEN
     INSERT INTO "changeling_1f3a9c2e"."keys_1f3a9c2e" ("Re gion", "no", changeling_ok) VALUES (NULL, NULL, false);
   ELSE
     INSERT INTO "changeling_1f3a9c2e"."keys_1f3a9c2e" ("Re gion", "no", changeling_ok) VALUES (OLD."Re gion", OLD."no", false);
-    IF TG_OP = 'UPDATE' AND ROW(NEW."Re gion", NEW."no")::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(OLD."Re gion", OLD."no")::pg_catalog.record THEN
+    IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' AND ROW(NEW."Re gion", NEW."no")::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(OLD."Re gion", OLD."no")::pg_catalog.record THEN
       INSERT INTO "changeling_1f3a9c2e"."keys_1f3a9c2e" ("Re gion", "no", changeling_ok) VALUES (NEW."Re gion", NEW."no", false);
     END IF;
   END IF;
