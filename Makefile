@@ -7,8 +7,8 @@ FUZZTIME    ?= 30s
 GOTESTFLAGS ?=
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-# Two packages at a time: each may run a database server of its own.
-GOTEST := $(GO) test -p 2 $(GOTESTFLAGS)
+# Two packages at a time: each may run a database server of its own. Four tests of one: most of them wait most of the time.
+GOTEST := $(GO) test -p 2 -parallel 4 $(GOTESTFLAGS)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,12 +40,12 @@ check: ## gofmt, go vet, staticcheck, go.mod
 
 test: setup setup-mysql ## all tests on PostgreSQL 15, MySQL 9.7 and MariaDB 10.11
 	$(GO) vet ./...
-	CHANGELING_TEST_PG=15 CHANGELING_TEST_MYSQL=mysql9.7,mariadb10.11 $(GOTEST) -timeout 20m ./...
+	CHANGELING_TEST_PG=15 CHANGELING_TEST_MYSQL=mysql9.7,mariadb10.11 $(GOTEST) -timeout 40m ./...
 
 test-all: setup-all ## all tests on PostgreSQL 14 to 18, MySQL 9.7, MariaDB 10.11 and 11.8
 	$(GO) vet ./...
 	CHANGELING_TEST_PG=14,15,16,17,18 CHANGELING_TEST_MYSQL=mysql9.7,mariadb10.11,mariadb11.8 \
-		$(GOTEST) -timeout 60m ./...
+		$(GOTEST) -timeout 120m ./...
 
 crash: setup ## the program killed at every statement, the server at every step
 	CHANGELING_FULL=1 $(GOTEST) -count=1 -timeout 120m -run 'Dies|Crash|Killed|Frozen|TakenBack' ./...

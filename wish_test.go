@@ -14,6 +14,7 @@ import (
 	"github.com/changeling-db/changeling"
 	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/dbtest/mutant"
+	"github.com/changeling-db/changeling/internal/dbtest"
 	"github.com/changeling-db/changeling/internal/dbtest/mytest"
 	"github.com/changeling-db/changeling/internal/dbtest/pgtest"
 	"github.com/changeling-db/changeling/throttle"
@@ -288,7 +289,11 @@ func TestKillBlockers(t *testing.T) {
 // TestKillBlockersOnMySQL is the same for MySQL.
 func TestKillBlockersOnMySQL(t *testing.T) {
 	t.Parallel()
-	eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
+	mytest.Each(t, func(t *testing.T, version string) { // on a server of its own: others would wait for its long transactions
+		server := mytest.Own(t, dbtest.MySQLOptions{Version: version})
+		mytest.Exec(t, mytest.Open(t, server.DSN("mysql")), `CREATE DATABASE app`)
+		dsn := server.DSN("app")
+		db := mytest.Open(t, dsn)
 		mytest.Exec(t, db, `CREATE TABLE orders `+myOrders)
 		fillMy(t, db, "orders", 500)
 		var tx *sql.Tx
