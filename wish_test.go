@@ -13,8 +13,8 @@ import (
 
 	"github.com/changeling-db/changeling"
 	"github.com/changeling-db/changeling/event"
-	"github.com/changeling-db/changeling/internal/dbtest/mutant"
 	"github.com/changeling-db/changeling/internal/dbtest"
+	"github.com/changeling-db/changeling/internal/dbtest/mutant"
 	"github.com/changeling-db/changeling/internal/dbtest/mytest"
 	"github.com/changeling-db/changeling/internal/dbtest/pgtest"
 	"github.com/changeling-db/changeling/throttle"
