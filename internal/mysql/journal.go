@@ -32,7 +32,7 @@ SET l.token = l.token + 1, l.owner = $3, p.at = ` + now + `, p.pid = CONNECTION_
 WHERE l.change_id = $1 AND l.token = $2 + 1 AND l.owner = $3 AND p.pid = CONNECTION_ID()`
 	lease.Beat = `UPDATE changeling.migration_progress p JOIN changeling.migration_claim l ON l.change_id = p.change_id
 SET p.at = ` + now + `, p.pending = $3, p.reason = $4, p.pid = CONNECTION_ID() WHERE p.change_id = $1 AND l.token = $2` + Then +
-		`SELECT l.token, '', false FROM changeling.migration_claim l WHERE l.change_id = $1`
+		`SELECT l.token, '', false, '' FROM changeling.migration_claim l WHERE l.change_id = $1`
 	const here = "= DATABASE()"
 	return journal.Text{
 		Schema: []string{
