@@ -18,7 +18,7 @@ func JournalText() journal.Text {
 	lease.Beat = `WITH beat AS (UPDATE changeling.migration_progress p SET at = clock_timestamp(), pending = $3::bigint, reason = $4::text, pid = pg_catalog.pg_backend_pid(),
   started = (SELECT backend_start FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid())
   FROM changeling.migration_claim l WHERE p.change_id = $1::text AND l.change_id = p.change_id AND l.token = $2::bigint)
-SELECT l.token, '', false FROM changeling.migration_claim l WHERE l.change_id = $1::text`
+SELECT l.token, '', false, '' FROM changeling.migration_claim l WHERE l.change_id = $1::text`
 	// A tree of the same name may be run in another database of the server.
 	lease.Holders = strings.Replace(lease.Holders, "WHERE application_name = $1::text", "WHERE datname = pg_catalog.current_database() AND application_name = $1::text", 1)
 	const users = `n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND n.nspname !~ '^changeling'`
