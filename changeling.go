@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"time"
 
@@ -113,11 +112,7 @@ func (c Config) validate() (Config, error) {
 		c.Lease = 30 * time.Second
 	}
 	if c.Owner == "" {
-		host, err := os.Hostname()
-		if err != nil {
-			host = "unknown host"
-		}
-		c.Owner = fmt.Sprintf("process %d on %s", os.Getpid(), host)
+		c.Owner = state.Self()
 	}
 	if c.Events == nil {
 		c.Events = event.Discard

@@ -3,57 +3,64 @@ package changeling_test
 import (
 	"bufio"
 	"context"
+	"database/sql"
 	"errors"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
-	"strconv"
-	"syscall"
-
-	"fmt"
-
-	"math/rand/v2"
-
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
-
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/changeling-db/changeling"
-
 	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/dbtest"
 	"github.com/changeling-db/changeling/internal/dbtest/ledger"
-
 	"github.com/changeling-db/changeling/internal/dbtest/pgtest"
 )
 
 // more makes the victim so large that each step takes a moment.
 const more = `INSERT INTO orders (email, amount, tenant, note) SELECT 'f' || i, i, 1 + i % 10, repeat('n', 100) FROM generate_series(1, 20000) i`
 
-// TestChangeInChild is no test but what the child process of one does: it runs a change and tells of each step, as lines
-// that begin with @. At the step that it was told to stop at it waits for a line on its standard input.
-func TestChangeInChild(t *testing.T) {
-	dsn := os.Getenv("CHANGELING_CHILD")
-	if dsn == "" {
-		t.Skip("other tests run this one in a process of its own")
+// childStop is the step at which a child waits for a line on its standard input, and childDSN makes a process one.
+const (
+	childDSN  = "CHANGELING_CHILD"
+	childStop = "CHANGELING_CHILD_STOP"
+)
+
+// beChild is what the child process of a test does instead of tests: it runs a change and tells of each step, as lines that
+// begin with @. At the step that it was told to stop at it waits for a line on its standard input.
+func beChild(dsn string) error {
+	driver, ddl, config := "pgx", grow, quick
+	if strings.HasPrefix(dsn, "mysql://") {
+		driver, dsn, ddl, config = "mysql", dsn+"?retries=off", myGrow, changeling.Config{Lease: 2 * time.Second}
 	}
-	config, stopAt := quick, os.Getenv("CHANGELING_CHILD_STOP")
 	if n, err := strconv.Atoi(os.Getenv("CHANGELING_CHILD_LEASE")); err == nil {
 		config.Lease = time.Duration(n) * time.Second
 	}
 	config.Events = func(e event.Event) {
 		if s, ok := e.(event.StepStarted); ok {
 			fmt.Printf("@step %s\n", s.Name)
-			if s.Name == stopAt {
+			if s.Name == os.Getenv(childStop) {
 				_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
 			}
 		}
 	}
-	err := changeling.Apply(t.Context(), pgtest.Open(t, dsn), grow, config)
+	db, err := sql.Open(driver, dsn)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	db.SetMaxOpenConns(20)
+	err = changeling.Apply(context.Background(), db, ddl, config)
 	fmt.Printf("@end %d %v\n", changeling.Code(err), err)
+	return nil
 }
 
 // child is a process that runs a change.
@@ -66,18 +73,12 @@ type child struct {
 
 func newChild(t *testing.T, dsn string, env ...string) *child {
 	t.Helper()
-	return newChildOf(t, "TestChangeInChild", append(env, "CHANGELING_CHILD="+dsn)...)
-}
-
-// newChildOf runs one of the tests that are none.
-func newChildOf(t *testing.T, name string, env ...string) *child {
-	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &child{T: t, cmd: exec.Command(self, "-test.run=^"+name+"$", "-test.count=1"), lines: make(chan string, 1000)}
-	c.cmd.Env = append(os.Environ(), env...)
+	c := &child{T: t, cmd: exec.Command(self), lines: make(chan string, 1000)}
+	c.cmd.Env = append(append(os.Environ(), childDSN+"="+dsn), env...)
 	if c.in, err = c.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +187,7 @@ func TestFrozenProcess(t *testing.T) {
 	dsn := pgtest.Database(t)
 	db := pgtest.Open(t, dsn)
 	pgtest.Exec(t, db, append(slices.Clone(victim), more)...)
-	c := newChild(t, dsn, "CHANGELING_CHILD_STOP=copy rows", "CHANGELING_CHILD_LEASE=2")
+	c := newChild(t, dsn, childStop+"=copy rows", "CHANGELING_CHILD_LEASE=2")
 	if _, ok := c.until("step copy rows"); !ok {
 		t.Fatal("the child does not copy")
 	}

@@ -1,13 +1,10 @@
 package changeling_test
 
 import (
-	"bufio"
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"io"
-	"os"
 	"strings"
 	"sync"
 	"syscall"
@@ -125,26 +122,6 @@ func TestMySQLFrozenRunner(t *testing.T) {
 	}
 }
 
-// TestMySQLChangeInChild is no test but what the child process of one does, as TestChangeInChild.
-func TestMySQLChangeInChild(t *testing.T) {
-	dsn := os.Getenv("CHANGELING_MYSQL_CHILD")
-	if dsn == "" {
-		t.Skip("other tests run this one in a process of its own")
-	}
-	config := changeling.Config{Lease: 2 * time.Second, Events: func(e event.Event) {
-		if s, ok := e.(event.StepStarted); ok {
-			fmt.Printf("@step %s\n", s.Name)
-			if s.Name == os.Getenv("CHANGELING_CHILD_STOP") {
-				_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
-			}
-		}
-	}}
-	db := mytest.Open(t, dsn)
-	db.SetMaxOpenConns(20)
-	err := changeling.Apply(t.Context(), db, myGrow, config)
-	fmt.Printf("@end %d %v\n", changeling.Code(err), err)
-}
-
 // TestMySQLFrozenProcess stops a real process while the server works on its DDL, lets somebody else take its change over, and
 // wakes it up.
 func TestMySQLFrozenProcess(t *testing.T) {
@@ -152,7 +129,7 @@ func TestMySQLFrozenProcess(t *testing.T) {
 	eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
 		mytest.Exec(t, db, `CREATE TABLE orders `+myOrders)
 		fillMy(t, db, "orders", 2000)
-		c := newChildOf(t, "TestMySQLChangeInChild", "CHANGELING_MYSQL_CHILD="+dsn, "CHANGELING_CHILD_STOP=build indexes")
+		c := newChild(t, dsn, childStop+"=build indexes")
 		if _, ok := c.until("step build indexes"); !ok {
 			t.Fatal("the child does not build")
 		}

@@ -11,7 +11,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -21,6 +20,7 @@ import (
 	"github.com/changeling-db/changeling/internal/journal"
 	"github.com/changeling-db/changeling/internal/mysql"
 	"github.com/changeling-db/changeling/internal/postgres"
+	"github.com/changeling-db/changeling/internal/state"
 	"github.com/changeling-db/changeling/plan"
 	"github.com/changeling-db/changeling/schema"
 )
@@ -117,8 +117,7 @@ func Open(ctx context.Context, db *sql.DB, c Config) (*Jobs, error) {
 		c.Lease = 30 * time.Second
 	}
 	if c.Owner == "" {
-		host, _ := os.Hostname() // a name for others to read
-		c.Owner = fmt.Sprintf("process %d on %s", os.Getpid(), host)
+		c.Owner = state.Self()
 	}
 	if c.Events == nil {
 		c.Events = event.Discard

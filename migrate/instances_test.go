@@ -258,3 +258,21 @@ func slow(inside, release chan struct{}) migrate.GoFunc {
 		return ctx.Err()
 	}
 }
+
+// A migration takes longer than the lease: the heartbeat keeps it.
+func TestQ6TheHeartbeatKeepsTheLease(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, d database) {
+		slow := migrate.GoMigration{Name: "slow", Up: func(ctx context.Context, _ *sql.Tx) error {
+			select {
+			case <-ctx.Done():
+			case <-time.After(3 * time.Second):
+			}
+			return ctx.Err()
+		}}
+		m := migrator(t, d.db, files(), migrate.Config{Lease: time.Second, Go: map[string]migrate.GoMigration{"1": slow}})
+		if res := upped(t, m); len(res.Applied) != 1 {
+			t.Errorf("applied %v, want the slow one", res.Applied)
+		}
+	})
+}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"strings"
 	"time"
 
@@ -98,11 +97,7 @@ func (c Config) validate() (Config, error) {
 		c.Name = "main"
 	}
 	if c.Owner == "" {
-		host, err := os.Hostname()
-		if err != nil {
-			host = "unknown host"
-		}
-		c.Owner = fmt.Sprintf("process %d on %s", os.Getpid(), host)
+		c.Owner = state.Self()
 	}
 	if c.Events == nil {
 		c.Events = event.Discard

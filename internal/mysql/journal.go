@@ -2,7 +2,6 @@ package mysql
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/changeling-db/changeling/internal/journal"
@@ -15,24 +14,12 @@ import (
 // runs on, and the claim's row does not know of it: the connection that runs statements holds a lock by name, which ends
 // with the connection. Whoever takes the claim over ends that connection first.
 func JournalText() journal.Text {
-	lease := StateText()
-	ours := func(s string) string {
-		return strings.NewReplacer("changeling.claim", "changeling.migration_claim", "changeling.progress", "changeling.migration_progress").Replace(s)
-	}
+	t := StateText()
+	lease(&t, "changeling.migration_claim", "changeling.migration_progress", "'', false, ''", "")
 	const now = "UTC_TIMESTAMP(6)"
 	epoch := func(column string) string {
 		return "COALESCE(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', " + column + "), 0) / 1e6"
 	}
-	lease.Claimed, lease.Unclaim, lease.Fence = ours(lease.Claimed), ours(lease.Unclaim), ours(lease.Fence)
-	// In one statement: between two, a holder would look dead whose connection the other table does not know yet. And by its
-	// connection: two claims of one process have the same owner.
-	lease.Claim = `UPDATE changeling.migration_claim l JOIN changeling.migration_progress p ON p.change_id = l.change_id
-SET l.token = l.token + 1, l.owner = $3, p.at = ` + now + `, p.pid = CONNECTION_ID() WHERE l.change_id = $1 AND l.token = $2` + Then +
-		`SELECT l.token FROM changeling.migration_claim l JOIN changeling.migration_progress p ON p.change_id = l.change_id
-WHERE l.change_id = $1 AND l.token = $2 + 1 AND l.owner = $3 AND p.pid = CONNECTION_ID()`
-	lease.Beat = `UPDATE changeling.migration_progress p JOIN changeling.migration_claim l ON l.change_id = p.change_id
-SET p.at = ` + now + `, p.pending = $3, p.reason = $4, p.pid = CONNECTION_ID() WHERE p.change_id = $1 AND l.token = $2` + Then +
-		`SELECT l.token, '', false, '' FROM changeling.migration_claim l WHERE l.change_id = $1`
 	const here = "= DATABASE()"
 	return journal.Text{
 		Schema: []string{
@@ -71,7 +58,7 @@ ON DUPLICATE KEY UPDATE name = $3, exact = $4, normal = $5, status = $6, origin 
 		History:   `SELECT ` + epoch("at") + `, version, what, by_whom, took_ms, detail FROM changeling.migration_history WHERE tree = $1 ORDER BY id DESC`,
 		Owner: `SELECT l.owner, l.owner <> '' AND EXISTS (SELECT 1 FROM information_schema.processlist a WHERE a.id = p.pid)
 FROM changeling.migration_claim l JOIN changeling.migration_progress p ON p.change_id = l.change_id WHERE l.change_id = $1`,
-		Lease: lease,
+		Lease: t,
 		Describe: []string{
 			`SELECT CONCAT('table ', table_name, ' ', COALESCE(engine, ''), ' ', COALESCE(table_collation, '')) FROM information_schema.tables WHERE table_schema ` + here + ` AND table_type = 'BASE TABLE' ORDER BY 1`,
 			`SELECT CONCAT('column ', c.table_name, '.', LPAD(c.ordinal_position, 4, '0'), ' ', c.column_name, ' ', c.column_type, IF(c.is_nullable = 'NO', ' NOT NULL', ''), COALESCE(CONCAT(' DEFAULT ', c.column_default), ''),

@@ -11,9 +11,7 @@ import (
 func StateText() state.Text {
 	then := func(parts ...string) string { return strings.Join(parts, Then) }
 	const now = "UTC_TIMESTAMP(6)"
-	// A connection's name is a lock that it holds, see Session: ids begin again when a server does, and the lock tells whose it is.
-	const named = `FROM information_schema.processlist a WHERE a.id <> CONNECTION_ID() AND IS_USED_LOCK(CONCAT(LEFT($1, 43), '/', a.id)) = a.id`
-	return state.Text{
+	t := state.Text{
 		Schema: []string{
 			`CREATE DATABASE IF NOT EXISTS changeling CHARACTER SET utf8mb4 COLLATE utf8mb4_bin`,
 			// One unfinished change a table: the column is NULL, and so no duplicate, once a change is over.
@@ -59,24 +57,7 @@ FROM changeling.chg c JOIN changeling.claim l ON l.change_id = c.id JOIN changel
 		ByText:  `WHERE c.statement = $1 AND ($2 = '' OR c.table_schema = $2) AND c.table_name = $3 ORDER BY c.created_at DESC LIMIT 1`,
 		Newest:  `ORDER BY c.created_at DESC, c.id`,
 		Latest:  `WHERE c.statement = $1 AND c.table_schema = $2 AND c.table_name = $3 ORDER BY c.created_at DESC LIMIT 1`,
-		Claimed: `SELECT l.token, l.owner, EXISTS (SELECT 1 FROM information_schema.processlist a WHERE a.id = p.pid),
-  TIMESTAMPDIFF(MICROSECOND, p.at, ` + now + `) / 1e6
-FROM changeling.claim l JOIN changeling.progress p ON p.change_id = l.change_id WHERE l.change_id = $1`,
-		// In one statement: between two, a holder would look dead whose connection the other table does not know yet. And by its
-		// connection: two runs of one process have the same owner.
-		Claim: then(`UPDATE changeling.claim l JOIN changeling.progress p ON p.change_id = l.change_id
-SET l.token = l.token + 1, l.owner = $3, p.at = `+now+`, p.pid = CONNECTION_ID() WHERE l.change_id = $1 AND l.token = $2`,
-			`SELECT l.token FROM changeling.claim l JOIN changeling.progress p ON p.change_id = l.change_id
-WHERE l.change_id = $1 AND l.token = $2 + 1 AND l.owner = $3 AND p.pid = CONNECTION_ID()`),
-		Unclaim: `UPDATE changeling.claim SET owner = '' WHERE change_id = $1 AND token = $2`,
-		Holders: `SELECT COUNT(*) ` + named,
-		Ends:    `SELECT CONCAT('KILL ', a.id) ` + named,
-		Session: `DO 0`,
-		Fence:   `SELECT 1 FROM changeling.claim WHERE change_id = $1 AND token = $2 LOCK IN SHARE MODE`,
-		Beat: then(`UPDATE changeling.progress p JOIN changeling.claim l ON l.change_id = p.change_id SET p.at = `+now+`, p.pending = $3, p.reason = $4, p.pid = CONNECTION_ID()
-WHERE p.change_id = $1 AND l.token = $2`,
-			`SELECT l.token, c.want, c.hold, c.settings FROM changeling.claim l JOIN changeling.chg c ON c.id = l.change_id WHERE l.change_id = $1`),
-		Probe: `UPDATE changeling.progress SET probes = probes + 1 WHERE change_id = $1`,
+		Probe:   `UPDATE changeling.progress SET probes = probes + 1 WHERE change_id = $1`,
 		Advance: then(`INSERT INTO changeling.history (change_id, at, step, next, remark) SELECT id, `+now+`, $2, $3, '' FROM changeling.chg WHERE id = $1 AND step = $2`,
 			`UPDATE changeling.chg SET step = $3, updated_at = `+now+` WHERE id = $1 AND step = $2`),
 		SetHeap:  `UPDATE changeling.chg SET heap = $2, blocks = $3 WHERE id = $1`,
@@ -93,7 +74,8 @@ WHERE p.change_id = $1 AND l.token = $2`,
 		Delete: then(`DELETE FROM changeling.chunk WHERE change_id = $1`, `DELETE FROM changeling.claim WHERE change_id = $1`,
 			`DELETE FROM changeling.progress WHERE change_id = $1`, `DELETE FROM changeling.chg WHERE id = $1`),
 		Record: `INSERT INTO changeling.event (change_id, at, token, owner, version, line)
-SELECT change_id, ` + now + `, token, $3, $4, $5 FROM changeling.claim WHERE change_id = $1 AND token = $2`,
+SELECT l.change_id, ` + now + `, l.token, $3, $4, e.line FROM changeling.claim l, JSON_TABLE($5, '$[*]' COLUMNS (n FOR ORDINALITY, line longtext PATH '$')) e
+WHERE l.change_id = $1 AND l.token = $2 ORDER BY e.n`,
 		Events:  `SELECT at, token, owner, version, line FROM changeling.event WHERE change_id = $1 ORDER BY id`,
 		Moves:   `SELECT at, step, next FROM changeling.history WHERE change_id = $1 ORDER BY id`,
 		SetPlan: `UPDATE changeling.chg SET plan = $2 WHERE id = $1`,
@@ -101,4 +83,6 @@ SELECT change_id, ` + now + `, token, $3, $4, $5 FROM changeling.claim WHERE cha
 		Chunks:  "SELECT no, `after`, upto, last, row_count FROM changeling.chunk WHERE change_id = $1 AND walk = $2 ORDER BY no",
 		Forget:  `DELETE FROM changeling.chunk WHERE change_id = $1`,
 	}
+	lease(&t, "changeling.claim", "changeling.progress", "c.want, c.hold, c.settings", " JOIN changeling.chg c ON c.id = l.change_id")
+	return t
 }

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/changeling-db/changeling/internal/journal"
@@ -10,17 +9,8 @@ import (
 
 // JournalText is the SQL of the journal of migrations. Its claim works as that of a change does, on tables of its own.
 func JournalText() journal.Text {
-	lease := StateText()
-	ours := func(s string) string {
-		return strings.NewReplacer("changeling.claim", "changeling.migration_claim", "changeling.progress", "changeling.migration_progress").Replace(s)
-	}
-	lease.Claimed, lease.Claim, lease.Unclaim, lease.Fence = ours(lease.Claimed), ours(lease.Claim), ours(lease.Unclaim), ours(lease.Fence)
-	lease.Beat = `WITH beat AS (UPDATE changeling.migration_progress p SET at = clock_timestamp(), pending = $3::bigint, reason = $4::text, pid = pg_catalog.pg_backend_pid(),
-  started = (SELECT backend_start FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid())
-  FROM changeling.migration_claim l WHERE p.change_id = $1::text AND l.change_id = p.change_id AND l.token = $2::bigint)
-SELECT l.token, '', false, '' FROM changeling.migration_claim l WHERE l.change_id = $1::text`
-	// A tree of the same name may be run in another database of the server.
-	lease.Holders = strings.Replace(lease.Holders, "WHERE application_name = $1::text", "WHERE datname = pg_catalog.current_database() AND application_name = $1::text", 1)
+	t := StateText()
+	lease(&t, "changeling.migration_claim", "changeling.migration_progress", "'', false, ''", "")
 	const users = `n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND n.nspname !~ '^changeling'`
 	return journal.Text{
 		Schema: []string{
@@ -66,7 +56,7 @@ VALUES ($1::text, $2::text, $3::text, $4::text, $5::float8, $6::text)`,
 		History: `SELECT extract(epoch FROM at)::float8, version, what, by_whom, took_ms, detail FROM changeling.migration_history WHERE tree = $1::text ORDER BY id DESC`,
 		Owner: `SELECT l.owner, l.owner <> '' AND EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.pid = p.pid AND (a.backend_start = p.started OR a.backend_start IS NULL))
 FROM changeling.migration_claim l JOIN changeling.migration_progress p USING (change_id) WHERE l.change_id = $1::text`,
-		Lease: lease,
+		Lease: t,
 		Describe: []string{
 			`SELECT format('%s %I.%I%s', CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'S' THEN 'sequence' ELSE 'table' END, n.nspname, c.relname,
   CASE WHEN c.relkind IN ('v', 'm') THEN ' AS ' || pg_get_viewdef(c.oid) ELSE '' END)

@@ -9,7 +9,7 @@ import "github.com/changeling-db/changeling/internal/state"
 // The claim is a row of its own, because writing transactions hold it FOR SHARE for as long as they last, an index build
 // for minutes; heartbeats and progress go to another table and never wait for them.
 func StateText() state.Text {
-	return state.Text{
+	t := state.Text{
 		Schema: []string{
 			`CREATE SCHEMA IF NOT EXISTS changeling`,
 			`COMMENT ON SCHEMA changeling IS 'online schema changes: their plans and how far they are; made by changeling'`,
@@ -59,25 +59,7 @@ FROM changeling.change c JOIN changeling.claim l ON l.change_id OPERATOR(pg_cata
 ORDER BY c.created_at DESC LIMIT 1`,
 		Newest: `ORDER BY c.created_at DESC, c.id`,
 		Latest: `WHERE c.statement OPERATOR(pg_catalog.=) $1::text AND c.table_schema OPERATOR(pg_catalog.=) $2::text AND c.table_name OPERATOR(pg_catalog.=) $3::text ORDER BY c.created_at DESC LIMIT 1`,
-		Claimed: `SELECT l.token, l.owner,
-  EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.pid OPERATOR(pg_catalog.=) p.pid AND (a.backend_start OPERATOR(pg_catalog.=) p.started OR a.backend_start IS NULL)),
-  extract(epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) p.at)::float8
-FROM changeling.claim l JOIN changeling.progress p ON p.change_id OPERATOR(pg_catalog.=) l.change_id WHERE l.change_id OPERATOR(pg_catalog.=) $1::text`,
-		Claim: `WITH won AS (UPDATE changeling.claim SET token = token OPERATOR(pg_catalog.+) 1::bigint, owner = $3::text WHERE change_id OPERATOR(pg_catalog.=) $1::text AND token OPERATOR(pg_catalog.=) $2::bigint RETURNING change_id, token),
-beat AS (UPDATE changeling.progress p SET at = pg_catalog.clock_timestamp(), pid = pg_catalog.pg_backend_pid(),
-  started = (SELECT backend_start FROM pg_catalog.pg_stat_activity WHERE pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()) FROM won WHERE p.change_id OPERATOR(pg_catalog.=) won.change_id)
-SELECT token FROM won`,
-		Unclaim: `UPDATE changeling.claim SET owner = '' WHERE change_id OPERATOR(pg_catalog.=) $1::text AND token OPERATOR(pg_catalog.=) $2::bigint`,
-		Holders: `SELECT pg_catalog.count(*) FROM (SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
-  WHERE application_name OPERATOR(pg_catalog.=) $1::text AND pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid() AND datname OPERATOR(pg_catalog.=) pg_catalog.current_database() OFFSET 0) ended`,
-		Session: `SELECT pg_catalog.set_config('application_name', $1::text, true)`,
-		Fence:   `SELECT 1 FROM changeling.claim WHERE change_id OPERATOR(pg_catalog.=) $1::text AND token OPERATOR(pg_catalog.=) $2::bigint FOR SHARE`,
-		// The claim is read as it was before this statement; a claim that goes up meanwhile is seen by the next beat.
-		Beat: `WITH beat AS (UPDATE changeling.progress p SET at = pg_catalog.clock_timestamp(), pending = $3::bigint, reason = $4::text, pid = pg_catalog.pg_backend_pid(),
-  started = (SELECT backend_start FROM pg_catalog.pg_stat_activity WHERE pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid())
-  FROM changeling.claim l WHERE p.change_id OPERATOR(pg_catalog.=) $1::text AND l.change_id OPERATOR(pg_catalog.=) p.change_id AND l.token OPERATOR(pg_catalog.=) $2::bigint)
-SELECT l.token, c.want, c.hold, c.settings FROM changeling.claim l JOIN changeling.change c ON c.id OPERATOR(pg_catalog.=) l.change_id WHERE l.change_id OPERATOR(pg_catalog.=) $1::text`,
-		Probe: `UPDATE changeling.progress SET probes = probes OPERATOR(pg_catalog.+) 1::bigint WHERE change_id OPERATOR(pg_catalog.=) $1::text`,
+		Probe:  `UPDATE changeling.progress SET probes = probes OPERATOR(pg_catalog.+) 1::bigint WHERE change_id OPERATOR(pg_catalog.=) $1::text`,
 		Advance: `WITH moved AS (UPDATE changeling.change SET step = $3::int, updated_at = pg_catalog.clock_timestamp() WHERE id OPERATOR(pg_catalog.=) $1::text AND step OPERATOR(pg_catalog.=) $2::int RETURNING id)
 INSERT INTO changeling.history (change_id, step, next) SELECT id, $2::int, $3::int FROM moved`,
 		SetHeap:  `UPDATE changeling.change SET heap = $2::bigint, blocks = $3::bigint WHERE id OPERATOR(pg_catalog.=) $1::text`,
@@ -95,7 +77,8 @@ WHERE id OPERATOR(pg_catalog.=) $1::text`,
 		Dropped: `UPDATE changeling.change SET dropped = true, updated_at = pg_catalog.clock_timestamp() WHERE id OPERATOR(pg_catalog.=) $1::text`,
 		Delete:  `DELETE FROM changeling.change WHERE id OPERATOR(pg_catalog.=) $1::text`,
 		Record: `INSERT INTO changeling.event (change_id, token, owner, version, line)
-SELECT change_id, token, $3::text, $4::text, $5::text FROM changeling.claim WHERE change_id OPERATOR(pg_catalog.=) $1::text AND token OPERATOR(pg_catalog.=) $2::bigint`,
+SELECT change_id, token, $3::text, $4::text, e.line FROM changeling.claim, pg_catalog.json_array_elements_text($5::json) WITH ORDINALITY e(line, n)
+WHERE change_id OPERATOR(pg_catalog.=) $1::text AND token OPERATOR(pg_catalog.=) $2::bigint ORDER BY e.n`,
 		Events:  `SELECT at, token, owner, version, line FROM changeling.event WHERE change_id OPERATOR(pg_catalog.=) $1::text ORDER BY id`,
 		Moves:   `SELECT at, step, next FROM changeling.history WHERE change_id OPERATOR(pg_catalog.=) $1::text ORDER BY at`,
 		SetPlan: `UPDATE changeling.change SET plan = $2::text WHERE id OPERATOR(pg_catalog.=) $1::text`,
@@ -104,4 +87,6 @@ VALUES ($1::text, $2::text, $3::bigint, $4::text, $5::text, $6::boolean, $7::big
 		Chunks: `SELECT no, after, upto, last, row_count FROM changeling.chunk WHERE change_id OPERATOR(pg_catalog.=) $1::text AND walk OPERATOR(pg_catalog.=) $2::text ORDER BY no`,
 		Forget: `DELETE FROM changeling.chunk WHERE change_id OPERATOR(pg_catalog.=) $1::text`,
 	}
+	lease(&t, "changeling.claim", "changeling.progress", "c.want, c.hold, c.settings", " JOIN changeling.change c ON c.id OPERATOR(pg_catalog.=) l.change_id")
+	return t
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -35,6 +36,15 @@ type Beat struct {
 	Hold bool
 	// Settings of the throttle, that were made while the change runs.
 	Settings string
+}
+
+// Self is how a run calls itself to others, if it was not told.
+func Self() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown host"
+	}
+	return fmt.Sprintf("process %d on %s", os.Getpid(), host)
 }
 
 // Acquire claims a change. If somebody else holds it and lives, the error is of kind fault.Owned and says who.

@@ -3,7 +3,6 @@ package state
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"time"
 )
 
@@ -26,16 +25,11 @@ type Move struct {
 
 // Record adds events to the history of a change, all or none.
 func (s *Store) Record(ctx context.Context, change string, token int64, owner, version string, lines []string) error {
-	tx, err := s.DB.BeginTx(ctx, nil)
+	list, err := json.Marshal(lines)
 	if err != nil {
 		return err
 	}
-	for _, line := range lines {
-		if _, err := tx.ExecContext(ctx, s.Text.Record, change, token, owner, version, line); err != nil {
-			return errors.Join(err, tx.Rollback())
-		}
-	}
-	return tx.Commit()
+	return s.Exec(ctx, s.DB, s.Text.Record, change, token, owner, version, string(list))
 }
 
 // History is what was recorded of a change, oldest first.

@@ -111,7 +111,7 @@ type Text struct {
 	Dropped  string   // id
 	Delete   string   // id
 	SetPlan  string   // id, plan
-	Record   string   // id, token, owner, version, event as JSON
+	Record   string   // id, token, owner, version, array of events as JSON
 	Events   string   // id: time, token, owner, version, event of each, oldest first
 	Moves    string   // id: time, step, next step of each, oldest first
 	Note     string   // id, walk, no, after, upto, last, rows, milliseconds

@@ -97,15 +97,21 @@ func Versions(t testing.TB) []string {
 // name begins with one of these words.
 func Each(t *testing.T, test func(t *testing.T, version string), only ...string) {
 	t.Helper()
-	for _, version := range Versions(t) {
+	versions := Versions(t)
+	ran := false
+	for _, version := range versions {
 		if len(only) > 0 && !slices.ContainsFunc(only, func(word string) bool { return strings.HasPrefix(version, word) }) {
 			continue
 		}
+		ran = true
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
 			require(t, version)
 			test(t, version)
 		})
+	}
+	if !ran {
+		t.Skipf("NOT TESTED: %s names %v, and this is about %v", variable, versions, only)
 	}
 }
 
