@@ -2,14 +2,12 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/changeling-db/changeling/backfill"
 	"github.com/changeling-db/changeling/event"
-	"github.com/changeling-db/changeling/internal/fault"
 )
 
 func newBackfill(a *app) *cobra.Command {
@@ -30,15 +28,11 @@ and no row is done twice. Rows that come while it runs are not its business.`,
 
 // withJobs opens the jobs of the database for fn.
 func (a *app) withJobs(ctx context.Context, c backfill.Config, fn func(j *backfill.Jobs) error) error {
-	db, err := a.open()
+	db, err := a.connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer db.Close() // nothing is in flight any more
-	if err := db.PingContext(ctx); err != nil {
-		return &fault.Problem{Kind: fault.Precondition, Err: err, Text: fmt.Sprintf(
-			"no connection to the database: %s. Nothing was changed; `changeling --help` says where the connection is taken from", clean(fault.Message(err)))}
-	}
 	j, err := backfill.Open(ctx, db, c)
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -24,6 +25,29 @@ const connections = 12
 
 // open makes the pool. It does not connect yet.
 func (a *app) open() (*sql.DB, error) { return a.openDatabase("") }
+
+// following says how changed rows are found. It is asked once the pool is open.
+func (a *app) following(c changeling.Config) changeling.Config {
+	if c.Capture = changeling.Capture(a.capture); a.capture == "auto" {
+		c.Capture = changeling.CaptureAuto
+	}
+	c.Binlog = a.binlog
+	return c
+}
+
+// connect is open, and one connection made: whoever cannot connect learns of it before anything else.
+func (a *app) connect(ctx context.Context) (*sql.DB, error) {
+	db, err := a.open()
+	if err != nil {
+		return nil, err
+	}
+	if err := db.PingContext(ctx); err != nil {
+		db.Close()
+		return nil, &fault.Problem{Kind: fault.Precondition, Err: err, Text: fmt.Sprintf(
+			"no connection to the database: %s. Nothing was changed; `changeling --help` says where the connection is taken from", clean(fault.Message(err)))}
+	}
+	return db, nil
+}
 
 // openDatabase makes a pool for another database of the same server; an empty name is the connection string's own.
 func (a *app) openDatabase(name string) (*sql.DB, error) {

@@ -63,15 +63,12 @@ func (g *migrating) with(ctx context.Context, c migrate.Config, fn func(m *migra
 	if info, err := os.Stat(g.dir); err != nil || !info.IsDir() {
 		return usage("there is no directory %s: say with --dir where the migrations are; nothing was run", g.dir)
 	}
-	db, err := g.app.open()
+	db, err := g.app.connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer db.Close() // nothing is in flight any more
-	if err := db.PingContext(ctx); err != nil {
-		return &fault.Problem{Kind: fault.Precondition, Err: err, Text: fmt.Sprintf(
-			"no connection to the database: %s. Nothing was changed; `changeling --help` says where the connection is taken from", clean(fault.Message(err)))}
-	}
+	c.Engine = g.app.following(c.Engine)
 	m, err := migrate.New(db, os.DirFS(g.dir), c)
 	if err != nil {
 		return err

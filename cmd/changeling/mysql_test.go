@@ -1,12 +1,33 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/changeling-db/changeling/internal/dbtest"
 	"github.com/changeling-db/changeling/internal/dbtest/mytest"
 )
+
+// TestMigrateReadsTheBinaryLog: what a migration gives to the engine is followed as run does it, and as the flags say.
+func TestMigrateReadsTheBinaryLog(t *testing.T) {
+	t.Parallel()
+	mytest.Each(t, func(t *testing.T, version string) {
+		s := &shell{t: t, dsn: mytest.Database(t, version)}
+		mytest.Exec(t, mytest.Open(t, s.dsn), `CREATE TABLE digits (d int)`, `INSERT INTO digits VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)`,
+			`CREATE TABLE orders (id int NOT NULL AUTO_INCREMENT PRIMARY KEY, amount int NOT NULL)`,
+			`INSERT INTO orders (amount) SELECT a.d FROM digits a, digits b, digits c, digits d, (SELECT 1 UNION ALL SELECT 2) e`, `ANALYZE TABLE orders`)
+		dir := t.TempDir()
+		for name, text := range map[string]string{"1_wide.sql": "ALTER TABLE orders MODIFY amount bigint NOT NULL;", "2_wider.sql": "ALTER TABLE orders MODIFY amount decimal(30) NOT NULL;"} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		contains(t, "by the log", s.run(0, "migrate", "up", "--dir", dir, "--to", "1", "--fast").stdout, "follow binary log")
+		contains(t, "by triggers", s.run(0, "migrate", "up", "--dir", dir, "--fast", "--capture", "triggers").stdout, "install capture")
+	})
+}
 
 func TestMySQL(t *testing.T) {
 	t.Parallel()

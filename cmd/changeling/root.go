@@ -90,20 +90,12 @@ every row, and swaps the two in milliseconds.
 
 // with opens an engine for fn and closes its pool afterwards.
 func (a *app) with(ctx context.Context, c changeling.Config, fn func(e *changeling.Engine) error) error {
-	db, err := a.open()
+	db, err := a.connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer db.Close() // nothing is in flight any more
-	if err := db.PingContext(ctx); err != nil {
-		return &fault.Problem{Kind: fault.Precondition, Err: err, Text: fmt.Sprintf(
-			"no connection to the database: %s. Nothing was changed; `changeling --help` says where the connection is taken from", clean(fault.Message(err)))}
-	}
-	if c.Capture = changeling.Capture(a.capture); a.capture == "auto" {
-		c.Capture = changeling.CaptureAuto
-	}
-	c.Binlog = a.binlog
-	e, err := changeling.Open(ctx, db, c)
+	e, err := changeling.Open(ctx, db, a.following(c))
 	if err != nil {
 		return err
 	}

@@ -408,9 +408,6 @@ func (w *planner) triggers(ctx context.Context, p schema.Pair) (why string, err 
 	if w.options.Triggers == nil {
 		return "nothing else was offered", nil
 	}
-	if !p.Ordered { // rows that only the shadow has are found by counting both tables in one snapshot with the log
-		return "the new table sorts its keys in another way, and only a log without delay can then be compared with", nil
-	}
 	config, err := Follow(ctx, w.conn, p, w.dialect.maria)
 	if err != nil {
 		return "", err
