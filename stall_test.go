@@ -89,7 +89,7 @@ func TestNobodyWaits(t *testing.T) {
 	}
 }
 
-// watchWaits asks the server again and again who waits for a table's lock, but for the engine. The answer is there when the
+// watchWaits asks the server again and again who waits for a lock of a table of this database, but for the engine. The answer is there when the
 // group is done.
 func watchWaits(t *testing.T, ctx context.Context, group *sync.WaitGroup, db *sql.DB) *time.Duration {
 	var longest time.Duration
@@ -99,7 +99,7 @@ func watchWaits(t *testing.T, ctx context.Context, group *sync.WaitGroup, db *sq
 		for {
 			var ms float64
 			err := db.QueryRowContext(ctx, `SELECT coalesce(max(extract(epoch FROM clock_timestamp() - l.waitstart)), 0)::float8 * 1000
-FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT l.granted AND l.locktype = 'relation' AND a.application_name NOT LIKE 'changeling%'`).Scan(&ms)
+FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT l.granted AND l.locktype = 'relation' AND a.datname = current_database() AND a.application_name NOT LIKE 'changeling%'`).Scan(&ms)
 			if ctx.Err() != nil {
 				return
 			}
