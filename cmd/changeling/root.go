@@ -57,7 +57,7 @@ const environment = `Connection, the first that is set:
 func newRoot(a *app) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "changeling",
-		Short: "Change live PostgreSQL and MySQL tables without stopping anybody",
+		Short: "Change live tables of PostgreSQL, MySQL and MariaDB without stopping anybody",
 		Long: `changeling carries out an ALTER TABLE that the server could only do by locking everybody out:
 it builds a changed twin of the table, copies the rows, follows the writes of others, compares
 every row, and swaps the two in milliseconds.
