@@ -107,6 +107,7 @@ func (s *shell) startWith(prepare func(*exec.Cmd), args ...string) *process {
 	s.t.Helper()
 	p := &process{t: s.t, cmd: s.command(s.t.Context(), args...), line: "changeling " + strings.Join(args, " ")}
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.err
+	p.cmd.WaitDelay = 5 * time.Second // a child of the command may hold the pipes
 	if prepare != nil {
 		prepare(p.cmd)
 	}
@@ -123,10 +124,18 @@ func (s *shell) startWith(prepare func(*exec.Cmd), args ...string) *process {
 	return p
 }
 
+// patience is how long a test waits for a command: longer than any takes on a busy machine.
+const patience = 4 * time.Minute
+
+// wait fails the test, with the command's stacks, when the command does not end.
 func (p *process) wait() result {
 	p.t.Helper()
+	stuck := time.AfterFunc(patience, func() { _ = p.cmd.Process.Signal(syscall.SIGQUIT) }) // it may have ended
 	err := p.cmd.Wait()
 	p.ended = true
+	if !stuck.Stop() {
+		p.t.Fatalf("%s did not end in %s:\n%s%s", p.line, patience, p.out.String(), p.err.String())
+	}
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		p.t.Fatalf("%s: %v", p.line, err)

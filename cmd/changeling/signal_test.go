@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -91,7 +92,7 @@ func TestSecondSignalEndsItAtOnce(t *testing.T) {
 	c := s.until("a held change", held)
 	thaw := way.freeze(t)
 	runner.signal(syscall.SIGTERM)
-	poll(t, func() bool { return len(runner.err.String()) > 0 }, func() string { return "word of the first signal" })
+	poll(t, func() bool { return strings.Contains(runner.err.String(), "another signal exits at once") }, func() string { return "word of the first signal" })
 	began := time.Now()
 	runner.signal(syscall.SIGTERM)
 	if r := runner.wait(); r.code != -1 || time.Since(began) > time.Second {
