@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -238,9 +239,14 @@ mark AS (UPDATE public.drained SET upto = greatest(upto, (SELECT max(changeling_
 func rewriteBetween(s *scene) {
 	s.both(`INSERT INTO accounts SELECT i, 'e' || i, i, repeat('x', 200) FROM generate_series(10001, 30000) i`,
 		`DELETE FROM accounts WHERE id <= 1000`) // so that the others move down
-	third := s.at(copying, 3) // some of it is copied, and most is not
+	var noted atomic.Bool
+	third := s.at(func(text string) bool { // some of it is copied, and most is not: a chunk may be tried again
+		noted.CompareAndSwap(false, strings.HasPrefix(text, "INSERT INTO changeling.chunk"))
+		return noted.Load() && copying(text)
+	}, 2)
 	s.start()
 	s.until(third)
+	s.waiting(`SELECT EXISTS (SELECT FROM changeling.chunk WHERE walk = 'copy')`)
 	s.cancel()
 	third.open()
 	if err := <-s.done; !errors.Is(err, changeling.ErrStopped) {
