@@ -7,6 +7,9 @@ FUZZTIME    ?= 30s
 GOTESTFLAGS ?=
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
+# What make test leaves to chance; empty: the clock, as in all other targets.
+SEED ?= 1
+
 # Two packages at a time: each may run a database server of its own. Four tests of one: most of them wait most of the time.
 GOTEST := $(GO) test -p 2 -parallel 4 $(GOTESTFLAGS)
 
@@ -40,7 +43,7 @@ check: ## gofmt, go vet, staticcheck, go.mod
 
 test: setup setup-mysql ## all tests on PostgreSQL 15, MySQL 9.7 and MariaDB 10.11
 	$(GO) vet ./...
-	CHANGELING_TEST_PG=15 CHANGELING_TEST_MYSQL=mysql9.7,mariadb10.11 $(GOTEST) -timeout 40m ./...
+	CHANGELING_TEST_PG=15 CHANGELING_TEST_MYSQL=mysql9.7,mariadb10.11 CHANGELING_SEED=$(SEED) $(GOTEST) -timeout 40m ./...
 
 test-all: setup-all ## all tests on PostgreSQL 14 to 18, MySQL 9.7, MariaDB 10.11 and 11.8
 	$(GO) vet ./...

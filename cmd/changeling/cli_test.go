@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -182,12 +184,19 @@ func (s *shell) ask(query string) (value string) {
 	return value
 }
 
+// list is the changes of the shell's database: on MySQL and MariaDB the command lists those of the whole server.
 func (s *shell) list() (list []changeling.Status) {
 	s.t.Helper()
 	if err := json.Unmarshal([]byte(s.run(0, "list", "--json").stdout), &list); err != nil {
 		s.t.Fatal(err)
 	}
-	return list
+	u, err := url.Parse(s.dsn)
+	if err != nil || !strings.HasPrefix(s.dsn, "mysql:") && !strings.HasPrefix(s.dsn, "mariadb:") {
+		return list
+	}
+	return slices.DeleteFunc(list, func(c changeling.Status) bool {
+		return !strings.HasPrefix(c.Table, strings.TrimPrefix(u.Path, "/")+".")
+	})
 }
 
 // newest is the change that was begun last.

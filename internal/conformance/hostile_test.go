@@ -54,7 +54,7 @@ func (n *names) next() string {
 				name += scraps[n.random.IntN(len(scraps))]
 			}
 		}
-		if n.length(name) > n.most || strings.HasPrefix(name, "changeling_") || strings.TrimSpace(name) != name || name == "" || n.used[strings.ToLower(name)] {
+		if n.length(name) > n.most || strings.HasPrefix(name, "changeling_") || strings.TrimSpace(name) != name || name == "" || name == "ctid" || n.used[strings.ToLower(name)] {
 			continue
 		}
 		n.used[strings.ToLower(name)] = true

@@ -3,7 +3,6 @@ package conformance
 import (
 	"flag"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -48,9 +47,7 @@ func TestRoutes(t *testing.T) {
 	}
 	path := filepath.Join("..", "..", "docs", "ROUTES.md")
 	majors := pgtest.Majors(t)
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	sample := rand.New(rand.NewPCG(seed, 0)).Perm(len(documented))[:len(documented)/6]
+	sample := dice(t).Perm(len(documented))[:len(documented)/6]
 	skipped := func(id string) bool {
 		return !*update && os.Getenv("CHANGELING_FULL") == "" && !slices.Contains(sample, slices.Index(documented, id))
 	}

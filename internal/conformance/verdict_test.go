@@ -4,7 +4,6 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -87,9 +86,7 @@ func TestVerdicts(t *testing.T) {
 				t.Errorf("%d of %d statements are explained away, at most 1 %% may be", known, len(all))
 			}
 			if os.Getenv("CHANGELING_FULL") == "" {
-				seed := uint64(time.Now().UnixNano())
-				t.Logf("seed %d", seed)
-				rand.New(rand.NewPCG(seed, 0)).Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+				dice(t).Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 				all = all[:len(all)/8]
 			}
 			server := pgtest.Server(t, major)
