@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -27,13 +28,13 @@ type Text struct {
 var postgres = Text{
 	create: []string{
 		`CREATE TABLE customers (id bigint PRIMARY KEY, name text NOT NULL)`,
-		fmt.Sprintf(`INSERT INTO customers SELECT i, 'customer ' || i FROM generate_series(1, %d) i`, Customers),
+		`INSERT INTO customers SELECT i, 'customer ' || i FROM generate_series(1, {customers}) i`,
 		`CREATE TABLE orders (id bigint GENERATED ALWAYS AS IDENTITY, customer_id bigint NOT NULL, email text NOT NULL, amount integer NOT NULL,
   status text NOT NULL DEFAULT 'new', created_at timestamptz NOT NULL DEFAULT now(), payload text NOT NULL)`,
 	},
-	fill: fmt.Sprintf(`INSERT INTO orders (customer_id, email, amount, created_at, payload)
-SELECT 1 + i %% %d, 'user' || i || '@example.org', i %% 100000, timestamptz '2026-01-01' + i * interval '1 second', repeat(md5(i::text), 4)
-FROM generate_series(1, %%d) i`, Customers),
+	fill: `INSERT INTO orders (customer_id, email, amount, created_at, payload)
+SELECT 1 + i % {customers}, 'user' || i || '@example.org', i % 100000, timestamptz '2026-01-01' + i * interval '1 second', repeat(md5(i::text), 4)
+FROM generate_series(1, {rows}) i`,
 	index: []string{
 		`ALTER TABLE orders ADD CONSTRAINT orders_pkey PRIMARY KEY (id)`,
 		`ALTER TABLE orders ADD CONSTRAINT orders_email_key UNIQUE (email)`,
@@ -60,7 +61,7 @@ var inMySQL = Text{
 	create: []string{`CREATE TABLE orders (id bigint NOT NULL AUTO_INCREMENT PRIMARY KEY, customer_id bigint NOT NULL, email varchar(100) NOT NULL, amount int NOT NULL,
   status varchar(20) NOT NULL DEFAULT 'new', created_at datetime(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), payload varchar(200) NOT NULL,
   UNIQUE KEY orders_email (email), KEY orders_customer (customer_id), KEY orders_created (created_at))`},
-	fill:   fmt.Sprintf(myFill, `/*+ SET_VAR(cte_max_recursion_depth = 1000000000) */ `, Customers),
+	fill:   strings.ReplaceAll(myFill, "{hint}", "/*+ SET_VAR(cte_max_recursion_depth = 1000000000) */ "),
 	index:  []string{`ANALYZE TABLE orders`},
 	twin:   []string{`CREATE TABLE {table} LIKE orders`, `INSERT INTO {table} SELECT * FROM orders`, `ANALYZE TABLE {table}`},
 	alter:  `ALTER TABLE %s MODIFY amount %s NOT NULL`,
@@ -70,13 +71,13 @@ var inMySQL = Text{
 }
 
 const myFill = `INSERT INTO orders (customer_id, email, amount, created_at, payload)
-WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %%d)
-SELECT %s1 + CRC32(i) %%%% %d, CONCAT(HEX(CRC32(CONCAT('e', i))), i, '@example.org'), i %%%% 100000,
+WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows})
+SELECT {hint}1 + CRC32(i) % {customers}, CONCAT(HEX(CRC32(CONCAT('e', i))), i, '@example.org'), i % 100000,
   TIMESTAMP('2026-01-01') + INTERVAL i SECOND, REPEAT(HEX(CRC32(i)), 15) FROM n`
 
 var inMariaDB = func() Text {
 	t := inMySQL
-	t.fill = fmt.Sprintf(myFill, "", Customers)
+	t.fill = "SET STATEMENT max_recursive_iterations = 4294967295 FOR " + strings.ReplaceAll(myFill, "{hint}", "")
 	return t
 }()
 
@@ -92,13 +93,13 @@ func (t Text) Native(table string, round int) string {
 
 // Create makes the table with a number of rows. One that is there is dropped.
 func (t Text) Create(ctx context.Context, db *sql.DB, rows int) error {
-	drop := []string{`DROP TABLE IF EXISTS orders`, `DROP TABLE IF EXISTS customers`}
-	for _, list := range [][]string{drop, t.create, {fmt.Sprintf(t.fill, rows)}, t.index} {
-		if err := exec(ctx, db, list...); err != nil {
-			return err
-		}
+	numbers := strings.NewReplacer("{rows}", strconv.Itoa(rows), "{customers}", strconv.Itoa(Customers))
+	statements := []string{`DROP TABLE IF EXISTS orders`, `DROP TABLE IF EXISTS customers`}
+	statements = append(append(append(statements, t.create...), t.fill), t.index...)
+	for i, s := range statements {
+		statements[i] = numbers.Replace(s)
 	}
-	return nil
+	return exec(ctx, db, statements...)
 }
 
 // Twin makes a copy of the table under another name, for the native ALTER that a change is compared with.
