@@ -29,8 +29,10 @@ func (r tables) Compare(ctx context.Context, c copier.Chunk) (source, shadow ver
 		return source, shadow, err
 	}
 	query, args := r.rows.Compare(c.Range)
+	s := r.comparing()
+	s.ByOrder = r.pair.Ordered && r.pair.SameKey
 	err = r.patiently(ctx, "chunk", func(ctx context.Context) error {
-		return r.tx(ctx, r.comparing(), func(ctx context.Context, t *tx) error {
+		return r.tx(ctx, s, func(ctx context.Context, t *tx) error {
 			var reset bool
 			err := t.QueryRowContext(ctx, query, args...).Scan(&source.Rows, &source.Digest, &shadow.Rows, &shadow.Digest, &reset)
 			if err == nil && reset {

@@ -59,7 +59,7 @@ func (postgresql) Rows(p schema.Pair) texts { return postgres.Rows{Pair: p} }
 
 func (postgresql) Session(s session) string {
 	return postgres.Session{Application: s.Application, LockWait: s.LockWait, Strong: s.Strong, Patient: s.Idle >= long, Path: s.Path, Settings: s.Settings,
-		Async: s.Async, ByKey: s.ByKey, Memory: s.Memory, Parallel: s.Parallel}.SQL()
+		Async: s.Async, ByKey: s.ByKey, ByOrder: s.ByOrder, Memory: s.Memory, Parallel: s.Parallel}.SQL()
 }
 
 func (postgresql) As(role string) string {

@@ -26,7 +26,7 @@ var (
 	copying    = matching(`^INSERT INTO "changeling_.* WHERE .*ctid >= `)
 	healing    = matching(`^DELETE FROM "changeling_.* WHERE d\.ctid >= .* AND EXISTS `)
 	draining   = matching(`^WITH taken AS MATERIALIZED \(DELETE FROM `)
-	comparing  = matching(`^WITH pending AS .* SELECT a\.n, a\.h, b\.n, b\.h, `)
+	comparing  = matching(`^WITH pending AS .* SELECT c\.n, '0', c\.n, c\.differ`)
 	rechecking = matching(`^WITH pending AS .* keys AS \(DELETE FROM `)
 	asksWho    = matching(`FROM pg_catalog\.pg_locks l LEFT JOIN pg_catalog\.pg_stat_activity`)
 	locking    = matching(`LOCK TABLE .* IN ACCESS EXCLUSIVE MODE`)

@@ -22,6 +22,7 @@ type session struct {
 	Settings    map[string]string // what conversions depend on; nil: those of the session that planned
 	Async       bool              // do not wait for the log; rows and positions still commit together
 	ByKey       bool              // find rows by their key: statistics of a log and of a new table mislead the planner
+	ByOrder     bool              // walk along the keys of two tables, side by side
 	Memory      string            // for an index build; empty: the server's own
 	Parallel    int               // workers of an index build; zero: the server's own, negative: none
 	Idle        time.Duration     // for how long its connection may be silent; zero: as long as one does while it works

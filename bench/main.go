@@ -111,12 +111,17 @@ func (b *bench) idle(ctx context.Context, rows int) error {
 	if err := b.Create(ctx, b.db, rows); err != nil {
 		return err
 	}
-	var natives, changes, ratios, peers []float64
+	var natives, changes, ratios, cpus, peers []float64
 	for round := range b.rounds {
 		if err := b.Twin(ctx, b.db, "twin"); err != nil {
 			return err
 		}
-		native, err := b.timed(ctx, b.Native("twin", round))
+		var native, change time.Duration
+		var phases *phases
+		nativeCPU, err := b.spent(func() (err error) {
+			native, err = b.timed(ctx, b.Native("twin", round))
+			return err
+		})
 		if err != nil {
 			return err
 		}
@@ -137,19 +142,24 @@ func (b *bench) idle(ctx context.Context, rows int) error {
 				return err
 			}
 		}
-		began := time.Now()
-		phases, err := b.apply(ctx, round, true)
+		changeCPU, err := b.spent(func() (err error) {
+			began := time.Now()
+			phases, err = b.apply(ctx, round, true)
+			change = time.Since(began)
+			return err
+		})
 		if err != nil {
 			return err
 		}
-		change := time.Since(began)
 		fmt.Printf("BenchmarkIdle/%s/rows=%d/native 1 %d ns/op\nBenchmarkIdle/%s/rows=%d/changeling 1 %d ns/op\n", b.Kind, rows, native, b.Kind, rows, change)
-		fmt.Printf("# round %d: native %.1f s, changeling %.1f s (%.2f), verification included, lock held %.1f ms%s; %s\n",
-			round+1, native.Seconds(), change.Seconds(), change.Seconds()/native.Seconds(), ms(phases.held), peer, phases)
+		fmt.Printf("# round %d: native %.1f s, changeling %.1f s (%.2f), verification included, lock held %.1f ms%s; %s; the server's CPU: native %.1f s, changeling %.1f s (%.2f)\n",
+			round+1, native.Seconds(), change.Seconds(), change.Seconds()/native.Seconds(), ms(phases.held), peer, phases,
+			nativeCPU.Seconds(), changeCPU.Seconds(), changeCPU.Seconds()/nativeCPU.Seconds())
+		cpus = append(cpus, changeCPU.Seconds()/nativeCPU.Seconds())
 		natives, changes, ratios = append(natives, native.Seconds()), append(changes, change.Seconds()), append(ratios, change.Seconds()/native.Seconds())
 	}
-	fmt.Printf("# %s idle, %d rows, medians of %d: native %.1f s, changeling %.1f s, ratio %.2f (goal %.2f)\n",
-		b.Name, rows, b.rounds, median(natives), median(changes), median(ratios), goals[b.Kind])
+	fmt.Printf("# %s idle, %d rows, medians of %d: native %.1f s, changeling %.1f s, ratio %.2f (goal %.2f); ratio of the server's CPU %.2f\n",
+		b.Name, rows, b.rounds, median(natives), median(changes), median(ratios), goals[b.Kind], median(cpus))
 	if b.peer {
 		fmt.Printf("# pt-online-schema-change %.1f s, changeling is %.2f of it (goal 0.50)\n", median(peers), median(changes)/median(peers))
 	}
@@ -160,6 +170,19 @@ func (b *bench) timed(ctx context.Context, statement string) (time.Duration, err
 	began := time.Now()
 	_, err := b.db.ExecContext(ctx, statement)
 	return time.Since(began), err
+}
+
+// spent is the processor time that the server needs while something is done.
+func (b *bench) spent(do func() error) (time.Duration, error) {
+	before, err := b.CPU()
+	if err != nil {
+		return 0, err
+	}
+	if err := do(); err != nil {
+		return 0, err
+	}
+	after, err := b.CPU()
+	return after - before, err
 }
 
 // percona changes the twin with pt-online-schema-change, with its own defaults.

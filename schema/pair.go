@@ -48,6 +48,7 @@ type Mapped struct {
 	Converted bool   `json:"converted,omitempty"`
 	Always    bool   `json:"always,omitempty"` // GENERATED ALWAYS AS IDENTITY: no UPDATE may set it
 	Digest    string `json:"digest"`           // how the value is digested to a number: an expression with %s for the value
+	Image     string `json:"image,omitempty"`  // the form in which two values are equal only if they are the same; empty: compare digests
 }
 
 // Kept is a column that the change adds with a volatile default: it is assigned once a row, kept when the row is copied

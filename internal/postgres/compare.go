@@ -109,11 +109,59 @@ func (w Rows) notPendingShadow(alias string) string {
 	return "NOT EXISTS (SELECT FROM " + w.converted("pending") + " p WHERE " + w.sameShadow(alias, "p") + ")"
 }
 
-// Compare digests one key range of both tables in one snapshot: rows and sum of the source, rows and sum of the shadow,
-// and whether a TRUNCATE is pending.
+// joins says that the rows of both tables can be laid side by side in the order of their keys, and compared value by value.
+func (w Rows) joins() bool {
+	for _, m := range w.Pair.Columns {
+		if m.Image == "" {
+			return false
+		}
+	}
+	for _, k := range w.Pair.Key {
+		if k.Ops.Equal != "OPERATOR(pg_catalog.=)" || k.ShadowOps.Equal != k.Ops.Equal {
+			return false
+		}
+	}
+	return w.Pair.Ordered && w.Pair.SameKey
+}
+
+// join is Compare for tables whose rows can be laid side by side: it reads each row once, and costs two thirds of digesting
+// them. In the place of the digests stand 0 and the number of keys whose rows differ and that are not pending.
+func (w Rows) join(r copier.Range) (string, []any) {
+	where, args := w.within(w.alias()+".", false, r)
+	shadowWhere, _ := w.within("d.", true, r)
+	var values, shadows, same, on, keys, pending []string
+	for i, m := range w.Pair.Columns {
+		values = append(values, fmt.Sprintf("%s::%s AS v%d", w.value(m), m.Type, i+1))
+		shadows = append(shadows, fmt.Sprintf("d.%s AS v%d", ident.Quote(m.Shadow), i+1))
+		a, b := strings.ReplaceAll(m.Image, "%s", fmt.Sprintf("a.v%d", i+1)), strings.ReplaceAll(m.Image, "%s", fmt.Sprintf("b.v%d", i+1))
+		same = append(same, fmt.Sprintf("coalesce(%s OPERATOR(pg_catalog.=) %s, a.v%d IS NULL AND b.v%d IS NULL)", a, b, i+1, i+1))
+	}
+	for i, k := range w.Pair.Key {
+		values = append(values, fmt.Sprintf("%s.%s AS k%d", w.alias(), ident.Quote(k.Source), i+1))
+		shadows = append(shadows, fmt.Sprintf("d.%s AS k%d", ident.Quote(k.Shadow), i+1))
+		on = append(on, fmt.Sprintf("a.k%d OPERATOR(pg_catalog.=) b.k%d", i+1, i+1))
+		keys = append(keys, fmt.Sprintf("coalesce(a.k%d, b.k%d)", i+1, i+1))
+		pending = append(pending, "p."+ident.Quote(k.Source))
+	}
+	key := strings.Join(keys, ", ")
+	if len(keys) > 1 {
+		key = "ROW(" + key + ")"
+	}
+	// The list of what is pending is hashed, and only once a row differs.
+	return "WITH " + w.pending() + " SELECT c.n, '0', c.n, c.differ::pg_catalog.text, " + w.reset() + " FROM (SELECT count(*) AS n, count(*) FILTER (WHERE NOT (a.k1 IS NOT NULL AND b.k1 IS NOT NULL AND " +
+		strings.Join(same, " AND ") + ") AND (" + key + " OPERATOR(pg_catalog.=) ANY (SELECT " + strings.Join(pending, ", ") + " FROM pending p)) IS NOT TRUE) AS differ FROM (SELECT " +
+		strings.Join(values, ", ") + " FROM " + w.from() + " WHERE " + where + ") a FULL JOIN (SELECT " + strings.Join(shadows, ", ") + " FROM " + qualified(w.Pair.Shadow) + " d WHERE " + shadowWhere +
+		") b ON " + strings.Join(on, " AND ") + ") c", args
+}
+
+// Compare compares one key range of both tables in one snapshot: rows and sum of the source, rows and sum of the shadow,
+// and whether a TRUNCATE is pending. What the sums are is its own matter: they are equal if, and only if, the rows are.
 // Where the keys are not ordered alike, the shadow's rows are found through the source's, and CompareCounts finds rows
 // that only the shadow has.
 func (w Rows) Compare(r copier.Range) (string, []any) {
+	if w.joins() {
+		return w.join(r)
+	}
 	where, args := w.within(w.alias()+".", false, r)
 	if !w.Pair.Ordered {
 		return "WITH " + w.pending() + " SELECT count(*), coalesce(sum(a.h), 0)::pg_catalog.text, count(d.*), coalesce(sum(" + w.digest(false) +

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -31,6 +32,26 @@ func digest(base string, seed int) string {
 		hash = `hashtextextended((%s)::pg_catalog.text COLLATE "pg_catalog"."C", $)`
 	}
 	return fmt.Sprintf("coalesce(pg_catalog.%s, %d)", strings.Replace(hash, "$", fmt.Sprint(seed), 1), seed)
+}
+
+// images are the forms of a type in which two values are equal only if they are the same, where that is not the value itself.
+// exact are the types whose own equality is that.
+var images = map[string]string{
+	"float4": "pg_catalog.float4send(%s)", "float8": "pg_catalog.float8send(%s)", "interval": "pg_catalog.interval_send(%s)", "numeric": "pg_catalog.numeric_send(%s)",
+	"bpchar": "pg_catalog.bpcharsend(%s)",
+}
+
+var exact = []string{"int2", "int4", "int8", "oid", "bool", "uuid", "timestamp", "timestamptz", "date", "time", "name", "enum", "bytea", "char", "money", "pg_lsn", "macaddr"}
+
+// image is the form in which values of a type are compared with pg_catalog's equality, with %s for the value.
+func image(base string) string {
+	if slices.Contains(exact, base) {
+		return "%s"
+	}
+	if form, ok := images[base]; ok {
+		return form
+	}
+	return `(%s)::pg_catalog.text COLLATE "pg_catalog"."C"`
 }
 
 // sum puts the digests of a row's columns together. A row is told apart from another by any of them.

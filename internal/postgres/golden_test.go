@@ -26,8 +26,8 @@ func pairs() map[string]schema.Pair {
 	simple := pair("orders")
 	simple.Ordered, simple.SameKey = true, true
 	simple.Key = []schema.Key{{Source: "id", Shadow: "id", Type: "bigint", ShadowType: "bigint", LogType: "bigint", Ops: plain, ShadowOps: plain}}
-	simple.Columns = []schema.Mapped{{Shadow: "id", Type: "bigint", Source: "id", Digest: digest("int8", 1)},
-		{Shadow: "amount", Type: "bigint", Source: "amount", Converted: true, Digest: digest("int8", 2)}}
+	simple.Columns = []schema.Mapped{{Shadow: "id", Type: "bigint", Source: "id", Digest: digest("int8", 1), Image: image("int8")},
+		{Shadow: "amount", Type: "numeric", Source: "amount", Converted: true, Digest: digest("numeric", 2), Image: image("numeric")}}
 	hostile := pair(`Ord"ers`)
 	hostile.Path = `"$user", public`
 	hostile.Key = []schema.Key{

@@ -24,6 +24,7 @@ type Session struct {
 	Settings    map[string]string // what conversions depend on; nil: pinned, for texts that must always read alike
 	Async       bool              // do not wait for the WAL; rows and positions still commit together
 	ByKey       bool              // find rows by their key: statistics of a log and of a new table mislead the planner
+	ByOrder     bool              // walk along the keys of two tables, side by side
 	Memory      string            // maintenance_work_mem; empty: the server's own
 	Parallel    int               // max_parallel_maintenance_workers; zero: the server's own, negative: none
 }
@@ -58,6 +59,9 @@ func (s Session) SQL() string {
 	}
 	if s.ByKey {
 		set = append(set, "enable_hashjoin = off", "enable_mergejoin = off", "enable_seqscan = off", "enable_bitmapscan = off")
+	}
+	if s.ByOrder {
+		set = append(set, "enable_hashjoin = off", "enable_sort = off", "enable_seqscan = off", "enable_bitmapscan = off")
 	}
 	if s.Memory != "" {
 		set = append(set, "maintenance_work_mem = "+ident.Literal(s.Memory))

@@ -70,7 +70,7 @@ func (r *rehearsal) pair() (schema.Pair, string, error) {
 		p.Alive = schema.Name{Schema: r.in(), Table: "alive_" + r.change}
 	}
 	for _, c := range r.shadow.Columns {
-		m := schema.Mapped{Shadow: c.Name, Type: c.Type, Digest: digest(c.Base, c.Num), Always: c.Identity == "a"}
+		m := schema.Mapped{Shadow: c.Name, Type: c.Type, Digest: digest(c.Base, c.Num), Image: image(c.Base), Always: c.Identity == "a"}
 		from := r.origin(c)
 		switch {
 		case c.Generated != "":

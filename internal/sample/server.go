@@ -8,6 +8,7 @@ import (
 	"database/sql"
 	"fmt"
 	"strconv"
+	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib"
 
@@ -25,7 +26,11 @@ type Server struct {
 	DSN  string // of its database, as the command line takes them
 	Text
 	stop func() error
+	cpu  func() (time.Duration, error)
 }
+
+// CPU is the processor time of all the server's processes up to now.
+func (s *Server) CPU() (time.Duration, error) { return s.cpu() }
 
 // Start makes a server of a kind: postgres, mysql or mariadb. An empty version is the one that the set-up installs; others are
 // majors of PostgreSQL and names such as 9.7.
@@ -40,7 +45,7 @@ func Start(ctx context.Context, kind, version string) (*Server, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &Server{Kind: kind, Name: fmt.Sprintf("PostgreSQL %d", major), DSN: s.DSN("postgres"), Text: postgres, stop: s.Stop}, nil
+		return &Server{Kind: kind, Name: fmt.Sprintf("PostgreSQL %d", major), DSN: s.DSN("postgres"), Text: postgres, stop: s.Stop, cpu: s.CPU}, nil
 	}
 	options, text := dbtest.MySQLOptions{Version: dbtest.DefaultMySQL, Durable: true, Settings: map[string]string{"innodb_buffer_pool_size": "2G"}}, inMySQL
 	switch kind {
@@ -59,7 +64,7 @@ func Start(ctx context.Context, kind, version string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	server := &Server{Kind: kind, Name: options.Version, DSN: s.DSN("sample"), Text: text, stop: s.Stop}
+	server := &Server{Kind: kind, Name: options.Version, DSN: s.DSN("sample"), Text: text, stop: s.Stop, cpu: s.CPU}
 	admin, err := open(s.DSN(""), true)
 	if err == nil {
 		defer admin.Close()
