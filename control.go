@@ -210,12 +210,8 @@ func (c *Change) Abort(ctx context.Context) error {
 // abandon takes a change back. Each transaction may run twice.
 func (r *run) abandon(ctx context.Context) error {
 	if r.record.Plan.Route == plan.ShadowTable {
-		for _, s := range r.engine.dialect.Abandon(r.record.Plan.Pair, r.engine.config.LockWait) {
-			if err := r.patiently(ctx, "abort", func(ctx context.Context) error {
-				return r.tx(ctx, session{Idle: long}, func(ctx context.Context, tx *tx) error { return tx.ddl(ctx, s) })
-			}); err != nil {
-				return err
-			}
+		if err := r.dropShadow(ctx); err != nil {
+			return err
 		}
 	}
 	if err := r.undo(ctx); err != nil {
@@ -231,6 +227,18 @@ func (r *run) abandon(ctx context.Context) error {
 		}
 		return s.Exec(ctx, tx, s.Text.Finish, r.record.ID, string(state.Aborted), "")
 	})
+}
+
+// dropShadow takes away the capture, the shadow and where it stands. It may run twice.
+func (r *run) dropShadow(ctx context.Context) error {
+	for _, s := range r.engine.dialect.Abandon(r.record.Plan.Pair, r.engine.config.LockWait) {
+		if err := r.patiently(ctx, "abort", func(ctx context.Context) error {
+			return r.tx(ctx, session{Idle: long}, func(ctx context.Context, tx *tx) error { return tx.ddl(ctx, s) })
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // complete says that all steps of a change without a second table are done.

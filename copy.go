@@ -2,6 +2,8 @@ package changeling
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -134,16 +136,57 @@ func (r *run) beginCopy(ctx context.Context) error {
 	return r.reload(ctx)
 }
 
-// restart begins the copy again after somebody rewrote or truncated the source: the shadow is emptied and made bare, and
-// the counter goes back. Keys stay in the log.
-func (r *run) restart(ctx context.Context) error {
+// rewritten is why a copy begins again that did not fit to its source any more.
+func (r *run) rewritten() string {
+	return "somebody truncated or rewrote " + r.table().String() + " (TRUNCATE, or a rebuild such as VACUUM FULL or OPTIMIZE), or a crash emptied an unlogged table; the copy begins again"
+}
+
+// giveBack takes the shadow and the capture away when the disk is full, so that the users can go on to write: otherwise they
+// would be worse off than without the change. It begins anew when it is run again. Emptying the shadow is not enough: also an
+// empty table needs room for its files. A limit of the server's on its own files (53400) is not the disk.
+func (r *run) giveBack(ctx context.Context, err error) error {
+	problem, ok := errors.AsType[*fault.Problem](err)
+	p := r.record.Plan
+	if !ok || !fault.Full(err) || fault.Code(err) == "53400" || p.Route != plan.ShadowTable || r.record.Step > p.Find(plan.Cutover) {
+		return err
+	}
+	told := *problem
+	if failed := r.rewind(ctx); failed != nil {
+		told.Text += fmt.Sprintf(". The shadow keeps its room, because it could not be dropped (%s): try `changeling abort %s`", fault.Message(failed), r.record.ID)
+		return &told
+	}
+	told.Text += ". The shadow was dropped, so that its room is given back; with more room the change begins anew"
+	return &told
+}
+
+// rewind takes everything away that a change has made, and puts its counter to the first step.
+func (r *run) rewind(ctx context.Context) error {
+	if err := r.dropShadow(ctx); err != nil {
+		return err
+	}
+	s := r.engine.store
+	return r.patiently(ctx, "rewind", func(ctx context.Context) error {
+		return r.tx(ctx, session{}, func(ctx context.Context, t *tx) error {
+			if err := s.Exec(ctx, t, s.Text.Forget, r.record.ID); err != nil {
+				return err
+			}
+			if err := s.Exec(ctx, t, s.Text.SetHeap, r.record.ID, 0, 0); err != nil {
+				return err
+			}
+			return s.Advance(ctx, t, r.record.ID, r.record.Step, 0)
+		})
+	})
+}
+
+// restart begins the copy again: the shadow is emptied and made bare, and the counter goes back. Keys stay in the log.
+func (r *run) restart(ctx context.Context, why string) error {
 	copyStep := r.record.Plan.Find(plan.Copy)
 	again := plan.Step{SQL: append(r.rows.Empty(), r.record.Plan.Steps[copyStep].SQL...)}
 	if !r.engine.dialect.Transactional() {
 		copyStep = r.record.Plan.Find(plan.Capture) // it may be what was lost
 	}
 	s := r.engine.store
-	r.engine.config.Events(event.Restarted{Reason: "somebody truncated or rewrote " + r.table().String() + " (TRUNCATE, or a rebuild such as VACUUM FULL or OPTIMIZE), or a crash emptied an unlogged table; the copy begins again"})
+	r.engine.config.Events(event.Restarted{Reason: why})
 	return r.patiently(ctx, "restart", func(ctx context.Context) error {
 		return r.tx(ctx, session{Idle: long}, func(ctx context.Context, t *tx) error {
 			if err := t.ddl(ctx, again); err != nil {

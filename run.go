@@ -246,7 +246,7 @@ func (r *run) steps(ctx context.Context) error {
 			r.engine.config.Events(event.StepEnded{Step: string(step.Kind), Name: step.Name, Took: time.Since(began), Done: r.rowsDone.Load()})
 		case errors.Is(err, errPaused):
 		case errors.Is(err, copier.ErrReset):
-			if err := r.restart(ctx); err != nil {
+			if err := r.restart(ctx, r.rewritten()); err != nil {
 				return err
 			}
 		case ctx.Err() == nil && (fault.Lost(err) || fault.Transient(err) || errors.Is(err, state.ErrMoved)):
@@ -262,7 +262,7 @@ func (r *run) steps(ctx context.Context) error {
 			}
 			r.sweep(ctx)
 		default:
-			return r.explain(ctx, step, err)
+			return r.giveBack(ctx, r.explain(ctx, step, err))
 		}
 		if err == nil {
 			failures = 0
