@@ -21,6 +21,7 @@ setup: ## install PostgreSQL 15 if it is missing
 
 setup-mysql: ## fetch MySQL 9.7 and MariaDB 10.11
 	@scripts/setup.sh mysql
+	@scripts/setup.sh pooler
 
 setup-all: ## all of these, PostgreSQL 14, 16, 17 and 18, and MariaDB 11.8
 	@scripts/setup.sh all

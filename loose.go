@@ -106,17 +106,8 @@ func (r *run) claimed(ctx context.Context, s plan.Step, fn func(ctx context.Cont
 	defer func() {
 		_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // answers this very error
 	}()
-	if _, err := conn.ExecContext(ctx, r.engine.dialect.Apart(r.lease.Application(), s.Path, r.engine.config.Fast)); err != nil {
+	if err := r.apart(ctx, conn, s); err != nil {
 		return err
-	}
-	if r.engine.dialect.Transactional() {
-		switch ours, err := is(ctx, conn, "SELECT pg_catalog.current_setting('application_name') = '"+r.lease.Application()+"'"); {
-		case err != nil:
-			return err
-		case !ours:
-			return &fault.Problem{Kind: fault.Precondition, Text: fmt.Sprintf("step %q runs outside of a transaction, and the connection goes through a pooler that gives each statement another session: "+
-				"connect to the server itself, and run the same command again. What is done is kept", s.Name)}
-		}
 	}
 	return r.tx(ctx, session{Idle: long}, func(ctx context.Context, t *tx) error {
 		// A query with arguments leaves a portal behind that keeps its snapshot until the next statement of the transaction
@@ -126,6 +117,24 @@ func (r *run) claimed(ctx context.Context, s plan.Step, fn func(ctx context.Cont
 		}
 		return fn(ctx, conn)
 	})
+}
+
+// apart sets up a connection for a step outside of a transaction. Where sessions are shared, nothing may be set: whoever got this
+// one next would meet it. A vacuum can do without, because it changes no row, and two of them do no harm.
+func (r *run) apart(ctx context.Context, conn *sql.Conn, s plan.Step) error {
+	if r.engine.dialect.Transactional() {
+		switch pooled, err := Pooled(ctx, r.engine.db); {
+		case err != nil:
+			return err
+		case pooled && s.Done != "":
+			return &fault.Problem{Kind: fault.Precondition, Text: fmt.Sprintf("step %q runs outside of a transaction, and the connection goes through a pooler that gives each statement another session: "+
+				"connect to the server itself, and run the same command again. What is done is kept", s.Name)}
+		case pooled:
+			return nil
+		}
+	}
+	_, err := conn.ExecContext(ctx, r.engine.dialect.Apart(r.lease.Application(), s.Path, r.engine.config.Fast))
+	return err
 }
 
 // yielding runs a step's statements, and cancels them when somebody who wants a strong lock has waited for them for longer than

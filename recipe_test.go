@@ -215,27 +215,6 @@ func TestBuildGivesWay(t *testing.T) {
 	}
 }
 
-// TestPoolerIsNoticed: behind a pooler that gives each statement another session, nothing is built that nobody could end.
-func TestPoolerIsNoticed(t *testing.T) {
-	t.Parallel()
-	dsn := pgtest.Database(t)
-	db := pgtest.Open(t, dsn)
-	pgtest.Exec(t, db, `CREATE TABLE t (id int PRIMARY KEY, v int)`)
-	pool := pgtest.Mutant(t, dsn, func(_ context.Context, x mutant.Statement) string {
-		if strings.HasPrefix(x.Text, "SELECT pg_catalog.set_config('application_name', 'changeling ") {
-			return "SELECT 1" // it goes to a session that the next statement does not have
-		}
-		return x.Text
-	})
-	err := changeling.Apply(t.Context(), pool, `CREATE INDEX i ON t (v)`, quick)
-	if !errors.Is(err, changeling.ErrPrecondition) || !strings.Contains(err.Error(), "pooler") {
-		t.Fatalf("Apply = %v, want a precondition that names the pooler", err)
-	}
-	if err := changeling.Apply(t.Context(), db, `CREATE INDEX i ON t (v)`, quick); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // TestValidationGivesWay: nor does anybody wait for a validation that reads for long.
 func TestValidationGivesWay(t *testing.T) {
 	t.Parallel()

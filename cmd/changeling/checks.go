@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/changeling-db/changeling"
 )
 
 // This file is what the doctor asks. The texts stand here and not with the engine's own, because they are read once, by a
@@ -212,45 +214,11 @@ func (d *doctor) connections(ctx context.Context) error {
 	return nil
 }
 
-// pooler compares the backends of statements on one connection, while another connection takes a backend in between:
-// a pooler in transaction or statement mode then has to give us another one.
+// pooler asks whether sessions are shared.
 func (d *doctor) pooler(ctx context.Context) error {
-	one, err := d.db.Conn(ctx)
+	pooled, err := changeling.Pooled(ctx, d.db)
 	if err != nil {
 		return err
-	}
-	defer one.Close()
-	other, err := d.db.Conn(ctx)
-	if err != nil {
-		return err
-	}
-	defer other.Close()
-	pid := func(q interface {
-		QueryRowContext(context.Context, string, ...any) *sql.Row
-	}) (n int, err error) {
-		err = q.QueryRowContext(ctx, `SELECT pg_backend_pid()`).Scan(&n)
-		return n, err
-	}
-	pooled := false
-	for range 3 {
-		before, err := pid(one)
-		if err != nil {
-			return err
-		}
-		tx, err := other.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
-		if err != nil {
-			return err
-		}
-		between, err := pid(tx)
-		after, afterErr := 0, error(nil)
-		if err == nil {
-			after, afterErr = pid(one)
-		}
-		_ = tx.Rollback() // it only read
-		if err != nil || afterErr != nil {
-			return fmt.Errorf("two statements on one connection: %w", firstOf(err, afterErr))
-		}
-		pooled = pooled || before != after || before == between
 	}
 	if pooled {
 		d.warn("pooler", "the connection goes through a pooler in transaction or statement mode: changes work, but a crashed run is noticed only after 30 s",

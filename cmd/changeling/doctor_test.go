@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/changeling-db/changeling/internal/dbtest"
 	"github.com/changeling-db/changeling/internal/dbtest/pgtest"
 )
 
@@ -126,5 +127,24 @@ func TestDoctorSeesWhatIsInTheWay(t *testing.T) {
 	s.exec(`ALTER DATABASE "` + s.ask(`SELECT current_database()`) + `" SET default_transaction_read_only = on`)
 	if by := s.doctor(4); !says(by["server"], "fail", "read_only") {
 		t.Errorf("a read-only database is fine: %+v", by["server"])
+	}
+}
+
+// TestDoctorFindsThePooler: and says which connection to take instead.
+func TestDoctorFindsThePooler(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Own(t, dbtest.Options{})
+	p, err := server.Pooler(t.Context(), "transaction")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Stop()
+	s := &shell{t: t, dsn: p.DSN("postgres")}
+	if by := s.doctor(0); !says(by["pooler"], "warn", "transaction or statement mode") || !says(by["pooler"], "warn", "connect to the server itself") {
+		t.Errorf("the doctor says of the pooler: %+v", by["pooler"])
+	}
+	s.dsn = server.DSN("postgres")
+	if by := s.doctor(0); !says(by["pooler"], "ok", "") {
+		t.Errorf("the doctor says of no pooler: %+v", by["pooler"])
 	}
 }
