@@ -24,6 +24,8 @@ type dialect interface {
 	Syntax() plan.Syntax
 	// Plan makes a plan. A route that is asked for is taken, or refused.
 	Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.Duration, route plan.Route) (*plan.Plan, error)
+	// Rebuild plans a change without another definition.
+	Rebuild(ctx context.Context, db *sql.DB, b Rebuild, id string, wait time.Duration) (*plan.Plan, error)
 	// Resolve finds a table, and its identity where the server has one.
 	Resolve(ctx context.Context, db *sql.DB, n schema.Name) (schema.Name, uint32, error)
 	// Fingerprint identifies the definition of a table that was resolved.

@@ -80,6 +80,13 @@ func (d mysqld) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.
 	return p, nil
 }
 
+func (d mysqld) Rebuild(ctx context.Context, db *sql.DB, b Rebuild, id string, wait time.Duration) (*plan.Plan, error) {
+	if b.Tablespace != "" || b.FillFactor != 0 || b.OrderBy != "" {
+		return nil, &fault.Problem{Kind: fault.Usage, Text: "a tablespace, a fill factor or an order of the rows can only be given on PostgreSQL: InnoDB keeps rows in the order of the primary key. Nothing was changed"}
+	}
+	return d.Plan(ctx, db, mysql.Rebuild(b.name), id, wait, "")
+}
+
 func (mysqld) Resolve(ctx context.Context, db *sql.DB, n schema.Name) (schema.Name, uint32, error) {
 	n, err := mysql.Resolve(ctx, db, n)
 	return n, 0, err

@@ -34,6 +34,10 @@ func (postgresql) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait tim
 	return postgres.Plan(ctx, db, ddl, postgres.Options{ID: id, LockWait: wait, Route: route})
 }
 
+func (postgresql) Rebuild(ctx context.Context, db *sql.DB, b Rebuild, id string, wait time.Duration) (*plan.Plan, error) {
+	return postgres.Rebuild(ctx, db, postgres.Rebuilding{Table: b.name, Tablespace: b.Tablespace, FillFactor: b.FillFactor, OrderBy: b.OrderBy}, postgres.Options{ID: id, LockWait: wait})
+}
+
 func (postgresql) Resolve(ctx context.Context, db *sql.DB, n schema.Name) (schema.Name, uint32, error) {
 	return postgres.Resolve(ctx, db, n)
 }

@@ -26,6 +26,8 @@ type Pair struct {
 	Foreign []ForeignKey `json:"foreign,omitempty"`
 	// Ordered says that both tables sort their keys alike, so that a range of one is a range of the other.
 	Ordered bool `json:"ordered"`
+	// ByKey says that the copy goes in the order of the key, where it would else go in that of the heap.
+	ByKey bool `json:"by_key,omitempty"`
 	// SameKey says that the key has the same type on both sides.
 	SameKey bool `json:"same_key"`
 	// Mirrored says that the capture can also write the shadow's rows, in the user's own transaction and without failing for

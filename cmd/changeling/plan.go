@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -109,6 +110,8 @@ type planView struct {
 	Effect string     `json:"effect"`
 	Data   []dataView `json:"data,omitempty"` // of --check-data
 	plan   *plan.Plan
+
+	command string // says what carries it out, where that is not run
 }
 
 // dataView is a question to the data and its answer.
@@ -250,7 +253,7 @@ func (v planView) print(w io.Writer) error {
 	}
 	b.WriteString("\nThis is a plan: nothing was changed.")
 	if v.Route != plan.Refuse && !v.Done {
-		b.WriteString(" `changeling run` with the same statement carries it out.")
+		b.WriteString(cmp.Or(v.command, " `changeling run` with the same statement carries it out."))
 	}
 	_, err := fmt.Fprintln(w, b.String())
 	return err

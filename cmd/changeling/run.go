@@ -9,8 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/changeling-db/changeling"
-	"github.com/changeling-db/changeling/internal/fault"
-	"github.com/changeling-db/changeling/plan"
 )
 
 func newRun(a *app) *cobra.Command {
@@ -78,13 +76,7 @@ func (a *app) showAndAsk(ctx context.Context, e *changeling.Engine, text string)
 	if err != nil || v.UnderWay != "" || v.Done {
 		return err
 	}
-	if err := v.print(a.err); err != nil {
-		return err
-	}
-	if v.Route == plan.Refuse {
-		return &fault.Problem{Kind: fault.Refused, Text: "the change is refused for the reasons that the plan gives; nothing was changed"}
-	}
-	return a.confirm(ctx, false, "Carry it out?", "yes")
+	return a.agree(ctx, v)
 }
 
 // parseDrop reads --drop.

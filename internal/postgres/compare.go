@@ -15,7 +15,7 @@ import (
 // The boundary comes from the shadow where both keys have one type: its index is new, and its pages are all visible.
 func (w Rows) Boundary(after copier.Key, n int64) (string, []any) {
 	var args []any
-	shadow := w.Pair.Ordered && w.Pair.SameKey
+	shadow := w.Pair.Ordered && w.Pair.SameKey && !w.Pair.ByKey // whose copy asks, too
 	var names, text []string
 	for _, k := range w.Pair.Key {
 		name := ident.Quote(k.Source)

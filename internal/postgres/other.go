@@ -50,7 +50,7 @@ func (w *planner) other(ctx context.Context) (*plan.Plan, error) {
 		return w.refresh(ctx)
 	case first == "CLUSTER" || first == "VACUUM":
 		w.plan.Effect = string(Rewrites)
-		return refuse(w.plan, s.Verb+" keeps everybody from the table while it writes it anew: run it as it is in a quiet hour, or VACUUM without FULL, which locks nobody out"), nil
+		return refuse(w.plan, s.Verb+" keeps everybody from the table while it writes it anew: `changeling rebuild TABLE` does the same while others work; VACUUM without FULL locks nobody out"), nil
 	case slices.Contains(alone, s.Kind) || s.Verb == "DROP OWNED":
 		return refuse(w.plan, s.Verb+" cannot be part of a transaction, or is of no one database: run it as it is"), nil
 	case first == "ALTER" && s.Kind == "DOMAIN":

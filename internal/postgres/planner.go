@@ -160,10 +160,7 @@ func (w *planner) alterTable(ctx context.Context) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, privilege := range missing {
-		refusals = append(refusals, fmt.Sprintf("the owner of %s, %s, took the privilege %s on it from himself, and it is he who moves the rows: GRANT %s ON %s TO %s first",
-			w.plan.Table, source.Owner, privilege, privilege, qualified(w.plan.Table), ident.Quote(source.Owner)))
-	}
+	refusals = append(refusals, w.withheld(source, missing)...)
 	if len(w.statement.Clauses) == 1 && w.statement.Clauses[0].Action == plan.DetachPartition && w.statement.Clauses[0].Concurrently {
 		return w.detach(ctx)
 	}
@@ -314,7 +311,9 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (*rehearsal, e
 	if w.statement.Verb != "ALTER TABLE" {
 		text = plainly(text)
 	}
-	r.statement = forClone(text, source, r.in(), w.short, refers)
+	if r.statement = forClone(text, source, r.in(), w.short, refers); w.statement.Verb == "ALTER TABLE" && len(w.statement.Clauses) == 0 {
+		r.statement = noChange
+	}
 	if err := w.alter(ctx, r); err != nil {
 		return nil, err
 	}

@@ -119,8 +119,13 @@ func (w Rows) Heap() string {
 }
 
 // Blocks is the number of blocks to copy: those that the source has when the copy starts. What is placed behind them
-// later was written after the capture began, and is in the log.
-func (w Rows) Blocks() string { return blocks(w.Pair.Source) }
+// later was written after the capture began, and is in the log. It is empty where the copy goes by key.
+func (w Rows) Blocks() string {
+	if w.Pair.ByKey {
+		return ""
+	}
+	return blocks(w.Pair.Source)
+}
 
 // ShadowBlocks is the number of blocks to heal.
 func (w Rows) ShadowBlocks() string { return blocks(w.Pair.Shadow) }
@@ -141,12 +146,32 @@ func tids(prefix string, r copier.Range) string {
 	return fmt.Sprintf("%sctid >= '(%d,0)'::pg_catalog.tid AND %sctid < '(%d,0)'::pg_catalog.tid", prefix, after+1, prefix, upto+1)
 }
 
-// Copy appends the rows of a range of blocks to the bare shadow. It runs once for a range: the range is noted as done in
+// Copy appends the rows of a range of blocks, or of keys, to the bare shadow. It runs once for a range: the range is noted as done in
 // the same transaction.
 func (w Rows) Copy(r copier.Range) string {
 	names, values := w.columns()
 	return "INSERT INTO " + qualified(w.Pair.Shadow) + " (" + strings.Join(names, ", ") + ") OVERRIDING SYSTEM VALUE SELECT " +
-		strings.Join(values, ", ") + " FROM " + w.from() + " WHERE " + tids(w.alias()+".", r)
+		strings.Join(values, ", ") + " FROM " + w.from() + " WHERE " + w.chunk(r) + w.inOrder()
+}
+
+// chunk is a range of the copy as a condition: of blocks, or of keys.
+func (w Rows) chunk(r copier.Range) string {
+	if !w.Pair.ByKey {
+		return tids(w.alias()+".", r)
+	}
+	where, args := w.within(w.alias()+".", false, r)
+	for i, a := range args {
+		where = strings.ReplaceAll(where, fmt.Sprintf("$%d::", i+1), ident.Literal(a.(string))+"::")
+	}
+	return where
+}
+
+// inOrder is the order in which a copy that goes by key writes its rows.
+func (w Rows) inOrder() string {
+	if !w.Pair.ByKey {
+		return ""
+	}
+	return " ORDER BY " + w.sourceKey(w.alias()+".")
 }
 
 // CopyOne is Copy for the single row at a place in a block, and Place lists the places with their keys: so the row that a
@@ -159,7 +184,7 @@ func (w Rows) CopyOne(tid string) string {
 
 // Places lists the rows of a range: place, key, and the values of the columns that are converted, shortened.
 func (w Rows) Places(r copier.Range) string {
-	return w.places() + " WHERE " + tids(w.alias()+".", r)
+	return w.places() + " WHERE " + w.chunk(r)
 }
 
 // LoggedPlaces is Places for the rows that wait in the log.

@@ -29,6 +29,7 @@ type rehearsal struct {
 	settings  map[string]string      // and what else his expressions depend on
 	statement string                 // the user's statement on the shadow
 	change    string
+	order     string   // the index in whose order the rows are copied; empty: as they stand in the heap
 	taken     []taken  // names that are taken in the source's schema
 	rights    []string // statements that grant what the source's schema gives to new sequences by default
 }
@@ -59,7 +60,7 @@ func (r *rehearsal) target(num int) *Column {
 // pair is how rows go from source to shadow. It fails if no key of the source finds rows in both.
 func (r *rehearsal) pair() (schema.Pair, string, error) {
 	p := schema.Pair{
-		Change: r.change, Table: r.source.OID, Owner: r.source.Owner, Settings: r.settings,
+		ByKey: r.order != "", Change: r.change, Table: r.source.OID, Owner: r.source.Owner, Settings: r.settings,
 		Source: schema.Name{Schema: r.source.Schema, Table: r.source.Name},
 		Shadow: schema.Name{Schema: r.in(), Table: r.shadow.Name},
 		Old:    schema.Name{Schema: r.old(), Table: r.source.Name},
@@ -130,7 +131,7 @@ func (r *rehearsal) chooseKey(p *schema.Pair) (helper string, err error) {
 	dropped := false
 	for i := range r.source.Indexes {
 		x := &r.source.Indexes[i]
-		if !x.Unique || !x.Valid || !x.Immediate || x.Partial || x.Method != "btree" {
+		if !x.Unique || !x.Valid || !x.Immediate || x.Partial || x.Method != "btree" || r.order != "" && x.Name != r.order {
 			continue
 		}
 		usable := true
@@ -155,6 +156,10 @@ func (r *rehearsal) chooseKey(p *schema.Pair) (helper string, err error) {
 	}
 	if best == nil {
 		name := p.Source.String()
+		if r.order != "" {
+			return "", errNoKey{fmt.Sprintf("the rows of %s cannot be written in the order of its index %s: only a key gives an order, which is a primary key, or a unique index that is valid, not partial, not deferrable, "+
+				"and whose columns are all NOT NULL", name, r.order)}
+		}
 		if dropped {
 			return "", errNoKey{fmt.Sprintf("the statement drops or generates every column of every usable key of %s; a row can then not be found in both tables. "+
 				"Keep one key: add the new key in a change of its own first, drop the old one afterwards", name)}
