@@ -93,8 +93,8 @@ func (c Config) validate() (Config, error) {
 	if c.ChunkTime < 0 || c.ChunkTime > time.Minute {
 		return c, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("ChunkTime is %s: expected 0 to 1m", c.ChunkTime)}
 	}
-	if !slices.Contains([]plan.Route{"", plan.Direct, plan.Recipe, plan.ShadowTable}, c.Route) {
-		return c, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("Route is %q: expected direct, recipe or shadow-table", c.Route)}
+	if !slices.Contains([]plan.Route{"", plan.Direct, plan.Recipe, plan.ShadowColumn, plan.ShadowTable}, c.Route) {
+		return c, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("Route is %q: expected direct, recipe, shadow-column or shadow-table", c.Route)}
 	}
 	if c.CutoverAttempts < 0 {
 		return c, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("CutoverAttempts is %d: expected 0 or more", c.CutoverAttempts)}
@@ -406,7 +406,7 @@ func (e *Engine) still(ctx context.Context, r *state.Record, name schema.Name, o
 	if r.Status != state.Done {
 		return nil, false, nil
 	}
-	now, err := e.fingerprint(ctx, name, oid)
+	now, err := e.fingerprintOf(ctx, r.Plan, name, oid)
 	if err != nil {
 		return nil, false, err
 	}

@@ -58,10 +58,10 @@ func statusOf(r *state.Record) Status {
 	cut := r.Plan.Find(plan.Cutover)
 	if cut >= 0 {
 		if r.Step <= cut && r.Step > 0 && r.Status != state.Aborted {
-			s.ShadowTable = r.Plan.Pair.Shadow.String()
+			s.ShadowTable = r.Plan.Pair.Shadow.String() // empty for a second column
 		}
 		if r.Step > cut && !r.Dropped {
-			s.OldTable = r.Plan.Pair.Old.String()
+			s.OldTable = leftover(r.Plan.Pair)
 			if !r.DropAt.IsZero() {
 				s.DropAt = &r.DropAt
 			}
@@ -209,7 +209,7 @@ func (c *Change) Abort(ctx context.Context) error {
 
 // abandon takes a change back. Each transaction may run twice.
 func (r *run) abandon(ctx context.Context) error {
-	if r.record.Plan.Route == plan.ShadowTable {
+	if route := r.record.Plan.Route; route == plan.ShadowTable || route == plan.ShadowColumn {
 		if err := r.dropShadow(ctx); err != nil {
 			return err
 		}
@@ -304,7 +304,7 @@ func (c *Change) Cleanup(ctx context.Context, now Force) (bool, error) {
 	if err := run.dropOld(ctx, r.Plan.Steps[r.Plan.Find(plan.Drop)]); err != nil {
 		return true, err
 	}
-	run.remark(ctx, "dropped the old table "+r.Plan.Pair.Old.String())
+	run.remark(ctx, "dropped "+leftover(r.Plan.Pair))
 	return true, nil
 }
 

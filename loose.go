@@ -23,6 +23,9 @@ func (r *run) loose(ctx context.Context, s plan.Step) error {
 	if s.Done != "" {
 		return r.late(s, r.explain(ctx, s, r.patiently(ctx, "lock", func(ctx context.Context) error { return r.certain(ctx, s) })))
 	}
+	if r.pair.InPlace {
+		return r.optional(ctx, s)
+	}
 	at, steps := r.record.Step, r.record.Plan.Steps
 	if !r.engine.config.Fast || at+1 == len(steps) || steps[at+1].Kind != plan.Verify {
 		if err := r.explain(ctx, s, r.claimed(ctx, s, func(ctx context.Context, conn *sql.Conn) error { return all(ctx, conn, s.SQL) })); err != nil {
@@ -46,6 +49,22 @@ func (r *run) loose(ctx context.Context, s plan.Step) error {
 		return err
 	}
 	return r.tx(ctx, session{}, func(ctx context.Context, t *tx) error { return r.advance(ctx, t, 2) })
+}
+
+// optional runs statements that read a table of the users for long and that the change can do without: they give way to whoever
+// needs a stronger lock, and in the end are left out.
+func (r *run) optional(ctx context.Context, s plan.Step) error {
+	err := r.patiently(ctx, "lock", func(ctx context.Context) error {
+		return r.claimed(ctx, s, func(ctx context.Context, conn *sql.Conn) error { return r.yielding(ctx, conn, s) })
+	})
+	if fault.LockTimeout(err) {
+		r.engine.config.Events(event.Notice{Text: fmt.Sprintf("step %q is left out: %s", s.Name, fault.Message(err))})
+		err = nil
+	}
+	if err != nil {
+		return r.explain(ctx, s, err)
+	}
+	return r.next(ctx)
 }
 
 // certain runs a step of which the catalogue answers whether it happened. It is asked before, because an earlier run may not

@@ -42,7 +42,12 @@ func (postgresql) Resolve(ctx context.Context, db *sql.DB, n schema.Name) (schem
 	return postgres.Resolve(ctx, db, n)
 }
 
-func (postgresql) Fingerprint(ctx context.Context, db *sql.DB, _ schema.Name, oid uint32) (string, error) {
+func (d postgresql) Fingerprint(ctx context.Context, db *sql.DB, _ schema.Name, oid uint32) (string, error) {
+	return d.fingerprint(ctx, db, oid, schema.Pair{})
+}
+
+// fingerprint is that of a table without the columns that a change in place has put there.
+func (postgresql) fingerprint(ctx context.Context, db *sql.DB, oid uint32, p schema.Pair) (string, error) {
 	tx, err := db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		return "", err
@@ -55,11 +60,17 @@ func (postgresql) Fingerprint(ctx context.Context, db *sql.DB, _ schema.Name, oi
 	if err != nil {
 		return "", err
 	}
-	return r.Fingerprint(), nil
+	return r.FingerprintWithout(p), nil
 }
 
-func (postgresql) State() state.Text        { return postgres.StateText() }
-func (postgresql) Rows(p schema.Pair) texts { return postgres.Rows{Pair: p} }
+func (postgresql) State() state.Text { return postgres.StateText() }
+
+func (postgresql) Rows(p schema.Pair) texts {
+	if p.InPlace {
+		return postgres.ColumnRows{Rows: postgres.Rows{Pair: p}}
+	}
+	return postgres.Rows{Pair: p}
+}
 
 func (postgresql) Session(s session) string {
 	return postgres.Session{Application: s.Application, LockWait: s.LockWait, Strong: s.Strong, Patient: s.Idle >= long, Path: s.Path, Settings: s.Settings,
@@ -85,11 +96,17 @@ func (postgresql) Apart(application, path string, fast bool) string {
 
 func (postgresql) Abandon(p schema.Pair, wait time.Duration) []plan.Step {
 	quiet, triggers, rest := postgres.Abandon(p)
+	if p.InPlace {
+		quiet, triggers, rest = postgres.AbandonColumns(p)
+	}
 	return []plan.Step{{SQL: quiet, LockWait: wait}, {SQL: triggers, LockWait: wait}, {SQL: rest, LockWait: wait}}
 }
 
 func (postgresql) Follow(context.Context, *run) (*follower, error) { return nil, nil }
 
 func (postgresql) Cutover(r *run, s plan.Step) cutover.Server {
+	if r.pair.InPlace {
+		return &columnServer{&server{run: r, step: s, handing: handing{run: r}}}
+	}
 	return &server{run: r, step: s, handing: handing{run: r}}
 }

@@ -286,13 +286,13 @@ func (r *run) finish(ctx context.Context, drop plan.Step) error {
 // The cutover looks again, under its lock. What cannot be asked now is no answer.
 func (r *run) unaltered(ctx context.Context) error {
 	p := r.record.Plan
-	if p.Route != plan.ShadowTable || r.record.Step == 0 || r.swapped.Load() {
+	if p.Route != plan.ShadowTable && p.Route != plan.ShadowColumn || r.record.Step == 0 || r.swapped.Load() {
 		return nil
 	}
 	if !r.engine.dialect.Transactional() && p.Steps[r.record.Step].Kind == plan.Cutover {
 		return nil // it may have happened, with nobody left to say so: the cutover asks
 	}
-	now, err := r.engine.fingerprint(ctx, p.Pair.Source, p.Pair.Table)
+	now, err := r.engine.fingerprintOf(ctx, p, p.Pair.Source, p.Pair.Table)
 	if missing(err) || err == nil && now != p.Fingerprint {
 		return r.altered()
 	}
@@ -405,7 +405,7 @@ func (r *run) end(ctx context.Context, drop plan.Step) error {
 	}
 	var fingerprint string
 	if err == nil {
-		fingerprint, err = r.engine.fingerprint(ctx, name, oid)
+		fingerprint, err = r.engine.fingerprintOf(ctx, r.record.Plan, name, oid)
 	}
 	if err != nil && !missing(err) {
 		return err

@@ -48,7 +48,7 @@ func (r *run) exec(ctx context.Context, s plan.Step) error {
 		return r.tx(ctx, session{Path: s.Path, Settings: settings, LockWait: s.LockWait, Strong: true, Role: s.Role}, func(ctx context.Context, t *tx) error {
 			// What reads all rows for long gives way to whoever waits for it with a lock behind whom others queue.
 			work := func() error { return t.all(ctx, s.SQL) }
-			if r.record.Plan.Route == plan.Recipe && strings.HasPrefix(s.Lock, "SHARE UPDATE EXCLUSIVE") {
+			if route := r.record.Plan.Route; (route == plan.Recipe || route == plan.ShadowColumn) && strings.HasPrefix(s.Lock, "SHARE UPDATE EXCLUSIVE") {
 				work = func() error { return r.yielding(ctx, t, s) }
 			}
 			if err := work(); err != nil {
@@ -203,6 +203,9 @@ func (r *run) check(ctx context.Context, s plan.Step) error {
 
 // verify compares every row.
 func (r *run) verify(ctx context.Context, s plan.Step) error {
+	if r.pair.InPlace {
+		return r.verifyColumns(ctx, s)
+	}
 	if err := r.compare(ctx, s); err != nil {
 		return err
 	}
@@ -247,7 +250,7 @@ func (r *run) standBy(ctx context.Context) error {
 			told = why
 			r.engine.config.Events(event.Waiting{Step: "hold", Reason: why})
 		}
-		if err := r.verifier.Settle(ctx); err != nil {
+		if err := r.inStep(ctx); err != nil {
 			return err
 		}
 		select {
@@ -298,7 +301,10 @@ func (r *run) dropOld(ctx context.Context, drop plan.Step) error {
 		return err
 	}
 	err := r.patiently(ctx, "drop", func(ctx context.Context) error {
-		return r.tx(ctx, session{LockWait: drop.LockWait, Idle: long}, func(ctx context.Context, t *tx) error {
+		if err := r.clear(ctx, drop); err != nil {
+			return err
+		}
+		return r.tx(ctx, session{LockWait: drop.LockWait, Idle: long, Strong: r.pair.InPlace}, func(ctx context.Context, t *tx) error {
 			if err := t.ddl(ctx, drop); err != nil {
 				return err
 			}
@@ -306,7 +312,7 @@ func (r *run) dropOld(ctx context.Context, drop plan.Step) error {
 		})
 	})
 	if err != nil && fault.Code(err) == "2BP01" {
-		return &fault.Problem{Kind: fault.Refused, Err: err, Text: fmt.Sprintf("the old table %s is kept, because something else depends on it: %s (%s)", r.pair.Old, fault.Message(err), fault.Detail(err))}
+		return &fault.Problem{Kind: fault.Refused, Err: err, Text: fmt.Sprintf("%s is kept, because something else depends on it: %s (%s)", leftover(r.pair), fault.Message(err), fault.Detail(err))}
 	}
 	return errors.Join(err, r.reload(ctx))
 }

@@ -16,11 +16,11 @@ const Format = 1
 // Route is the way a change goes.
 type Route string
 
-// The routes. ShadowColumn is a name that the planner keeps for a way it does not take yet.
+// The routes.
 const (
 	Direct       Route = "direct"        // the server does it at once, with a bounded lock
 	Recipe       Route = "recipe"        // several statements, none of which holds a strong lock for long
-	ShadowColumn Route = "shadow-column" // a second column, kept in step, swapped
+	ShadowColumn Route = "shadow-column" // a second column in the same table, kept in step, swapped
 	ShadowTable  Route = "shadow-table"  // a second table, kept in step, swapped
 	Refuse       Route = "refuse"        // nothing is done, and the plan says why
 )

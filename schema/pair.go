@@ -26,6 +26,11 @@ type Pair struct {
 	Foreign []ForeignKey `json:"foreign,omitempty"`
 	// Ordered says that both tables sort their keys alike, so that a range of one is a range of the other.
 	Ordered bool `json:"ordered"`
+	// InPlace says that the shadow's columns are columns of the source itself: Shadow has no name then, Log has the keys of rows whose
+	// conversion failed, and Key is for persons, and empty where the table has none.
+	InPlace bool `json:"in_place,omitempty"`
+	// Aside are the names of the columns that were replaced, after the swap of a change in place.
+	Aside []string `json:"aside,omitempty"`
 	// ByKey says that the copy goes in the order of the key, where it would else go in that of the heap.
 	ByKey bool `json:"by_key,omitempty"`
 	// SameKey says that the key has the same type on both sides.

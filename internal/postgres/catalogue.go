@@ -99,7 +99,7 @@ SELECT json_build_object(
 const strangersSQL = `
     SELECT CASE WHEN p.classid = 'pg_attrdef'::regclass THEN CASE WHEN d.adrelid <> $oid THEN 'default of another table: ' || pg_describe_object(p.classid, p.objid, 0) END
       WHEN p.classid = 'pg_constraint'::regclass THEN CASE WHEN c.conrelid <> $oid AND c.contype <> 'f' THEN 'constraint of another object: ' || pg_describe_object(p.classid, p.objid, 0) END
-      WHEN p.classid = 'pg_trigger'::regclass THEN CASE WHEN NOT g.tgisinternal AND (g.tgrelid <> $oid OR g.tgname NOT LIKE 'changeling\_%') THEN 'trigger ' || quote_ident(g.tgname) ||
+      WHEN p.classid = 'pg_trigger'::regclass THEN CASE WHEN NOT g.tgisinternal AND (g.tgrelid <> $oid OR g.tgname NOT LIKE 'changeling\_%' AND g.tgname NOT LIKE '~changeling\_%') THEN 'trigger ' || quote_ident(g.tgname) ||
         CASE WHEN g.tgrelid <> $oid THEN ' of ' || g.tgrelid::regclass::text ELSE '' END END
       WHEN p.classid = 'pg_class'::regclass AND (p.objid = t.oid OR p.objid = t.reltoastrelid OR x.indrelid = t.oid OR p.deptype IN ('a', 'i') AND EXISTS (SELECT FROM q WHERE q.seqrelid = p.objid)) THEN NULL
       WHEN p.classid = 'pg_type'::regclass AND p.objid IN (t.reltype, y.typarray) THEN NULL

@@ -175,6 +175,8 @@ func (w *planner) alterTable(ctx context.Context) (*plan.Plan, error) {
 	switch {
 	case w.options.Route == plan.Direct && r.effect != AtOnce:
 		return w.direct(fmt.Sprintf("asked for: the server does a %s of the table, and keeps others waiting as long as it lasts", r.effect)), nil
+	case w.options.Route == plan.ShadowColumn && r.effect == Rewrites:
+		return w.columnRoute(ctx, r)
 	case w.options.Route == plan.ShadowTable && len(refusals) > 0:
 		return refuse(w.plan, refusals...), nil
 	case w.options.Route == plan.ShadowTable:
