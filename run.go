@@ -415,7 +415,10 @@ func (r *run) end(ctx context.Context, drop plan.Step) error {
 		return s.Exec(ctx, t, s.Text.Finish, r.record.ID, string(state.Done), fingerprint)
 	})
 	if err == nil && drop.Kind == plan.Drop && r.record.DropAfter >= 0 && r.record.DropAfter < time.Second {
-		err = r.dropOld(ctx, drop)
+		if err = r.dropOld(ctx, drop); r.pair.InPlace && fault.LockTimeout(err) {
+			r.engine.config.Events(event.Notice{Text: "the old column stays for now, because somebody holds the table: " + fault.Message(err) + ". `changeling cleanup` drops it"})
+			err = nil
+		}
 	}
 	return errors.Join(err, r.recall(ctx))
 }

@@ -94,6 +94,18 @@ type Plan struct {
 	Bytes       int64  `json:"bytes"` // source with indexes
 	// Spare is the additional disk space that the change needs at its peak, in bytes.
 	Spare int64 `json:"spare_bytes"`
+	// Ways are those that could be gone, with what each would cost, where there is a choice.
+	Ways []Way `json:"ways,omitempty"`
+}
+
+// Way is a route, and what it would cost. The figures are estimates.
+type Way struct {
+	Route Route `json:"route"`
+	Log   int64 `json:"log_bytes"`   // of write-ahead log
+	Spare int64 `json:"spare_bytes"` // of disk, at its peak
+	Dead  int64 `json:"dead_bytes"`  // that it leaves in the table, for a vacuum and for rows to come
+	// Why says why it cannot be gone; empty if it can.
+	Why string `json:"why,omitempty"`
 }
 
 // Question is one to the data that can be asked before anything is done. It changes nothing.

@@ -108,6 +108,7 @@ type planView struct {
 	Steps     []stepView `json:"steps"`
 	// Effect is what the server would do with the plain statement while others wait: direct, scan, rewrite; empty: not known.
 	Effect string     `json:"effect"`
+	Ways   []plan.Way `json:"ways,omitempty"` // that could be gone, and what each costs, where there is a choice
 	Data   []dataView `json:"data,omitempty"` // of --check-data
 	plan   *plan.Plan
 
@@ -194,7 +195,7 @@ const alreadyDone = "made already by changeling, and the table is still as it wa
 func view(p *plan.Plan) planView {
 	v := planView{Statement: p.Statement, Table: p.Table.String(), Route: p.Route, Why: p.Why,
 		Effect: p.Effect, plan: p,
-		Rows: p.Rows, Bytes: p.Bytes, Spare: p.Spare, Refusals: append([]string{}, p.Refusals...), Steps: []stepView{}}
+		Rows: p.Rows, Bytes: p.Bytes, Spare: p.Spare, Ways: p.Ways, Refusals: append([]string{}, p.Refusals...), Steps: []stepView{}}
 	for _, s := range p.Steps {
 		step := stepView{Kind: s.Kind, Name: s.Name, Lock: s.Lock, Why: s.Why, SQL: s.SQL}
 		if s.Lock != "" {
@@ -231,6 +232,9 @@ func (v planView) print(w io.Writer) error {
 	}
 	if v.UnderWay != "" {
 		row("under way", "change %s: `changeling run` goes on with it", v.UnderWay)
+	}
+	for _, text := range costs(v.Ways) {
+		row("cost", "%s", text)
 	}
 	if v.Spare > 0 {
 		row("disk", "%s more while the change runs; the old table's space comes back when it is dropped", size(v.Spare))

@@ -26,40 +26,42 @@ var (
 	fixed = []string{"int2", "int4", "int8", "float4", "float8", "bool", "date", "time", "timetz", "timestamp", "timestamptz", "interval", "uuid"}
 )
 
-// shadowColumn plans new types of columns by second columns, which a trigger keeps in step and which take the places of the first.
-// It answers why not where it cannot.
-func (w *planner) shadowColumn(ctx context.Context, r *rehearsal) (why []string, err error) {
-	c := &columns{planner: w, rehearsal: r}
+// secondColumns finds out how new types of columns are made by second columns, which a trigger keeps in step and which take the
+// places of the first, or why not. The twin is as it was before the statement afterwards, so that another way may follow.
+//
+// It reads the twin that the statement left, and so asks it once.
+func (w *planner) secondColumns(ctx context.Context, r *rehearsal) (c *columns, why []string, err error) {
+	if r.inPlace != nil {
+		return r.inPlace, r.notInPlace, nil
+	}
 	defer func() {
-		if len(why) > 0 && err == nil { // another way may follow
+		r.inPlace, r.notInPlace = c, why
+		if err == nil {
 			_, err = w.tx.ExecContext(ctx, "ROLLBACK TO changeling; "+Ours())
 		}
 	}()
+	c = &columns{planner: w, rehearsal: r}
 	if why = c.pick(); len(why) > 0 {
-		return why, nil
+		return c, why, nil
 	}
 	if why, err = c.dependants(ctx); err != nil || len(why) > 0 {
-		return why, err
+		return c, why, err
 	}
 	if err := c.read(ctx); err != nil {
-		return nil, err
+		return c, nil, err
 	}
 	pair := c.pair()
 	if why = c.unfit(pair); len(why) > 0 {
-		return why, nil
+		return c, why, nil
 	}
 	if why, err = c.stable(ctx, pair); err != nil || len(why) > 0 {
-		return why, err
+		return c, why, err
 	}
 	same, err := c.tried(ctx)
-	if err != nil {
-		return nil, err
+	if err == nil && !same {
+		why = []string{"tried on an empty twin, second columns do not come to what the statement leaves"}
 	}
-	if !same {
-		return []string{"tried on an empty twin, second columns do not come to what the statement leaves"}, nil
-	}
-	c.serve(pair)
-	return nil, nil
+	return c, why, err
 }
 
 // pick finds the columns.
@@ -85,6 +87,28 @@ func (c *columns) pick() (why []string) {
 	}
 	if c.source.Kind != "r" || len(c.source.Parents)+len(c.source.Children) > 0 {
 		why = append(why, name+" is partitioned, or a part of an inheritance: its columns cannot be replaced one by one")
+	}
+	return append(why, c.unwritable()...)
+}
+
+// unwritable says why the owner could not write each row again.
+func (c *columns) unwritable() (why []string) {
+	add := func(format string, args ...any) { why = append(why, fmt.Sprintf(format, args...)) }
+	name := c.plan.Table.String()
+	for _, privilege := range c.source.Withheld {
+		if slices.Contains([]string{"SELECT", "UPDATE", "TRIGGER"}, privilege) {
+			add("the owner of %s, %s, took the privilege %s on it from himself, and it is he who fills the second column", name, c.source.Owner, privilege)
+		}
+	}
+	for _, k := range c.source.Constraints {
+		if k.Type == "c" && !k.Validated && !strings.HasSuffix(k.Def, "NOT ENFORCED") {
+			add("the check %s of %s is NOT VALID: a row that breaks it cannot be written again, and so not be filled; VALIDATE it first", k.Name, name)
+		}
+	}
+	for _, n := range c.source.Columns {
+		if n.notNullPending() {
+			add("the NOT NULL of column %s of %s is NOT VALID: a row that breaks it cannot be written again, and so not be filled; VALIDATE it first", n.Name, name)
+		}
 	}
 	return why
 }
@@ -392,18 +416,23 @@ func (c *columns) spare() int64 {
 	return heap * 11 / 10
 }
 
-// columnRoute is shadowColumn where it was asked for.
+// columnRoute is the plan by second columns, which was asked for.
 func (w *planner) columnRoute(ctx context.Context, r *rehearsal) (*plan.Plan, error) {
-	why, err := w.shadowColumn(ctx, r)
+	c, why, err := w.secondColumns(ctx, r)
 	if err != nil {
-		var p *fault.Problem
-		if errors.As(err, &p) || fault.Lost(err) || fault.Canceled(err) {
-			return nil, err
-		}
-		return nil, w.explain(err, "second columns on an empty twin of "+w.plan.Table.String())
+		return nil, w.columnError(err)
 	}
 	if len(why) > 0 {
 		return refuse(w.plan, why...), nil
 	}
+	c.serve(c.pair())
 	return w.plan, nil
+}
+
+func (w *planner) columnError(err error) error {
+	var p *fault.Problem
+	if errors.As(err, &p) || fault.Lost(err) || fault.Canceled(err) {
+		return err
+	}
+	return w.explain(err, "second columns on an empty twin of "+w.plan.Table.String())
 }

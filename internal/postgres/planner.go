@@ -172,6 +172,9 @@ func (w *planner) alterTable(ctx context.Context) (*plan.Plan, error) {
 		return nil, err
 	}
 	w.plan.Effect, w.plan.Checks = string(r.effect), w.questions(r)
+	if w.plan.Ways, err = w.ways(ctx, r, refusals); err != nil {
+		return nil, err
+	}
 	switch {
 	case w.options.Route == plan.Direct && r.effect != AtOnce:
 		return w.direct(fmt.Sprintf("asked for: the server does a %s of the table, and keeps others waiting as long as it lasts", r.effect)), nil
@@ -193,6 +196,9 @@ func (w *planner) alterTable(ctx context.Context) (*plan.Plan, error) {
 		}
 	}
 	if len(refusals) > 0 {
+		if slices.ContainsFunc(w.plan.Ways, func(o plan.Way) bool { return o.Route == plan.ShadowColumn && o.Why == "" }) {
+			refusals = append(refusals, "a second column in the same table would do: --route column. The new column then comes last in the order of the table")
+		}
 		return refuse(w.plan, refusals...), nil
 	}
 	if err := w.constants(ctx, r); err != nil {

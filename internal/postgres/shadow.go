@@ -32,6 +32,9 @@ type rehearsal struct {
 	order     string   // the index in whose order the rows are copied; empty: as they stand in the heap
 	taken     []taken  // names that are taken in the source's schema
 	rights    []string // statements that grant what the source's schema gives to new sequences by default
+
+	inPlace    *columns // how second columns would do it; nil: not asked yet
+	notInPlace []string // why they would not
 }
 
 func (r *rehearsal) in() string    { return "changeling_" + r.change }

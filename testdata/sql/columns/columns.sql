@@ -119,3 +119,19 @@ ALTER TABLE t ALTER v TYPE numeric;
 CREATE TABLE t (id int PRIMARY KEY, v int, w int);
 -- alter
 ALTER TABLE t ALTER v TYPE bigint, DROP COLUMN w;
+
+-- shape: rows that break a check which is not valid cannot be filled
+-- refused: the check old
+CREATE TABLE t (id int PRIMARY KEY, v int, w int);
+INSERT INTO t VALUES (1, 1, -1);
+ALTER TABLE t ADD CONSTRAINT old CHECK (w > 0) NOT VALID;
+-- alter
+ALTER TABLE t ALTER v TYPE bigint;
+
+-- shape: an owner who may not write his own table cannot fill it
+-- refused: took the privilege UPDATE
+CREATE TABLE t (id int PRIMARY KEY, v int);
+ALTER TABLE t OWNER TO alice;
+REVOKE UPDATE ON t FROM alice;
+-- alter
+ALTER TABLE t ALTER v TYPE bigint;
