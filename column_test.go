@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -449,5 +450,59 @@ func TestColumnKept(t *testing.T) {
 	}
 	if _, done, err := e.Known(t.Context(), grow); err != nil || !done {
 		t.Errorf("after the drop the statement counts as done: %v, %v", done, err)
+	}
+}
+
+// TestColumnSerializable: two transactions at SERIALIZABLE that each read what the other writes do not both commit, although the
+// index that one of them read stands on another column when the other writes. Where the swap keeps the old index they do.
+func TestColumnSerializable(t *testing.T) {
+	t.Parallel()
+	for _, broken := range []bool{false, true} {
+		s := newScene(t)
+		s.config.Route = plan.ShadowColumn
+		pgtest.Exec(t, s.db, `CREATE INDEX accounts_amount ON accounts (amount)`, `CREATE TABLE other (id int PRIMARY KEY, n int)`, `INSERT INTO other VALUES (1, 0)`)
+		var two *sql.Tx
+		skew := sync.OnceFunc(func() { // just before the lock
+			begin := func() *sql.Tx {
+				tx, err := s.db.BeginTx(t.Context(), &sql.TxOptions{Isolation: sql.LevelSerializable})
+				if err != nil {
+					t.Error(err)
+				}
+				return tx
+			}
+			one := begin()
+			two = begin()
+			var n int
+			pgtest.Exec(t, one, `SET LOCAL enable_seqscan = off`, `SET LOCAL enable_bitmapscan = off`)
+			if err := errors.Join(two.QueryRow(`SELECT n FROM other WHERE id = 1`).Scan(&n), one.QueryRow(`SELECT count(*) FROM accounts WHERE amount BETWEEN 100 AND 110`).Scan(&n)); err != nil {
+				t.Error(err)
+			}
+			pgtest.Exec(t, one, `UPDATE other SET n = 1 WHERE id = 1`)
+			if err := one.Commit(); err != nil {
+				t.Error(err)
+			}
+		})
+		s.mutate = func(_ context.Context, x mutant.Statement) string {
+			if locking(x.Text) {
+				skew()
+			}
+			if broken {
+				return strings.Replace(x.Text, `DROP INDEX "public"."accounts_amount"`, `ALTER INDEX "public"."accounts_amount" RENAME TO old_amount`, 1)
+			}
+			return x.Text
+		}
+		s.start()
+		if v := s.finish(); v.err != nil {
+			t.Fatal(v)
+		}
+		_, err := two.Exec(`INSERT INTO accounts (id, email, amount, payload) VALUES (9000, 'e9000', 105, '')`)
+		if err == nil {
+			err = two.Commit()
+		} else {
+			_ = two.Rollback() // it is over
+		}
+		if (code(err) == "40001") == broken {
+			t.Errorf("the second transaction ended with %v; each read what the other wrote; the old index stays: %v", err, broken)
+		}
 	}
 }

@@ -52,8 +52,15 @@ func (r *run) loose(ctx context.Context, s plan.Step) error {
 }
 
 // optional runs statements that read a table of the users for long and that the change can do without: they give way to whoever
-// needs a stronger lock, and in the end are left out.
+// needs a stronger lock, and in the end are left out. Behind a pooler nobody could tell which session to cancel.
 func (r *run) optional(ctx context.Context, s plan.Step) error {
+	if pooled, err := Pooled(ctx, r.engine.db); err != nil || pooled {
+		if err == nil {
+			r.engine.config.Events(event.Notice{Text: fmt.Sprintf("step %q is left out, because the connection goes through a pooler: an autovacuum does it in its time", s.Name)})
+			err = r.next(ctx)
+		}
+		return err
+	}
 	err := r.patiently(ctx, "lock", func(ctx context.Context) error {
 		return r.claimed(ctx, s, func(ctx context.Context, conn *sql.Conn) error { return r.yielding(ctx, conn, s) })
 	})

@@ -361,7 +361,7 @@ func (c *columns) serve(pair schema.Pair) {
 	for _, s := range c.seconds {
 		names = append(names, s.to.Name)
 	}
-	p.Why = fmt.Sprintf("the server would rewrite the table while nobody can use it: a second column takes the place of %s. It comes last in the order of the columns, and until the old one is dropped SELECT * shows both", strings.Join(names, " and "))
+	p.Why = fmt.Sprintf("the server would rewrite the table while nobody can use it: a second column takes the place of %s. It comes last in the order of the columns, so an INSERT without a list of columns would mean others afterwards; until the old one is dropped SELECT * shows both", strings.Join(names, " and "))
 	p.Spare = c.spare()
 	add := func(s plan.Step) { p.Steps = append(p.Steps, s) }
 	in := ident.Quote(c.in())
