@@ -282,6 +282,9 @@ func (e *Engine) StartPlan(ctx context.Context, p *plan.Plan) (*Change, error) {
 	if err := e.store.Prepare(ctx); err != nil {
 		return nil, e.explainState(err)
 	}
+	if err := e.sweepDue(ctx, p); err != nil {
+		return nil, err
+	}
 	err := e.create(ctx, p)
 	if fault.Duplicate(err) {
 		other, findErr := e.store.Unfinished(ctx, p.Table)

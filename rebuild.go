@@ -63,3 +63,19 @@ func (e *Engine) named(ctx context.Context, table string) (name schema.Name, id 
 	}
 	return name, id, err
 }
+
+// sweepDue drops the old table of an earlier change of the same statement, if its time has come: the run that made it may have ended
+// before its last act.
+func (e *Engine) sweepDue(ctx context.Context, p *plan.Plan) error {
+	r, err := e.store.Latest(ctx, p.Statement, p.Table)
+	if errors.Is(err, state.ErrNone) {
+		return nil
+	}
+	if err == nil {
+		_, err = (&Change{engine: e, record: r}).Cleanup(ctx, WhenDue)
+	}
+	if errors.Is(err, fault.Owned) { // somebody else is at it
+		return nil
+	}
+	return err
+}

@@ -103,7 +103,7 @@ func TestRebuildDiesAtEveryStatement(t *testing.T) {
 	pgtest.Exec(t, db, victim...)
 	all := deaths(t, dsn, rand.New(rand.NewPCG(seed(t), 8)), act)
 	if !full() {
-		all = all[:len(all)/2]
+		all = all[:len(all)/3]
 	}
 	for _, death := range all {
 		raze(t, db)
