@@ -58,7 +58,7 @@ func (d mysqld) buildsInParallel() bool {
 
 func (mysqld) Syntax() plan.Syntax { return plan.MySQLSyntax() }
 
-func (d mysqld) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.Duration, _ plan.Route) (*plan.Plan, error) {
+func (d mysqld) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.Duration, _ plan.Route, undoLog int64) (*plan.Plan, error) {
 	server, err := mysql.Fit(ctx, db)
 	if err != nil {
 		return nil, err
@@ -67,6 +67,9 @@ func (d mysqld) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.
 		Triggers: func(ctx context.Context) (string, error) { return d.unfollowable(ctx, db) }})
 	if err != nil || p.Route != plan.ShadowTable {
 		return p, err
+	}
+	if undoLog > 0 {
+		p.NoUndo = "on MySQL and MariaDB nothing is logged after the cutover yet"
 	}
 	var number sql.NullInt64
 	if err := db.QueryRowContext(ctx, d.texts(p.Pair).Heap()).Scan(&number); err != nil && !fault.Denied(err) {

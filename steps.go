@@ -297,6 +297,9 @@ func (r *run) dropOld(ctx context.Context, drop plan.Step) error {
 	if err := r.ours(ctx); err != nil {
 		return err
 	}
+	if err := r.disarm(ctx, ""); err != nil {
+		return err
+	}
 	err := r.patiently(ctx, "drop", func(ctx context.Context) error {
 		return r.tx(ctx, session{LockWait: drop.LockWait, Idle: long}, func(ctx context.Context, t *tx) error {
 			if err := t.ddl(ctx, drop); err != nil {

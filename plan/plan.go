@@ -92,6 +92,14 @@ type Plan struct {
 	Fingerprint string `json:"fingerprint"`
 	Rows        int64  `json:"rows_estimate"`
 	Bytes       int64  `json:"bytes"` // source with indexes
+	// Undo is the plan that takes the change back after its cutover, as long as the old table is kept; nil if there is none, and
+	// NoUndo says why where it was wanted.
+	Undo   *Plan  `json:"undo,omitempty"`
+	NoUndo string `json:"no_undo,omitempty"`
+	// Undoes is the plan that this one takes back; nil for one that makes a change.
+	Undoes *Plan `json:"undoes,omitempty"`
+	// Lossy says of an undo that rows which do not fit the old table may be left out.
+	Lossy bool `json:"lossy,omitempty"`
 	// Spare is the additional disk space that the change needs at its peak, in bytes.
 	Spare int64 `json:"spare_bytes"`
 }

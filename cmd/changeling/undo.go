@@ -1,0 +1,58 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/changeling-db/changeling"
+)
+
+func newUndo(a *app) *cobra.Command {
+	var w working
+	var yes, lossy bool
+	cmd := &cobra.Command{
+		Use:   "undo ID",
+		Short: "Take a change back after its cutover, with what was written since",
+		Long: `Takes a change back after its cutover, until its old table is dropped: the rows that were written
+since are copied to the old table, both are compared, and the old table takes its place again. No
+write is lost. Columns that only the old table has keep their values. The new table is kept for as
+long as an old one is.
+
+It is refused where a row does not fit the old table, or a value does not come back unchanged, with
+exit code 5 and the row's key; --lossy goes on without them. ` + "`changeling abort`" + ` gives an undo
+up before its swap. After the drop, or when more was written than the log may hold (run
+--undo-log-max), there is no undo any more: exit code 3.
+
+On a terminal it asks for the table's name first. It may be said again, and goes on then.`,
+		Example: `  changeling undo 3f2a1b4c
+  changeling undo --yes --lossy 3f2a1b4c`,
+		Args:              oneID,
+		ValidArgsFunction: a.ids(true),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx := cmd.Context()
+			config, err := w.config(a)
+			if err != nil {
+				return err
+			}
+			return a.change(ctx, config, args[0], func(c *changeling.Change, s changeling.Status) error {
+				if s.Status == "undone" {
+					a.printf("change %s is undone already\n", s.ID)
+					return nil
+				}
+				if s.Undo == "open" {
+					if err := a.confirm(ctx, yes, "This takes change "+s.ID+" ("+clean(s.Statement)+") back.", s.Table); err != nil {
+						return err
+					}
+				}
+				loss := changeling.NoLoss
+				if lossy {
+					loss = changeling.LossAllowed
+				}
+				return w.during(ctx, func() error { return c.Undo(ctx, loss) })
+			})
+		},
+	}
+	w.flags(a, cmd)
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	cmd.Flags().BoolVar(&lossy, "lossy", false, "leave out rows that do not fit the old table")
+	return cmd
+}
