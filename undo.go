@@ -250,8 +250,11 @@ func (r *run) refused(ctx context.Context, err error) error {
 		return err
 	}
 	text := err.Error()
-	if kind == fault.Mismatch {
-		text = "values that were written since the cutover do not come back unchanged, or rows differ: " + text
+	if p, ok := errors.AsType[*fault.Problem](err); ok && kind == fault.Mismatch {
+		if p.Err != nil {
+			text = p.Err.Error()
+		}
+		text = "values that were written since the cutover do not come back unchanged: " + text
 	}
 	return &fault.Problem{Kind: fault.Refusal, Err: err, Text: fmt.Sprintf("the undo of change %s would lose something: %s. The table stays as the change made it, and its writes are logged on. "+
 		"Mend the rows and try again; or `changeling undo %s --lossy` leaves out what does not fit", r.id, text, r.id)}

@@ -108,7 +108,9 @@ type planView struct {
 	// Effect is what the server would do with the plain statement while others wait: direct, scan, rewrite; empty: not known.
 	Effect string     `json:"effect"`
 	Data   []dataView `json:"data,omitempty"` // of --check-data
-	plan   *plan.Plan
+	// Undo says whether the change can be undone until its old table is dropped: "yes", "no: " and why, or nothing where there is no old table.
+	Undo string `json:"undo,omitempty"`
+	plan *plan.Plan
 }
 
 // dataView is a question to the data and its answer.
@@ -192,6 +194,12 @@ func view(p *plan.Plan) planView {
 	v := planView{Statement: p.Statement, Table: p.Table.String(), Route: p.Route, Why: p.Why,
 		Effect: p.Effect, plan: p,
 		Rows: p.Rows, Bytes: p.Bytes, Spare: p.Spare, Refusals: append([]string{}, p.Refusals...), Steps: []stepView{}}
+	switch {
+	case p.Undo != nil:
+		v.Undo = "yes"
+	case p.NoUndo != "":
+		v.Undo = "no: " + p.NoUndo
+	}
 	for _, s := range p.Steps {
 		step := stepView{Kind: s.Kind, Name: s.Name, Lock: s.Lock, Why: s.Why, SQL: s.SQL}
 		if s.Lock != "" {
@@ -231,6 +239,12 @@ func (v planView) print(w io.Writer) error {
 	}
 	if v.Spare > 0 {
 		row("disk", "%s more while the change runs; the old table's space comes back when it is dropped", size(v.Spare))
+	}
+	switch {
+	case v.Undo == "yes":
+		row("undo", "possible until the old table is dropped; meanwhile each write to the table logs its key")
+	case v.Undo != "":
+		row("undo", "%s", v.Undo)
 	}
 	for _, r := range v.Refusals {
 		row("refused", "%s", r)

@@ -2,9 +2,33 @@ package main
 
 import (
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/changeling-db/changeling"
 )
+
+// undoing is how a change can be undone.
+type undoing struct{ when, most string }
+
+func (u *undoing) flags(f *pflag.FlagSet) {
+	f.StringVar(&u.when, "undo", "auto", "whether 'changeling undo' is possible until the old table is dropped: on, off, or auto, `which` is on unless it is dropped at once or kept for ever")
+	f.StringVar(&u.most, "undo-log-max", "1GB", "the log of what is written for an undo ends it at this `size`")
+}
+
+func (u *undoing) into(c *changeling.Config) error {
+	if c.Undo = changeling.Undo(u.when); u.when == "auto" {
+		c.Undo = changeling.UndoAuto
+	}
+	if c.Undo == changeling.UndoOn && c.DropAfter == changeling.DropNow {
+		return usage("--undo on needs the old table, and --drop now drops it at once: say --drop after=24h")
+	}
+	n, err := changeling.ParseSize(u.most)
+	if err != nil {
+		return usage("--undo-log-max %q: %v", u.most, err)
+	}
+	c.UndoLogMax = n
+	return nil
+}
 
 func newUndo(a *app) *cobra.Command {
 	var w working
