@@ -334,7 +334,11 @@ func (c *Change) Cleanup(ctx context.Context, now Force) (bool, error) {
 	if err := run.dropOld(ctx, r.Plan.Steps[r.Plan.Find(plan.Drop)]); err != nil {
 		return true, err
 	}
-	run.remark(ctx, "dropped "+r.Plan.Pair.Old.String())
+	which := "old"
+	if r.Status == state.Undone {
+		which = "new"
+	}
+	run.remark(ctx, "dropped the "+which+" table "+r.Plan.Pair.Old.String())
 	return true, nil
 }
 
