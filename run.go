@@ -143,6 +143,11 @@ func (c *Change) Run(ctx context.Context) error {
 	_ = c.reload(last)
 	e.config.Events(r.summary(err, time.Since(began)))
 	r.flush(last)
+	if err == nil {
+		short, cancel := context.WithTimeout(ctx, brief)
+		defer cancel()
+		_ = e.tend(short, r.id) // what it does not get done the next one does
+	}
 	return err
 }
 

@@ -70,7 +70,7 @@ func (c *Change) turn(ctx context.Context, loss Loss) error {
 		return err
 	}
 	s := c.engine.store
-	lease, err := s.Acquire(ctx, c.record.ID, c.engine.config.Owner, c.engine.config.Lease)
+	lease, err := c.briefly(ctx)
 	if err != nil {
 		return err
 	}
@@ -169,7 +169,9 @@ type backlog struct {
 
 // window asks how the second capture is.
 func (c *Change) window(ctx context.Context, p *plan.Plan) (w backlog, err error) {
-	err = c.engine.db.QueryRowContext(ctx, postgres.Window(p.Pair)).Scan(&w.armed, &w.logs, &w.size)
+	err = newRun(c, nil).pinned(ctx, func(q state.DB) error {
+		return q.QueryRowContext(ctx, postgres.Window(p.Pair)).Scan(&w.armed, &w.logs, &w.size)
+	})
 	if isNoRows(err) {
 		return backlog{}, nil
 	}
@@ -347,22 +349,46 @@ func (r *run) setAside(ctx context.Context, note bool) error {
 
 // misfits are the rows that do not fit, ten of them for a person.
 func (r *run) misfits(ctx context.Context) (list []string, n int64, err error) {
-	rows, err := r.engine.db.QueryContext(ctx, r.texts().MisfitRows())
-	if err != nil {
-		return nil, 0, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var key, why string
-		if err := rows.Scan(&key, &why); err != nil {
-			return nil, 0, err
+	err = r.pinned(ctx, func(q state.DB) error {
+		rows, err := q.QueryContext(ctx, r.texts().MisfitRows())
+		if err != nil {
+			return err
 		}
-		if n++; n <= 10 {
-			list = append(list, r.person(key)+": "+why)
+		defer rows.Close()
+		for rows.Next() {
+			var key, why string
+			if err := rows.Scan(&key, &why); err != nil {
+				return err
+			}
+			if n++; n <= 10 {
+				list = append(list, r.person(key)+": "+why)
+			}
 		}
-	}
-	return list, n, rows.Err()
+		return rows.Err()
+	})
+	return list, n, err
 }
+
+// Tend brings the old tables of all changes in step that can still be undone, so that their logs stay small, and takes the triggers off those
+// that cannot any more. Nobody has to call it; Cleanup and the end of a Run do the same.
+func (e *Engine) Tend(ctx context.Context) error { return e.tend(ctx, "") }
+
+func (e *Engine) tend(ctx context.Context, but string) error {
+	records, err := e.store.List(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, r := range records {
+		if r.ID != but {
+			errs = append(errs, (&Change{engine: e, record: r}).tend(ctx))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// brief is for how long a run that is done tends to others.
+const brief = 3 * time.Second
 
 // tend brings the old table of a change in step while its undo window is open, so that the log stays small, and takes the
 // triggers off once the window is closed. Nobody has to call it.
@@ -444,17 +470,24 @@ func (r *run) closeWindows(ctx context.Context) error {
 	return nil
 }
 
-// disarmed takes the lease of a change to end its window. Who holds it now may be draining for a moment.
+// disarmed takes the lease of a change to end its window.
 func (c *Change) disarmed(ctx context.Context, why string) error {
-	return retry.Do(ctx, retry.Policy{Initial: 200 * time.Millisecond, Max: time.Second, Elapsed: time.Minute},
-		func(err error) bool { return errors.Is(err, fault.Owned) }, nil, func(ctx context.Context) error {
-			lease, err := c.engine.store.Acquire(ctx, c.record.ID, c.engine.config.Owner, c.engine.config.Lease)
-			if err != nil {
-				return err
-			}
-			defer lease.Release(ctx)
-			return newRun(c, lease).disarm(ctx, why)
+	lease, err := c.briefly(ctx)
+	if err != nil {
+		return err
+	}
+	defer lease.Release(ctx)
+	return newRun(c, lease).disarm(ctx, why)
+}
+
+// briefly is the lease of a change that is done. Who holds it now may be bringing its old table in step for a moment.
+func (c *Change) briefly(ctx context.Context) (lease *state.Lease, err error) {
+	err = retry.Do(ctx, retry.Policy{Initial: 200 * time.Millisecond, Max: time.Second, Elapsed: 20 * time.Second},
+		func(err error) bool { return errors.Is(err, fault.Owned) && c.record.Plan.Undoes == nil }, nil, func(ctx context.Context) error {
+			lease, err = c.engine.store.Acquire(ctx, c.record.ID, c.engine.config.Owner, c.engine.config.Lease)
+			return err
 		})
+	return lease, err
 }
 
 // verifyLossy compares where rows may differ: it tells of the ranges that do.

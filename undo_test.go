@@ -78,15 +78,59 @@ func TestUndo(t *testing.T) {
 	sameAs(t, portrait(t, db), want, "after an undo")
 }
 
+// readers hold snapshots one after the other, and demand that each sees the table alike whenever it looks. It returns what ends
+// them, and says how many there were.
+func (s *stage) readers(t *testing.T) func() int {
+	db := pgtest.Open(t, s.dsn)
+	ctx, cancel := context.WithCancel(t.Context())
+	counts := make(chan int)
+	look := func(tx *sql.Tx) (sum string, err error) {
+		err = tx.QueryRowContext(t.Context(), `SELECT count(*) || '/' || sum(amount) || '/' || sum(hashtext(email)) FROM accounts`).Scan(&sum)
+		return sum, err
+	}
+	for range 2 {
+		go func() {
+			n := 0
+			defer func() { counts <- n }()
+			for ; ctx.Err() == nil; n++ {
+				tx, err := db.BeginTx(t.Context(), &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				first, err := look(tx)
+				if err == nil {
+					s.pause(150 * time.Millisecond)
+					var second string
+					if second, err = look(tx); first != second {
+						t.Errorf("a snapshot saw %s, and then %s", first, second)
+					}
+				}
+				if err != nil {
+					t.Error(err)
+				}
+				_ = tx.Rollback()
+			}
+		}()
+	}
+	return func() int {
+		cancel()
+		return <-counts + <-counts
+	}
+}
+
 // undone writes through a change and its undo, and compares.
 func (s *stage) undone(t *testing.T, undo func(c *changeling.Change) error) {
 	t.Helper()
 	stop := s.write()
 	c := made(t, s.db, widen, s.config)
 	s.pause(500 * time.Millisecond)
+	see := s.readers(t)
 	if err := undo(c); err != nil {
 		t.Fatal(err)
 	}
+	s.pause(300 * time.Millisecond)
+	t.Logf("%d snapshots saw the table as it was", see())
 	s.pause(300 * time.Millisecond)
 	stop()
 	if r := s.proves(); r.Wrong() > 0 {

@@ -155,7 +155,8 @@ func newWork(a *app) *cobra.Command {
 		Use:   "work",
 		Short: "Do the jobs of the database, and those that come",
 		Long: `Does the jobs that 'changeling backfill create' has saved, and those that come, until it is told to stop.
-Any number of workers may run: each table has one at a time.`,
+Any number of workers may run: each table has one at a time. Old tables of changes that can still be
+undone are brought in step now and then.`,
 		Example: `  changeling work
   changeling work --for 8h`,
 		Args: cobra.NoArgs,
@@ -167,7 +168,9 @@ Any number of workers may run: each table has one at a time.`,
 				defer cancel()
 			}
 			b.config.Events = event.Lines(a.out)
-			return a.withJobs(ctx, b.config, func(j *backfill.Jobs) error { return j.Work(ctx, nil) })
+			return a.tending(ctx, func(ctx context.Context) error {
+				return a.withJobs(ctx, b.config, func(j *backfill.Jobs) error { return j.Work(ctx, nil) })
+			})
 		},
 	}
 	b.runFlags(cmd)

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"context"
+	"time"
+
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -79,4 +82,28 @@ On a terminal it asks for the table's name first. It may be said again, and goes
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	cmd.Flags().BoolVar(&lossy, "lossy", false, "leave out rows that do not fit the old table")
 	return cmd
+}
+
+// tending does something, and meanwhile brings old tables in step that changes can be undone with. What stands in the way of that is no
+// error of the other; the next time goes on.
+func (a *app) tending(ctx context.Context, fn func(ctx context.Context) error) error {
+	beside, stop := context.WithCancel(ctx)
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		tick := time.NewTicker(30 * time.Second)
+		defer tick.Stop()
+		for {
+			_ = a.with(beside, changeling.Config{}, func(e *changeling.Engine) error { return e.Tend(beside) })
+			select {
+			case <-beside.Done():
+				return
+			case <-tick.C:
+			}
+		}
+	}()
+	err := fn(ctx)
+	stop()
+	<-over
+	return err
 }

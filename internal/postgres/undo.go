@@ -325,7 +325,7 @@ func dropTriggers(p schema.Pair) string {
 func Window(p schema.Pair) string {
 	exists := "pg_catalog.to_regclass(" + ident.Literal(qualified(p.Log)) + ")"
 	on := "pg_catalog.to_regclass(" + ident.Literal(qualified(p.Source)) + ")"
-	return "SELECT (SELECT count(*) OPERATOR(pg_catalog.=) 2 FROM pg_catalog.pg_trigger WHERE tgrelid OPERATOR(pg_catalog.=) " + on + " AND tgenabled OPERATOR(pg_catalog.=) 'A'::\"char\" AND tgname::text OPERATOR(pg_catalog.=) ANY (ARRAY[" +
+	return "SELECT (SELECT pg_catalog.count(*) OPERATOR(pg_catalog.=) 2 FROM pg_catalog.pg_trigger WHERE tgrelid OPERATOR(pg_catalog.=) " + on + " AND tgenabled OPERATOR(pg_catalog.=) 'A'::\"char\" AND tgname::text OPERATOR(pg_catalog.=) ANY (ARRAY[" +
 		ident.Literal(p.Capture.Table) + ", " + ident.Literal(p.Capture.Table+"_truncate") + "])), " +
 		"(SELECT p.prosrc OPERATOR(pg_catalog.~~) '%INSERT%' FROM pg_catalog.pg_proc p WHERE p.oid OPERATOR(pg_catalog.=) pg_catalog.to_regprocedure(" + ident.Literal(qualified(p.Capture)+"()") + ")), " +
 		"pg_catalog.pg_relation_size(" + exists + ") WHERE " + exists + " IS NOT NULL AND " + on + " IS NOT NULL"
