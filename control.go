@@ -172,7 +172,7 @@ func verb(w state.Want) string {
 	return string(w)
 }
 
-// Abort ends a change before its cutover and takes away everything that it made. A run that works on it stops first, as
+// Abort ends a change before its cutover and takes away everything that it made; of an undo, it goes back to the change. A run that works on it stops first, as
 // does this call until it has; nobody needs to be running it. It may be called again.
 func (c *Change) Abort(ctx context.Context) error {
 	c = c.own()
@@ -182,6 +182,7 @@ func (c *Change) Abort(ctx context.Context) error {
 	if c.record.Status == state.Aborted {
 		return nil
 	}
+	undoing := c.record.Plan.Undoes != nil
 	if c.complete() {
 		return &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("change %s has done its last step: there is nothing to abort any more; run it again to let it finish", c.record.ID)}
 	}
@@ -204,7 +205,7 @@ func (c *Change) Abort(ctx context.Context) error {
 	}
 	defer lease.Release(ctx)
 	// It may have reached its cutover while we waited, or have taken itself back.
-	if err := c.reload(ctx); err != nil || c.record.Status == state.Aborted {
+	if err := c.reload(ctx); err != nil || c.record.Status == state.Aborted || undoing && c.record.Plan.Undoes == nil {
 		return err
 	}
 	r := newRun(c, lease)

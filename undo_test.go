@@ -78,45 +78,44 @@ func TestUndo(t *testing.T) {
 	sameAs(t, portrait(t, db), want, "after an undo")
 }
 
-// readers hold snapshots one after the other, and demand that each sees the table alike whenever it looks. It returns what ends
-// them, and says how many there were.
-func (s *stage) readers(t *testing.T) func() int {
-	db := pgtest.Open(t, s.dsn)
-	ctx, cancel := context.WithCancel(t.Context())
-	counts := make(chan int)
-	look := func(tx *sql.Tx) (sum string, err error) {
-		err = tx.QueryRowContext(t.Context(), `SELECT count(*) || '/' || sum(amount) || '/' || sum(hashtext(email)) FROM accounts`).Scan(&sum)
-		return sum, err
+// TestUndoGivenUp: an abort stops an undo that somebody else runs, and the change can be undone later.
+func TestUndoGivenUp(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Open(t, pgtest.Database(t))
+	pgtest.Exec(t, db, victim...)
+	waiting := make(chan struct{})
+	var once sync.Once
+	e, err := changeling.Open(t.Context(), db, changeling.Config{Fast: true, BeforeCutover: func(context.Context, string) error {
+		once.Do(func() { close(waiting) })
+		return errors.New("not yet")
+	}})
+	if err != nil {
+		t.Fatal(err)
 	}
-	for range 2 {
-		go func() {
-			n := 0
-			defer func() { counts <- n }()
-			for ; ctx.Err() == nil; n++ {
-				tx, err := db.BeginTx(t.Context(), &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				first, err := look(tx)
-				if err == nil {
-					s.pause(150 * time.Millisecond)
-					var second string
-					if second, err = look(tx); first != second {
-						t.Errorf("a snapshot saw %s, and then %s", first, second)
-					}
-				}
-				if err != nil {
-					t.Error(err)
-				}
-				_ = tx.Rollback()
-			}
-		}()
+	c := made(t, db, grow, changeling.Config{Fast: true})
+	same, err := e.Find(t.Context(), c.ID())
+	if err != nil {
+		t.Fatal(err)
 	}
-	return func() int {
-		cancel()
-		return <-counts + <-counts
+	undone := make(chan error, 1)
+	go func() { undone <- same.Undo(t.Context(), changeling.NoLoss) }()
+	<-waiting
+	stands(t, c, "running", "under way")
+	if err := changeling.Apply(t.Context(), db, `ALTER TABLE orders ADD COLUMN more int`, changeling.Config{}); !errors.Is(err, changeling.ErrRefused) {
+		t.Errorf("another change beside an undo: %v, want a refusal", err)
 	}
+	if err := c.Abort(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := <-undone; !errors.Is(err, changeling.ErrAborted) {
+		t.Errorf("the undo that was given up: %v", err)
+	}
+	stands(t, c, "done", "open")
+	pgtest.Exec(t, db, between...)
+	if err := c.Undo(t.Context(), changeling.NoLoss); err != nil {
+		t.Fatal(err)
+	}
+	stands(t, c, "undone", "")
 }
 
 // undone writes through a change and its undo, and compares.
@@ -125,12 +124,9 @@ func (s *stage) undone(t *testing.T, undo func(c *changeling.Change) error) {
 	stop := s.write()
 	c := made(t, s.db, widen, s.config)
 	s.pause(500 * time.Millisecond)
-	see := s.readers(t)
 	if err := undo(c); err != nil {
 		t.Fatal(err)
 	}
-	s.pause(300 * time.Millisecond)
-	t.Logf("%d snapshots saw the table as it was", see())
 	s.pause(300 * time.Millisecond)
 	stop()
 	if r := s.proves(); r.Wrong() > 0 {
@@ -153,6 +149,56 @@ func TestUndoLedger(t *testing.T) {
 	var typ string
 	if err := s.db.QueryRowContext(t.Context(), `SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'accounts'::regclass AND attname = 'amount'`).Scan(&typ); err != nil || typ != "integer" {
 		t.Errorf("amount is %s, %v, want integer", typ, err)
+	}
+}
+
+// TestUndoSnapshots: a transaction at REPEATABLE READ that began before an undo is waited for; where it is not, it sees old rows.
+func TestUndoSnapshots(t *testing.T) {
+	t.Parallel()
+	for name, ignore := range map[string]bool{"waited for": false, "ignored": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := pgtest.Open(t, pgtest.Database(t))
+			pgtest.Exec(t, db, `CREATE TABLE accounts (id int PRIMARY KEY, amount int)`, `INSERT INTO accounts SELECT i, i FROM generate_series(1, 1000) i`)
+			config := changeling.Config{Fast: true, Events: event.Lines(t.Output())}
+			if ignore {
+				config.Snapshots = changeling.SnapshotsIgnore
+			}
+			change := made(t, db, widen, config)
+			pgtest.Exec(t, db, `UPDATE accounts SET amount = 0 WHERE id <= 100`) // to be copied back while the reader looks on
+			reader, err := db.BeginTx(t.Context(), &sql.TxOptions{Isolation: sql.LevelRepeatableRead})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer reader.Rollback() // it only reads
+			var sum int
+			if err := reader.QueryRowContext(t.Context(), `SELECT count(*) FROM pg_class`).Scan(&sum); err != nil { // its snapshot, and no lock on the table
+				t.Fatal(err)
+			}
+			done := make(chan error, 1)
+			go func() { done <- change.Undo(t.Context(), changeling.NoLoss) }()
+			if ignore {
+				err = <-done
+				done <- err
+			} else {
+				select {
+				case err = <-done:
+					t.Errorf("the undo did not wait for the snapshot (%v)", err)
+					done <- err
+				case <-time.After(3 * time.Second):
+				}
+			}
+			if err := reader.QueryRowContext(t.Context(), `SELECT coalesce(sum(amount), 0) FROM accounts`).Scan(&sum); err != nil || (sum == 495450) == ignore {
+				t.Errorf("the snapshot sees %d, %v; the right sum is 495450", sum, err)
+			}
+			if err := reader.Commit(); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+			stands(t, change, "undone", "")
+		})
 	}
 }
 
