@@ -253,6 +253,9 @@ func (r *run) abandon(ctx context.Context) error {
 
 // dropShadow takes away the capture, the shadow and where it stands. It may run twice.
 func (r *run) dropShadow(ctx context.Context) error {
+	if r.record.Plan.Undoes != nil {
+		return fmt.Errorf("the shadow of an undo is the old table of change %s: it is not dropped", r.id)
+	}
 	for _, s := range r.engine.dialect.Abandon(r.record.Plan.Pair, r.engine.config.LockWait) {
 		if err := r.patiently(ctx, "abort", func(ctx context.Context) error {
 			return r.tx(ctx, session{Idle: long}, func(ctx context.Context, tx *tx) error { return tx.ddl(ctx, s) })
