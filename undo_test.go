@@ -76,6 +76,17 @@ func TestUndo(t *testing.T) {
 		t.Fatal(dropped, err)
 	}
 	sameAs(t, portrait(t, db), want, "after an undo")
+	report, err := c.Report(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, m := range report.Steps {
+		names = append(names, m.Name)
+	}
+	if got := strings.Join(names, ", "); !strings.HasPrefix(got, "create shadow, ") || !strings.Contains(got, "cutover, ") || !strings.HasSuffix(got, "release, undo, drain, analyze, swap back, validate orders_tenant_fkey, validate items_order_fkey, release") {
+		t.Errorf("the history is: %s", got)
+	}
 }
 
 // TestUndoGivenUp: an abort stops an undo that somebody else runs, and the change can be undone later.

@@ -162,8 +162,9 @@ func (r *rehearsal) formerKeys() []foreignKey {
 	var out []foreignKey
 	for _, k := range append(slices.Clone(r.source.Constraints), r.source.References...) {
 		if k.Type == "f" && !k.Inherited {
-			out = append(out, foreignKey{Table: schema.Name{Schema: k.Schema, Table: k.Table}, Name: k.Name, Def: k.Def, Validated: k.Validated,
-				To: schema.Name{Schema: k.ToSchema, Table: k.ToTable}, Comment: k.Comment, key: k})
+			to := schema.Name{Schema: k.ToSchema, Table: k.ToTable}
+			out = append(out, foreignKey{Table: schema.Name{Schema: k.Schema, Table: k.Table}, Name: k.Name, Def: pointTo(k.Def, qualified(to)), Validated: k.Validated,
+				To: to, Comment: k.Comment, key: k})
 		}
 	}
 	return out
