@@ -428,3 +428,35 @@ func TestUndoMutants(t *testing.T) {
 		})
 	}
 }
+
+// TestUndoConstraints: what the statement dropped stands again, and whoever breaks it meanwhile is named.
+func TestUndoConstraints(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Open(t, pgtest.Database(t))
+	pgtest.Exec(t, db, victim...)
+	before := portrait(t, db)
+	c := made(t, db, `ALTER TABLE orders DROP CONSTRAINT orders_tenant_fkey, DROP CONSTRAINT orders_email, DROP CONSTRAINT orders_amount_check, ALTER COLUMN note SET NOT NULL, ALTER COLUMN amount TYPE bigint`,
+		changeling.Config{Fast: true})
+	for _, x := range []struct{ breaks, says, mends string }{
+		{`UPDATE orders SET tenant = 99 WHERE id = 3`, "tenant", `UPDATE orders SET tenant = 4 WHERE id = 3`},
+		{`UPDATE orders SET email = 'e5' WHERE id = 4`, "id 4", `UPDATE orders SET email = 'e4' WHERE id = 4`},
+		{`UPDATE orders SET amount = -1 WHERE id = 6`, "id 6", `UPDATE orders SET amount = 6 WHERE id = 6`},
+	} {
+		pgtest.Exec(t, db, x.breaks)
+		if err := c.Undo(t.Context(), changeling.NoLoss); !errors.Is(err, changeling.ErrData) || !strings.Contains(err.Error(), x.says) {
+			t.Errorf("after %s: Undo = %v, want a refusal that says %q", x.breaks, err, x.says)
+		}
+		stands(t, c, "done", "open")
+		pgtest.Exec(t, db, x.mends)
+	}
+	// Two rows change places: each alone would be a duplicate.
+	pgtest.Exec(t, db, `BEGIN; UPDATE orders SET email = 'x' WHERE id = 10; UPDATE orders SET email = 'e10' WHERE id = 11; UPDATE orders SET email = 'e11' WHERE id = 10; COMMIT`)
+	if err := c.Undo(t.Context(), changeling.NoLoss); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Cleanup(t.Context(), changeling.Now); err != nil {
+		t.Fatal(err)
+	}
+	pgtest.Exec(t, db, `BEGIN; UPDATE orders SET email = 'x' WHERE id = 10; UPDATE orders SET email = 'e11' WHERE id = 11; UPDATE orders SET email = 'e10' WHERE id = 10; COMMIT`)
+	sameAs(t, portrait(t, db), before, "after an undo")
+}
