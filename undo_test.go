@@ -245,6 +245,47 @@ func TestUndoMisfits(t *testing.T) {
 	}
 }
 
+// TestUndoKeepsWhatIsFiner: a value that the change made coarser comes back as it was, as long as nobody wrote another one, also where
+// the row was written for another column's sake.
+func TestUndoKeepsWhatIsFiner(t *testing.T) {
+	t.Parallel()
+	for _, snapshots := range []changeling.Snapshots{changeling.SnapshotsWait, changeling.SnapshotsIgnore} {
+		t.Run("snapshots "+string(snapshots), func(t *testing.T) {
+			t.Parallel()
+			db := pgtest.Open(t, pgtest.Database(t))
+			pgtest.Exec(t, db, `CREATE TABLE visits (id int PRIMARY KEY, at timestamp, name varchar(9), n int)`, `INSERT INTO visits SELECT i, timestamp '2026-01-01 10:31' + i * interval '1 day', 'N' || i, i FROM generate_series(1, 500) i`)
+			config := changeling.Config{Fast: true, Snapshots: snapshots, Events: event.Lines(t.Output())}
+			c := made(t, db, `ALTER TABLE visits ALTER COLUMN at TYPE date, ALTER COLUMN name TYPE text USING lower(name)`, config)
+			pgtest.Exec(t, db, `UPDATE visits SET n = n + 1`, `UPDATE visits SET at = '2027-05-05' WHERE id = 7`, `INSERT INTO visits VALUES (501, '2027-06-06', 'new', 0)`)
+			during := make(chan struct{})
+			var once sync.Once
+			e, err := changeling.Open(t.Context(), db, changeling.Config{Fast: true, Snapshots: snapshots, Events: event.Lines(t.Output()), BeforeCutover: func(context.Context, string) error {
+				once.Do(func() { // the users write both tables by now
+					pgtest.Exec(t, db, `UPDATE visits SET n = n + 1`)
+					close(during)
+				})
+				return nil
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			same, err := e.Find(t.Context(), c.ID())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := same.Undo(t.Context(), changeling.NoLoss); err != nil {
+				t.Fatal(err)
+			}
+			<-during
+			var wrong int
+			if err := db.QueryRowContext(t.Context(), `SELECT count(*) FROM visits WHERE (at, name, n) IS DISTINCT FROM (CASE id WHEN 7 THEN '2027-05-05 00:00' WHEN 501 THEN '2027-06-06 00:00' ELSE timestamp '2026-01-01 10:31' + id * interval '1 day' END,
+  CASE id WHEN 501 THEN 'new' ELSE 'N' || id END::varchar(9), CASE id WHEN 501 THEN 1 ELSE id + 2 END)`).Scan(&wrong); err != nil || wrong > 0 {
+				t.Errorf("%d rows are not what they were (%v)", wrong, err)
+			}
+		})
+	}
+}
+
 // TestUndoRefused: where there is no way back any more, that is said, and nothing is touched.
 func TestUndoRefused(t *testing.T) {
 	t.Parallel()

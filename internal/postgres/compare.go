@@ -223,6 +223,7 @@ func (w Rows) RelogChecked() string {
 
 // unlike says that the rows of a key differ.
 func (w Rows) unlike(key string) string {
+	w = w.judged()
 	return "(SELECT " + w.digest(true) + " FROM " + w.from() + " WHERE " + w.sameSource(w.alias(), key) + ") IS DISTINCT FROM (SELECT " +
 		w.digest(false) + " FROM " + qualified(w.Pair.Shadow) + " d, LATERAL " + w.converted("(SELECT "+w.sourceKey(key+".")+")") + " c WHERE " + w.sameShadow("d", "c") + ")"
 }

@@ -360,3 +360,59 @@ func (w Rows) Refill() []string {
 		"INSERT INTO " + qualified(p.Log) + " (" + w.sourceKey("") + ") SELECT " + w.sourceKey("") + " FROM ONLY " + qualified(p.Source),
 	}
 }
+
+// finer is a column of the old table whose values the conversion may have made coarser, such as times that became dates. Where the row's
+// value in the new table still is what the old one becomes, the old one stays. The zero value is any other column.
+type finer struct {
+	back   schema.Mapped // from the new table to the old one
+	ahead  string        // what the value of a row d becomes in the new table
+	digest string        // of a value of the new table, with %s for it
+}
+
+func (w Rows) finer(m schema.Mapped) finer {
+	if w.Pair.Judge == nil || !m.Converted || isKey(w.Pair, m) {
+		return finer{}
+	}
+	j := w.judged()
+	for _, f := range j.Pair.Columns {
+		if f.Source == m.Shadow && f.Shadow == m.Source {
+			return finer{back: m, ahead: "(SELECT " + j.value(f) + "::" + f.Type + " FROM (SELECT d.*) AS " + j.alias() + ")", digest: f.Digest}
+		}
+	}
+	return finer{}
+}
+
+func (f finer) any() bool { return f.digest != "" }
+
+func (f finer) of(value string) string { return strings.ReplaceAll(f.digest, "%s", value) }
+
+// was is what a drain keeps of the row that it takes out, is what it reads of the new table, and choose what it puts in.
+func (f finer) was(i int) []string {
+	if !f.any() {
+		return nil
+	}
+	return []string{fmt.Sprintf("d.%s AS was%d", ident.Quote(f.back.Shadow), i+1), fmt.Sprintf("%s AS sum%d", f.of(f.ahead), i+1)}
+}
+
+func (f finer) is(i int) []string {
+	if !f.any() {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s AS sum%d", f.of(ident.Quote(f.back.Source)), i+1)}
+}
+
+func (f finer) choose(i int) string {
+	if !f.any() {
+		return fmt.Sprintf("r.v%d", i+1)
+	}
+	return fmt.Sprintf("CASE WHEN g.sum%d OPERATOR(pg_catalog.=) r.sum%d THEN g.was%d ELSE r.v%d::%s END", i+1, i+1, i+1, i+1, f.back.Type)
+}
+
+// unchanged is the value for a row d that is updated as the new table's row is, which has the value v.
+func (f finer) unchanged(v string) string {
+	if !f.any() {
+		return v
+	}
+	source := ident.Quote(f.back.Source)
+	return "CASE WHEN " + f.of("NEW."+source) + " OPERATOR(pg_catalog.=) " + f.of("OLD."+source) + " THEN d." + ident.Quote(f.back.Shadow) + " ELSE " + v + "::" + f.back.Type + " END"
+}
