@@ -65,15 +65,15 @@ func (s shape) undo(t *testing.T, major int, touch bool) error {
 	defer cancel()
 	e, err := changeling.Open(ctx, engine.runner, changeling.Config{Fast: true, Events: func(e event.Event) { t.Logf("%T %+v", e, e) }})
 	if err != nil {
-		return err
+		t.Fatal(err)
 	}
 	defer e.Close()
 	c, err := e.Start(ctx, s.Alter)
 	if err != nil {
-		return err
+		t.Fatal(err)
 	}
 	if err := c.Run(ctx); err != nil {
-		return err
+		t.Fatalf("the change itself: %v", err)
 	}
 	if touch {
 		p := c.Plan().Pair
