@@ -82,6 +82,9 @@ func TestN8DiesInTheEngine(t *testing.T) {
 	if got := d.ask(t, "SELECT pg_typeof(n) FROM big LIMIT 1"); got != "bigint" {
 		t.Errorf("n is %s", got)
 	}
+	if got := d.ask(t, "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'changeling%'"); got != "0" {
+		t.Errorf("%s triggers of an undo are left for the migrations that follow", got)
+	}
 }
 
 // S32, NR7: a change that is left to run beside: others go on, those on its table wait, and it counts when it is done.

@@ -64,7 +64,8 @@ type Config struct {
 	Placeholders map[string]string
 	// Go are the migrations that are functions, by version without leading zeros.
 	Go map[string]GoMigration
-	// Engine is how changes of large tables are made.
+	// Engine is how changes of large tables are made. They cannot be undone unless Engine.Undo is changeling.UndoOn: what comes next in the
+	// tree may alter the table by itself, and triggers of an undo should not meet that.
 	Engine changeling.Config
 	// Owner is how this instance calls itself to others. Empty means host and process id.
 	Owner string
@@ -105,6 +106,9 @@ func (c Config) validate() (Config, error) {
 	c.Events = event.Serial(c.Events)
 	if c.Engine.Events == nil {
 		c.Engine.Events = c.Events
+	}
+	if c.Engine.Undo == changeling.UndoAuto {
+		c.Engine.Undo = changeling.UndoOff
 	}
 	if c.Engine.LockWait == 0 {
 		c.Engine.LockWait = c.LockWait
