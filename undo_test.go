@@ -16,6 +16,7 @@ import (
 	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/dbtest/ledger"
 	"github.com/changeling-db/changeling/internal/dbtest/mutant"
+	"github.com/changeling-db/changeling/internal/dbtest/mytest"
 	"github.com/changeling-db/changeling/internal/dbtest/pgtest"
 )
 
@@ -500,4 +501,21 @@ func TestUndoConstraints(t *testing.T) {
 	}
 	pgtest.Exec(t, db, `BEGIN; UPDATE orders SET email = 'x' WHERE id = 10; UPDATE orders SET email = 'e11' WHERE id = 11; UPDATE orders SET email = 'e10' WHERE id = 10; COMMIT`)
 	sameAs(t, portrait(t, db), before, "after an undo")
+}
+
+// TestMySQLUndoRefused: where nothing is logged after the cutover, that is said beforehand and afterwards.
+func TestMySQLUndoRefused(t *testing.T) {
+	t.Parallel()
+	eachMy(t, func(t *testing.T, _ string, db *sql.DB) {
+		mytest.Exec(t, db, `CREATE TABLE orders `+myOrders)
+		fillMy(t, db, "orders", 50)
+		c := made(t, db, myGrow, changeling.Config{Fast: true})
+		if p := c.Plan(); p.Undo != nil || !strings.Contains(p.NoUndo, "MySQL") {
+			t.Errorf("the plan says of the undo: %v, %q", p.Undo, p.NoUndo)
+		}
+		if err := c.Undo(t.Context(), changeling.NoLoss); !errors.Is(err, changeling.ErrRefused) || !strings.Contains(err.Error(), "MySQL") {
+			t.Errorf("Undo = %v, want a refusal that names MySQL", err)
+		}
+		stands(t, c, "done", "")
+	})
 }

@@ -414,6 +414,7 @@ func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, er
 	for _, s := range r.orphans(pair, keys) {
 		add(s)
 	}
+	dropLock := "ACCESS EXCLUSIVE on the old table"
 	release, drop, swap := releaseSQL(pair), []string{"DROP TABLE IF EXISTS " + qualified(pair.Old)}, r.swap(pair, keys, helper)
 	if w.options.UndoLog > 0 {
 		if p.Undo, p.NoUndo, err = w.undo(ctx, r, pair, helper, keys); err != nil {
@@ -423,10 +424,11 @@ func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, er
 	if p.Undo == nil {
 		release, drop = append(release, "DROP SCHEMA IF EXISTS "+ident.Quote(pair.Shadow.Schema)), append(drop, "DROP SCHEMA IF EXISTS "+ident.Quote(pair.Old.Schema))
 	} else {
-		add(plan.Step{Kind: plan.Exec, Name: "prepare undo", SQL: prepareUndo(p.Undo.Pair, pair.Shadow), Role: pair.Owner, LockWait: wait, Lock: "ACCESS SHARE",
+		add(plan.Step{Kind: plan.Exec, Name: "prepare undo", SQL: prepareUndo(p.Undo.Pair, pair.Shadow), Role: pair.Owner, LockWait: wait,
 			Why: "the log of what is written after the swap, so that it can be taken back"})
 		swap = append(swap, arm(p.Undo.Pair)...)
 		drop = append(append(drop, dropUndo(pair.Change)...), dropPlaces(pair)...)
+		dropLock += ", and on the new one to take two triggers off"
 	}
 	add(plan.Step{Kind: plan.Hold, Name: "hold", Why: "waits for `changeling cutover` if asked to, and stays in step"})
 	add(plan.Step{Kind: plan.Cutover, Name: "cutover", SQL: swap, Tables: lockedNames(r.locked(keys, pair)), LockWait: wait, Lock: "ACCESS EXCLUSIVE",
@@ -436,7 +438,7 @@ func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, er
 			LockWait: wait, Lock: "SHARE UPDATE EXCLUSIVE", Why: "reads and writes go on"})
 	}
 	add(plan.Step{Kind: plan.Release, Name: "release", SQL: release, Why: "the key log, the trigger's function and their schema"})
-	add(plan.Step{Kind: plan.Drop, Name: "drop old table", SQL: drop, LockWait: wait, Lock: "ACCESS EXCLUSIVE on the old table",
+	add(plan.Step{Kind: plan.Drop, Name: "drop old table", SQL: drop, LockWait: wait, Lock: dropLock,
 		Done: "SELECT pg_catalog.to_regclass(" + ident.Literal(qualified(pair.Old)) + ") IS NULL", Why: "when its time has come"})
 	return p, nil
 }
