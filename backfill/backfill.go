@@ -123,16 +123,15 @@ func Open(ctx context.Context, db *sql.DB, c Config) (*Jobs, error) {
 		c.Events = event.Discard
 	}
 	c.Events = event.Serial(c.Events)
-	var version string
-	if err := db.QueryRowContext(ctx, `SELECT version()`).Scan(&version); err != nil {
-		return nil, &fault.Problem{Kind: fault.Precondition, Err: err, Text: "the database cannot be asked for its version: " + fault.Message(err)}
+	version, err := journal.Version(ctx, db)
+	if err != nil {
+		return nil, err
 	}
 	j := &Jobs{db: db, text: postgres.JobText(), claims: postgres.JournalText(), syntax: plan.PostgresSyntax(), config: c}
 	if !strings.HasPrefix(version, "PostgreSQL") {
 		j.db, j.own, j.mysql, j.text, j.claims, j.syntax = mysql.Wrap(db), true, true, mysql.JobText(), mysql.JournalText(), plan.MySQLSyntax()
 	}
-	err := j.db.QueryRowContext(ctx, j.claims.Scope).Scan(&j.scope)
-	if err != nil {
+	if err := j.db.QueryRowContext(ctx, j.claims.Scope).Scan(&j.scope); err != nil {
 		j.Close()
 		return nil, err
 	}

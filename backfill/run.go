@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -38,6 +39,14 @@ type column struct {
 	name   string // quoted
 	typ    string
 	number bool
+	ops    []string // as in comparisons
+}
+
+var comparisons = []string{"<", "<=", "=", ">=", ">"}
+
+// is compares the column with a value by the operator that its index orders it with.
+func (c column) is(comparison, value string) string {
+	return c.name + " " + c.ops[slices.Index(comparisons, comparison)] + " " + value
 }
 
 // errCancelled ends a run whose job a person has cancelled.
@@ -79,8 +88,12 @@ func (w *walk) primary(ctx context.Context, schema, table string) (keys []column
 	defer rows.Close()
 	for rows.Next() {
 		var c column
-		if err := rows.Scan(&c.name, &c.typ, &c.number); err != nil {
+		var ops string
+		if err := rows.Scan(&c.name, &c.typ, &c.number, &ops); err != nil {
 			return nil, err
+		}
+		if c.ops = strings.Split(ops, "\n"); len(c.ops) != len(comparisons) {
+			return nil, &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf("the primary key of %s has the column %s, whose index has the operators %q: expected five that order it; nothing was changed", w.table, c.name, ops)}
 		}
 		if c.name = ident.Quote(c.name); w.mysql {
 			c.name = mysql.QuotedName(strings.Trim(c.name, `"`))
@@ -360,6 +373,10 @@ func (w *walk) left(ctx context.Context) error {
 		return nil
 	}
 	var found int64
+	count := "pg_catalog.count(*)"
+	if w.mysql {
+		count = "COUNT(*)"
+	}
 	for w.after = ""; w.after != w.upto; {
 		if err := w.gate.Enter(ctx, 0); err != nil {
 			return err
@@ -370,7 +387,7 @@ func (w *walk) left(ctx context.Context) error {
 			var within string
 			var n int64
 			if within, err = w.between(w.after, to); err == nil {
-				err = w.db.QueryRowContext(ctx, "SELECT count(*) FROM "+w.table+" WHERE "+within+" AND ("+w.job.Left+")").Scan(&n)
+				err = w.db.QueryRowContext(ctx, "SELECT "+count+" FROM "+w.table+" WHERE "+within+" AND ("+w.job.Left+")").Scan(&n)
 			}
 			found, w.after = found+n, to
 		}
@@ -507,11 +524,8 @@ func (w *walk) compare(key, strict, final string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		ors = append(ors, equal+k.name+" "+op+" "+value)
-		equal += k.name + " = " + value + " AND "
-		if i == 0 && len(w.keys) > 1 {
-			equal = k.name + " = " + value + " AND "
-		}
+		ors = append(ors, equal+k.is(op, value))
+		equal += k.is("=", value) + " AND "
 	}
 	if len(ors) == 1 {
 		return "(" + ors[0] + ")", nil
@@ -520,7 +534,7 @@ func (w *walk) compare(key, strict, final string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return "(" + w.keys[0].name + " " + strict + "= " + first + " AND (" + strings.Join(ors, " OR ") + "))", nil
+	return "(" + w.keys[0].is(strict+"=", first) + " AND (" + strings.Join(ors, " OR ") + "))", nil
 }
 
 func (w *walk) literal(c column, value string) (string, error) {

@@ -153,7 +153,11 @@ func (r *run) small(ctx context.Context, n schema.Name) (bool, error) {
 	}
 	// Statistics may be a day old, and the size with them: rows are counted, up to the limit.
 	var rows int64
-	err := r.conn.QueryRowContext(ctx, fmt.Sprintf("SELECT count(*) FROM (SELECT 1 FROM %s LIMIT %d) few", r.server.quoted(n), limit+1)).Scan(&rows)
+	count := "pg_catalog.count(*)"
+	if r.server.mysql {
+		count = "COUNT(*)"
+	}
+	err := r.conn.QueryRowContext(ctx, fmt.Sprintf("SELECT %s FROM (SELECT 1 FROM %s LIMIT %d) few", count, r.server.quoted(n), limit+1)).Scan(&rows)
 	if fault.Denied(err) {
 		return false, nil
 	}

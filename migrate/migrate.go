@@ -193,9 +193,9 @@ func (s *session) close() error {
 
 // detect asks a server what it is.
 func detect(ctx context.Context, db *sql.DB) (server, *sql.DB, error) {
-	var version string
-	if err := db.QueryRowContext(ctx, `SELECT version()`).Scan(&version); err != nil {
-		return server{}, nil, &fault.Problem{Kind: fault.Precondition, Err: err, Text: "the database cannot be asked for its version: " + fault.Message(err)}
+	version, err := journal.Version(ctx, db)
+	if err != nil {
+		return server{}, nil, err
 	}
 	if strings.HasPrefix(version, "PostgreSQL") {
 		return server{syntax: plan.PostgresSyntax(), text: postgres.JournalText()}, db, nil

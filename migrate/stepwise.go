@@ -183,7 +183,7 @@ func (r *run) fingerprint(ctx context.Context, u *unit) (string, error) {
 	if !r.server.mysql || !visible.MatchString(u.first.words) {
 		return "", nil
 	}
-	lines, err := journal.Describe(ctx, r.conn, r.server.text.Describe)
+	lines, err := journal.Describe(ctx, r.conn, r.server.text)
 	if err != nil {
 		return "", err
 	}

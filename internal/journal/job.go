@@ -13,5 +13,5 @@ type JobText struct {
 	Want   string // name, want
 	Bad    string // name, key, error: a row that is left out
 	Probe  string // name: commit a tiny row
-	Keys   string // schema or empty, table -> columns of the primary key, their types, whether they are whole numbers; in order
+	Keys   string // schema or empty, table -> columns of the primary key, their types, whether they are whole numbers, their operators < <= = >= > each in a line; in order
 }

@@ -21,7 +21,11 @@ func JobText() journal.JobText {
 		Want:   `UPDATE changeling.job SET want = $2 WHERE name = $1`,
 		Bad:    "INSERT IGNORE INTO changeling.job_error (name, `key`, error, at) VALUES ($1, $2, $3, " + now + ")",
 		Probe:  `UPDATE changeling.job SET probes = probes + 1 WHERE name = $1`,
-		Keys: `SELECT s.column_name, c.column_type, c.data_type IN ('tinyint', 'smallint', 'mediumint', 'int', 'bigint') FROM information_schema.statistics s
+		Keys: `SELECT s.column_name, c.column_type, c.data_type IN ('tinyint', 'smallint', 'mediumint', 'int', 'bigint'), '<
+<=
+=
+>=
+>' FROM information_schema.statistics s
 JOIN information_schema.columns c ON c.table_schema = s.table_schema AND c.table_name = s.table_name AND c.column_name = s.column_name
 WHERE s.table_schema = CASE WHEN $1 = '' THEN DATABASE() ELSE $1 END AND s.table_name = $2 AND s.index_name = 'PRIMARY' ORDER BY s.seq_in_index`,
 	}

@@ -53,7 +53,7 @@ ON DUPLICATE KEY UPDATE name = $3, exact = $4, normal = $5, status = $6, origin 
 		StepDone:  `UPDATE changeling.migration_step SET done = true, finished_at = ` + now + ` WHERE tree = $1 AND version = $2 AND direction = $3 AND seq = $4`,
 		SetChange: `UPDATE changeling.migration_step SET change_id = $5 WHERE tree = $1 AND version = $2 AND direction = $3 AND seq = $4`,
 		Clear:     `DELETE FROM changeling.migration_step WHERE tree = $1 AND version = $2`,
-		Erase:     journal.Erasing("$1"),
+		Erase:     journal.Erasing(" = $1"),
 		Note:      `INSERT INTO changeling.migration_history (tree, version, at, what, by_whom, took_ms, detail) VALUES ($1, $2, ` + now + `, $3, $4, $5, $6)`,
 		History:   `SELECT ` + epoch("at") + `, version, what, by_whom, took_ms, detail FROM changeling.migration_history WHERE tree = $1 ORDER BY id DESC`,
 		Owner: `SELECT l.owner, l.owner <> '' AND EXISTS (SELECT 1 FROM information_schema.processlist a WHERE a.id = p.pid)
