@@ -52,7 +52,8 @@ func (c column) is(comparison, value string) string {
 // errCancelled ends a run whose job a person has cancelled.
 var errCancelled = &fault.Problem{Kind: fault.Aborted, Text: "the job was cancelled; what it has done stays"}
 
-func (j *Jobs) run(ctx context.Context, job Job) (*Status, error) {
+// run does a job. Scheduled says that it is to begin anew if it is done and due.
+func (j *Jobs) run(ctx context.Context, job Job, scheduled bool) (*Status, error) {
 	table, parts, err := j.quoted(job.Table)
 	if err != nil {
 		return nil, err
@@ -75,8 +76,29 @@ func (j *Jobs) run(ctx context.Context, job Job) (*Status, error) {
 		return nil, err
 	}
 	defer w.lease.Release(ctx)
+	if scheduled {
+		if s, err := w.anew(ctx); err != nil || s != nil {
+			return s, err
+		}
+	}
 	err = w.live(ctx)
 	return w.close(ctx, err)
+}
+
+// anew sets a job that is done and due to its beginning. Another worker may have done it since it was looked at: then it
+// answers the job as it is, and there is nothing to do.
+func (w *walk) anew(ctx context.Context) (*Status, error) {
+	s, err := w.asked(ctx)
+	if err != nil || !s.due() {
+		return s, err
+	}
+	if s.Status != "done" {
+		return nil, nil
+	}
+	return nil, w.tx(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, w.text.Again, w.name)
+		return err
+	})
 }
 
 // primary are the columns of the primary key.

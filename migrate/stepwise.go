@@ -224,7 +224,7 @@ func (r *run) change(ctx context.Context, p *program, u *unit, x *journal.Step) 
 	if r.m.config.Detach && c.Plan().Route != plan.Direct {
 		r.result.Background = append(r.result.Background, c.ID())
 		p.waiting = append(p.waiting, c.ID())
-		r.m.config.Events(event.Notice{Text: fmt.Sprintf("change %s of migration %s is left to `changeling resume %s`", c.ID(), p.migration, c.ID())})
+		r.m.config.Events(event.Notice{Text: fmt.Sprintf("change %s of migration %s is left to `changeling work`, or to `changeling resume %s`", c.ID(), p.migration, c.ID())})
 		return nil
 	}
 	if err := c.Run(ctx); err != nil {

@@ -1,6 +1,7 @@
 package migrate_test
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"strings"
@@ -16,7 +17,7 @@ func TestN4TicketsDieAnywhere(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, d database) {
 		version := strings.Split(t.Name(), "/")[1]
-		empty := func() database {
+		empty := func(t *testing.T) database {
 			if d.kind == "postgres" {
 				return postgresDatabase(t)
 			}
@@ -35,24 +36,26 @@ func TestN4TicketsDieAnywhere(t *testing.T) {
 		seed := uint64(len(version))
 		random, unnoticed := rand.New(rand.NewPCG(8, seed)), 0
 		for i := range points {
-			d := empty()
-			death := dying.Death{At: 1 + random.IntN(statements), Moment: dying.Moment(i % 2)}
-			db, dead := d.dying(t, death)
-			_, err := tickets(t, db, migrate.Goose, d.kind, migrate.Config{}).Up(t.Context(), "")
-			last, died := dead.Died()
-			if !died || err == nil { // heartbeats count too: there may be fewer statements
-				unnoticed++
-			}
-			m := tickets(t, d.db, migrate.Goose, d.kind, migrate.Config{})
-			if _, err := m.Up(t.Context(), ""); err != nil {
-				t.Fatalf("killed %s statement %d, %s: %v", death.Moment, death.At, last, err)
-			}
-			if got := d.whole(t); got != want {
-				t.Fatalf("killed %s statement %d, %s: %s", death.Moment, death.At, last, difference(got, want))
-			}
-			if got := d.history(t); got != history {
-				t.Fatalf("killed %s statement %d, %s: the history differs: %s", death.Moment, death.At, last, difference(got, history))
-			}
+			t.Run(fmt.Sprint(i), func(t *testing.T) { // connections are closed behind each
+				d := empty(t)
+				death := dying.Death{At: 1 + random.IntN(statements), Moment: dying.Moment(i % 2)}
+				db, dead := d.dying(t, death)
+				_, err := tickets(t, db, migrate.Goose, d.kind, migrate.Config{}).Up(t.Context(), "")
+				last, died := dead.Died()
+				if !died || err == nil { // heartbeats count too: there may be fewer statements
+					unnoticed++
+				}
+				m := tickets(t, d.db, migrate.Goose, d.kind, migrate.Config{})
+				if _, err := m.Up(t.Context(), ""); err != nil {
+					t.Fatalf("killed %s statement %d, %s: %v", death.Moment, death.At, last, err)
+				}
+				if got := d.whole(t); got != want {
+					t.Fatalf("killed %s statement %d, %s: %s", death.Moment, death.At, last, difference(got, want))
+				}
+				if got := d.history(t); got != history {
+					t.Fatalf("killed %s statement %d, %s: the history differs: %s", death.Moment, death.At, last, difference(got, history))
+				}
+			})
 		}
 		if unnoticed > points/3 {
 			t.Errorf("%d of %d deaths were none", unnoticed, points)

@@ -6,8 +6,9 @@ type JobText struct {
 	Schema []string
 	Exists string // are the tables there?
 	Insert string // name, table, spec; nothing if the name is taken
-	Select string // name prefix with % -> name, table, spec, status, want, after, upto, rows, bad, error; oldest first
+	Select string // name prefix with % -> name, table, spec, status, want, after, upto, rows, bad, error, when it last moved and now, in seconds; oldest first
 	Start  string // name, upto: fixes the end
+	Again  string // name: back to the beginning, with nothing done
 	Move   string // name, after, rows: behind a batch, in its transaction
 	State  string // name, status, error
 	Want   string // name, want

@@ -7,6 +7,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/changeling-db/changeling/internal/fault"
@@ -79,6 +80,7 @@ type Text struct {
 	StepDone  string   // tree, version, direction, seq
 	SetChange string   // tree, version, direction, seq, change
 	Clear     string   // tree, version: its steps
+	Open      string   // beginning of trees with % -> tree, change: the changes that steps were left to, and that are not noted as done; oldest first
 	Erase     []string // tree: all that is known of it
 	Note      string   // tree, version, what, by, took in ms, detail
 	History   string   // tree -> seconds, version, what, by, took, detail; newest first
@@ -206,6 +208,26 @@ func (s *Store) Begin(ctx context.Context, db state.DB, version string, x *Step)
 func (s *Store) Done(ctx context.Context, db state.DB, version string, x *Step) error {
 	_, err := db.ExecContext(ctx, s.Text.StepDone, s.Tree, version, x.Direction, x.Seq)
 	return err
+}
+
+// Left is a change of the engine that a migration was left to.
+type Left struct{ Tree, Change string }
+
+// Open are the changes that are not noted as done, of the trees that begin with a scope.
+func (s *Store) Open(ctx context.Context, scope string) (out []Left, err error) {
+	rows, err := s.DB.QueryContext(ctx, s.Text.Open, strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(scope)+"%")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var l Left
+		if err := rows.Scan(&l.Tree, &l.Change); err != nil {
+			return nil, err
+		}
+		out = append(out, l)
+	}
+	return out, rows.Err()
 }
 
 // SetChange notes the change of the engine that does a step.

@@ -14,9 +14,11 @@ func JobText() journal.JobText {
 		},
 		Exists: `SELECT pg_catalog.to_regclass('changeling.job_error') IS NOT NULL`,
 		Insert: `INSERT INTO changeling.job (name, table_name, spec) VALUES ($1::text, $2::text, $3::text) ON CONFLICT DO NOTHING`,
-		Select: `SELECT name, table_name, spec, status, want, after, upto, row_count, (SELECT pg_catalog.count(*) FROM changeling.job_error e WHERE e.name OPERATOR(pg_catalog.=) j.name), error
+		Select: `SELECT name, table_name, spec, status, want, after, upto, row_count, (SELECT pg_catalog.count(*) FROM changeling.job_error e WHERE e.name OPERATOR(pg_catalog.=) j.name), error,
+  extract(epoch FROM updated_at)::float8, extract(epoch FROM pg_catalog.clock_timestamp())::float8
 FROM changeling.job j WHERE name OPERATOR(pg_catalog.~~) $1::text ORDER BY id`,
 		Start: `UPDATE changeling.job SET upto = $2::text WHERE name OPERATOR(pg_catalog.=) $1::text`,
+		Again: `UPDATE changeling.job SET status = 'pending', after = '', upto = '', row_count = 0, error = '' WHERE name OPERATOR(pg_catalog.=) $1::text`,
 		Move:  `UPDATE changeling.job SET after = $2::text, row_count = row_count OPERATOR(pg_catalog.+) $3::bigint, updated_at = pg_catalog.clock_timestamp() WHERE name OPERATOR(pg_catalog.=) $1::text`,
 		State: `UPDATE changeling.job SET status = $2::text, error = $3::text, updated_at = pg_catalog.clock_timestamp() WHERE name OPERATOR(pg_catalog.=) $1::text`,
 		Want:  `UPDATE changeling.job SET want = $2::text WHERE name OPERATOR(pg_catalog.=) $1::text`,

@@ -54,6 +54,7 @@ ON CONFLICT (tree, version, direction, seq) DO UPDATE SET hash = excluded.hash, 
 WHERE tree OPERATOR(pg_catalog.=) $1::text AND version OPERATOR(pg_catalog.=) $2::text AND direction OPERATOR(pg_catalog.=) $3::text AND seq OPERATOR(pg_catalog.=) $4::int`,
 		SetChange: `UPDATE changeling.migration_step SET change_id = $5::text WHERE tree OPERATOR(pg_catalog.=) $1::text AND version OPERATOR(pg_catalog.=) $2::text AND direction OPERATOR(pg_catalog.=) $3::text AND seq OPERATOR(pg_catalog.=) $4::int`,
 		Clear:     `DELETE FROM changeling.migration_step WHERE tree OPERATOR(pg_catalog.=) $1::text AND version OPERATOR(pg_catalog.=) $2::text`,
+		Open:      `SELECT tree, change_id FROM changeling.migration_step WHERE tree OPERATOR(pg_catalog.~~) $1::text AND change_id OPERATOR(pg_catalog.<>) '' AND NOT done ORDER BY started_at`,
 		Erase:     journal.Erasing(" OPERATOR(pg_catalog.=) $1::text"),
 		Note: `INSERT INTO changeling.migration_history (tree, version, what, by_whom, took_ms, detail)
 VALUES ($1::text, $2::text, $3::text, $4::text, $5::float8, $6::text)`,
