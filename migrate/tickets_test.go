@@ -226,29 +226,31 @@ func TestN2TicketsFromEveryVersion(t *testing.T) {
 		d.plainly(t, chapters)
 		want := d.whole(t)
 		for _, from := range starts(t, len(chapters)) {
-			d := empty(t)
-			d.plainly(t, chapters[:from])
-			m := tickets(t, d.db, format, d.kind, migrate.Config{Adopt: true})
-			st := state(t, m)
-			if len(st.Migrations) != len(chapters) || st.Format != format {
-				t.Fatalf("%d migrations of %s, want %d", len(st.Migrations), st.Format, len(chapters))
-			}
-			if from > 0 && format == migrate.Plain {
-				if err := m.Baseline(t.Context(), st.Migrations[from-1].Version); err != nil {
-					t.Fatal(err)
+			t.Run(fmt.Sprint("from", from), func(t *testing.T) { // connections are closed behind each
+				d := empty(t)
+				d.plainly(t, chapters[:from])
+				m := tickets(t, d.db, format, d.kind, migrate.Config{Adopt: true})
+				st := state(t, m)
+				if len(st.Migrations) != len(chapters) || st.Format != format {
+					t.Fatalf("%d migrations of %s, want %d", len(st.Migrations), st.Format, len(chapters))
 				}
-			} else if from > 0 {
-				d.noted(t, format, st.Migrations[:from])
-			}
-			if res := upped(t, m); len(res.Applied) != len(chapters)-from {
-				t.Errorf("from %d: %d were applied, want %d", from, len(res.Applied), len(chapters)-from)
-			}
-			if got := d.whole(t); got != want {
-				t.Errorf("from %d: %s", from, difference(got, want))
-			}
-			if st := state(t, m); st.State != migrate.StateCurrent {
-				t.Errorf("from %d: %s", from, st.Message)
-			}
+				if from > 0 && format == migrate.Plain {
+					if err := m.Baseline(t.Context(), st.Migrations[from-1].Version); err != nil {
+						t.Fatal(err)
+					}
+				} else if from > 0 {
+					d.noted(t, format, st.Migrations[:from])
+				}
+				if res := upped(t, m); len(res.Applied) != len(chapters)-from {
+					t.Errorf("from %d: %d were applied, want %d", from, len(res.Applied), len(chapters)-from)
+				}
+				if got := d.whole(t); got != want {
+					t.Errorf("from %d: %s", from, difference(got, want))
+				}
+				if st := state(t, m); st.State != migrate.StateCurrent {
+					t.Errorf("from %d: %s", from, st.Message)
+				}
+			})
 		}
 	})
 }
