@@ -77,7 +77,8 @@ func (r *run) compose(ctx context.Context, m *Migration, direction string) (*pro
 		p.units = []*unit{{seq: 1, kind: unitGo, function: function, hash: hash("go " + m.ID()), why: "a function of the program"}}
 		return p, nil
 	}
-	p.atomic = p.atomic && p.script.Tx != TxNever
+	// MySQL keeps what is no DDL in a transaction, and InnoDB's tables alone: a file has to say that it relies on that.
+	p.atomic = p.atomic && p.script.Tx != TxNever || p.script.Tx == TxAlways
 	created := map[schema.Name]bool{}
 	for _, s := range p.script.Statements {
 		u, err := r.unit(ctx, s, created)
@@ -85,7 +86,7 @@ func (r *run) compose(ctx context.Context, m *Migration, direction string) (*pro
 			return nil, fmt.Errorf("migration %s: %s:%d: %w", m, p.script.File, s.Line, err)
 		}
 		if u.kind == unitLoose || u.kind == unitEngine {
-			if p.atomic && p.script.Tx == TxAlways {
+			if p.script.Tx == TxAlways {
 				return nil, &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf("migration %s: %s:%d demands one transaction, and this statement cannot run in it: %s. Take it to a migration of its own; nothing was changed", m, p.script.File, s.Line, u.why)}
 			}
 			p.atomic = false

@@ -134,7 +134,7 @@ func TestS32Detached(t *testing.T) {
 	}
 }
 
-// N9: locks are waited for in short turns, so that nobody queues behind a migration for long, and it succeeds in the end.
+// N9, S18: locks are waited for in short turns, so that nobody queues behind a migration for long, and it succeeds in the end.
 func TestN9LocksAreBoundedAndTriedAgain(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []string{"postgres", "mysql9.7", "mariadb10.11"} {

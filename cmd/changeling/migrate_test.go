@@ -33,7 +33,7 @@ func write(t *testing.T, dir string, pairs ...string) {
 	}
 }
 
-// N1, R15, Q10, S1, S3, S5: each state has a message and an exit code of its own, on every server.
+// N1, R15, Q10, O9, S1, S3, S5: each state has a message and an exit code of its own, on every server.
 func TestR15StatesAndExitCodes(t *testing.T) {
 	t.Parallel()
 	t.Run("postgres", func(t *testing.T) {
