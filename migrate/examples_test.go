@@ -10,7 +10,7 @@ import (
 	"github.com/changeling-db/changeling/internal/dbtest/pgtest"
 )
 
-// Z6, N7, NR10: in the runner that a team has, a change of a large table is one of its steps: the programs under examples are built, each
+// Z6: in the runner that a team has, a change of a large table is one of its steps: the programs under examples are built, each
 // in a module of its own, and run twice. changeling made the change, and the tool has noted all four versions.
 func TestZ6InsideOtherRunners(t *testing.T) {
 	t.Parallel()

@@ -50,7 +50,7 @@ func TestRequirements(t *testing.T) {
 		slices.Sort(shown[id])
 		var cells []string
 		for _, name := range slices.Compact(shown[id]) {
-			cells = append(cells, fmt.Sprintf("[%s](../%s)", name, tests[name].path))
+			cells = append(cells, fmt.Sprintf("[%s](../%s)", strings.SplitN(name, "|", 2)[0], tests[name].path))
 		}
 		if reason != "" {
 			cells = append(cells, reason)
@@ -112,7 +112,11 @@ func testsOfAllPackages(t *testing.T) map[string]test {
 			}
 			slices.Sort(one.ids)
 			one.ids = slices.Compact(one.ids)
-			out[m[2]] = one
+			key := m[2]
+			if _, taken := out[key]; taken { // in another package: the first one is meant where only the name is said
+				key += "|" + one.path
+			}
+			out[key] = one
 		}
 		return nil
 	}); err != nil {

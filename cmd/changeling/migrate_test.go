@@ -33,7 +33,7 @@ func write(t *testing.T, dir string, pairs ...string) {
 	}
 }
 
-// N1, R15, Q10, O9, S1, S3, S5: each state has a message and an exit code of its own, on every server.
+// N1, NR10, R15, Q10, O9, S1, S3, S5: each state has a message and an exit code of its own, on every server.
 func TestR15StatesAndExitCodes(t *testing.T) {
 	t.Parallel()
 	t.Run("postgres", func(t *testing.T) {
@@ -243,5 +243,53 @@ func TestR16SIGTERM(t *testing.T) {
 	})
 	mytest.Each(t, func(t *testing.T, version string) {
 		interrupted(t, &shell{t: t, dsn: mytest.Database(t, version)}, "SELECT SLEEP(60);")
+	})
+}
+
+// NR2, S37: a statement that outlives its run, killed at once, is ended before the next run goes on, and happens once; one whose run was
+// told to stop ends on the server too.
+func TestNR2AStatementOutlivesItsRun(t *testing.T) {
+	t.Parallel()
+	// SLEEP is no such statement: who ends it is told that it was successful.
+	outlived := func(t *testing.T, s *shell, slow, quick string, running func() string) {
+		dir := migrations(t, "1_a.sql", "CREATE TABLE a (id int);", "2_slow.sql", slow)
+		for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+			p := s.start("migrate", "up", "--dir", dir)
+			poll(t, func() bool { return running() == "1" }, func() string { return "the statement" })
+			p.signal(sig)
+			if r := p.wait(); sig == syscall.SIGTERM {
+				if r.code != 75 {
+					t.Errorf("exit code %d:\n%s", r.code, r.stderr)
+				}
+				poll(t, func() bool { return running() == "0" }, func() string { return "the end of the statement" })
+			}
+		}
+		write(t, dir, "2_slow.sql", quick)
+		began := time.Now()
+		contains(t, "the next", s.run(0, "migrate", "up", "--dir", dir).stdout, "applied 2 slow")
+		if took := time.Since(began); took > 40*time.Second {
+			t.Errorf("the next run took %s: it waited for the statement", took)
+		}
+		if got := running(); got != "0" {
+			t.Errorf("%s statements of the run that was killed still run", got)
+		}
+	}
+	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
+		s := newShell(t)
+		outlived(t, s, "CREATE TABLE slow AS SELECT pg_sleep(60) IS NULL AS n;", "CREATE TABLE slow AS SELECT 1 AS n;", func() string {
+			return s.ask("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' AND query LIKE 'CREATE TABLE slow%'")
+		})
+	})
+	mytest.Each(t, func(t *testing.T, version string) {
+		s := &shell{t: t, dsn: mytest.Database(t, version)}
+		db := mytest.Open(t, s.dsn)
+		mytest.Exec(t, db, "CREATE TABLE many (n int)", "INSERT INTO many WITH RECURSIVE r AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM r WHERE i < 900) SELECT i FROM r")
+		outlived(t, s, "CREATE TABLE slow AS SELECT SUM(a.n * b.n - c.n * d.n) AS n FROM many a, many b, many c, many d;", "CREATE TABLE slow AS SELECT 1 AS n;", func() (n string) {
+			if err := db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE() AND info LIKE 'CREATE TABLE slow%'").Scan(&n); err != nil {
+				t.Fatal(err)
+			}
+			return n
+		})
 	})
 }
