@@ -29,7 +29,7 @@ func TestN4TicketsDieAnywhere(t *testing.T) {
 		if !strings.Contains(history, "applied") || statements < 100 {
 			t.Fatalf("%d statements, and the history\n%s", statements, history)
 		}
-		points := 5
+		points := 3
 		if os.Getenv("CHANGELING_FULL") != "" {
 			points = 200
 		}
