@@ -142,10 +142,11 @@ var (
 
 // server is what kind of server a database is on, with its texts.
 type server struct {
-	mysql  bool
-	maria  bool
-	syntax plan.Syntax
-	text   journal.Text
+	mysql   bool
+	maria   bool
+	version string // of MySQL and MariaDB
+	syntax  plan.Syntax
+	text    journal.Text
 }
 
 // session is a database that was looked at, and the tree as its server reads it.
@@ -200,7 +201,7 @@ func detect(ctx context.Context, db *sql.DB) (server, *sql.DB, error) {
 	if strings.HasPrefix(version, "PostgreSQL") {
 		return server{syntax: plan.PostgresSyntax(), text: postgres.JournalText()}, db, nil
 	}
-	sv := server{mysql: true, maria: strings.Contains(version, "MariaDB"), syntax: plan.MySQLSyntax(), text: mysql.JournalText()}
+	sv := server{mysql: true, maria: strings.Contains(version, "MariaDB"), version: version, syntax: plan.MySQLSyntax(), text: mysql.JournalText()}
 	pool := mysql.Wrap(db)
 	var mode string
 	if err := pool.QueryRowContext(ctx, `SELECT @@sql_mode`).Scan(&mode); err != nil {
