@@ -13,7 +13,7 @@ import (
 
 // N4, N11, R3: an upgrade over all versions is killed before or after any of its statements, and the next run ends with the same
 // schema, the same data and the same history. CHANGELING_FULL takes two hundred points a server.
-func TestN4TicketsDieAnywhere(t *testing.T) {
+func TestN4UpgradeDies(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, d database) {
 		version := strings.Split(t.Name(), "/")[1]
