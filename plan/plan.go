@@ -37,6 +37,7 @@ const (
 	Heal    Kind = "heal"    // take logged rows out of the bare shadow
 	Build   Kind = "build"   // one index or constraint; neighbours may run side by side
 	Drain   Kind = "drain"   // apply the key log until little is left
+	Fill    Kind = "fill"    // give the rows of a new column their values, in batches; SQL is a batch of a range, and one of any rows
 	Ask     Kind = "check"   // ask for rows that break what the statement demands of them; SQL answers their keys
 	Verify  Kind = "verify"  // compare source and shadow
 	Hold    Kind = "hold"    // wait for a person, if asked to

@@ -188,7 +188,7 @@ func (w *planner) alterTable(ctx context.Context) (*plan.Plan, error) {
 	case r.effect == AtOnce:
 		return w.direct("rehearsed on an empty twin: the server keeps the table's files, builds no index and checks no rows"), nil
 	}
-	for _, way := range []func(context.Context, *rehearsal) (bool, error){w.attach, w.recipe} {
+	for _, way := range []func(context.Context, *rehearsal) (bool, error){w.attach, w.fill, w.recipe} {
 		if done, err := way(ctx, r); err != nil || done {
 			return w.plan, err
 		}
