@@ -26,11 +26,19 @@ func (w *planner) fill(ctx context.Context, r *rehearsal) (bool, error) {
 			return false, nil
 		}
 	}
+	if slices.ContainsFunc(r.shadow.Sequences, func(q Sequence) bool {
+		return !slices.ContainsFunc(r.clone.Sequences, func(was Sequence) bool { return was.OID == q.OID })
+	}) {
+		return false, nil // a serial brings a sequence of its own
+	}
 	var disturbed bool
 	if err := w.tx.QueryRowContext(ctx, hearsUpdates, int64(r.source.OID)).Scan(&disturbed); err != nil || disturbed {
 		return false, err
 	}
 	if err := w.constants(ctx, r); err != nil {
+		return false, err
+	}
+	if _, err := w.tx.ExecContext(ctx, "ROLLBACK TO changeling; "+Ours()); err != nil { // whoever comes next asks for himself
 		return false, err
 	}
 	var add, set, drop, sets, which []string
@@ -53,10 +61,8 @@ func (w *planner) fill(ctx context.Context, r *rehearsal) (bool, error) {
 		}
 		add, drop = append(add, "ADD COLUMN "+columnDef(r.shadow, bare, r.source.Schema)), append(drop, "DROP COLUMN IF EXISTS "+name)
 	}
-	if len(set) == 0 || slices.ContainsFunc(r.shadow.Sequences, func(q Sequence) bool {
-		return !slices.ContainsFunc(r.clone.Sequences, func(was Sequence) bool { return was.OID == q.OID })
-	}) {
-		return false, nil // a serial brings a sequence of its own
+	if len(set) == 0 {
+		return false, nil
 	}
 	acts := w.fills(r, fillText{add: add, set: set, drop: drop, values: strings.Join(sets, ", "), empty: strings.Join(which, " OR ")})
 	same, err := w.tastes(ctx, r, acts)
