@@ -92,7 +92,8 @@ type Plan struct {
 	// Fingerprint identifies the source's definition that the plan was made for.
 	Fingerprint string `json:"fingerprint"`
 	Rows        int64  `json:"rows_estimate"`
-	Bytes       int64  `json:"bytes"` // source with indexes
+	Bytes       int64  `json:"bytes"`                // source with indexes
+	Heap        int64  `json:"heap_bytes,omitempty"` // its rows alone, where that is known
 	// Spare is the additional disk space that the change needs at its peak, in bytes.
 	Spare int64 `json:"spare_bytes"`
 }

@@ -133,6 +133,7 @@ func (w *planner) altered(ctx context.Context) (*Relation, error) {
 		}
 	}
 	w.plan.Rows, w.plan.Bytes, w.plan.Fingerprint = source.Rows, source.Bytes, source.Fingerprint()
+	w.plan.Heap = min(source.Pages*8192, source.Bytes)
 	w.plan.Pair = schema.Pair{Source: name, Table: oid, Owner: source.Owner, Settings: w.user}
 	return source, nil
 }
