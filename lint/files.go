@@ -77,7 +77,7 @@ func (p *pass) kindOf(s subject) string {
 func (p *pass) changesRowsOf(s subject) schema.Name {
 	ws := s.words
 	for _, lead := range []string{"INSERT INTO", "DELETE FROM ONLY", "DELETE FROM", "REPLACE INTO", "UPDATE ONLY", "UPDATE LOW_PRIORITY", "UPDATE"} {
-		if rest := ws.after(lead); rest != nil && len(rest) > 0 {
+		if rest := ws.after(lead); len(rest) > 0 {
 			n := schema.Name{Table: rest[0].ident(p.target())}
 			if rest.upper(1) == "." && len(rest) > 2 {
 				n = schema.Name{Schema: n.Table, Table: rest[2].ident(p.target())}

@@ -329,11 +329,7 @@ func spoiledInstant(p *pass) {
 }
 
 func twoCopies(p *pass) {
-	type copy struct {
-		at   int
-		text []string
-	}
-	seen := map[string]*copy{}
+	seen := map[string]int{} // the statement that copied a table first
 	for i := range p.subjects {
 		s := &p.subjects[i]
 		p.subject, p.at = s, i
@@ -351,15 +347,15 @@ func twoCopies(p *pass) {
 			continue
 		}
 		name := p.model.key(s.Table).String()
-		if was := seen[name]; was != nil {
+		if first, was := seen[name]; was {
 			var clauses []string
-			for _, k := range append(slices.Clone(p.subjects[was.at].Clauses), s.Clauses...) {
+			for _, k := range append(slices.Clone(p.subjects[first].Clauses), s.Clauses...) {
 				clauses = append(clauses, k.Text)
 			}
-			p.report(fmt.Sprintf("%s was written anew by line %d already: together it is once", s.Table, p.subjects[was.at].line), p.online(p.alter("%s", strings.Join(clauses, ", "))))
+			p.report(fmt.Sprintf("%s was written anew by line %d already: together it is once", s.Table, p.subjects[first].line), p.online(p.alter("%s", strings.Join(clauses, ", "))))
 			continue
 		}
-		seen[name] = &copy{at: i}
+		seen[name] = i
 	}
 	p.subject = nil
 }
