@@ -363,7 +363,7 @@ func (r *run) kind() string {
 func (r *run) step(ctx context.Context, s plan.Step) error {
 	r.rowsDone.Store(0)
 	silent := s.Kind == plan.Hold && r.notYet() == ""
-	if s.Kind != plan.Build && s.Kind != plan.Copy && s.Kind != plan.Heal && s.Kind != plan.Verify && !silent {
+	if s.Kind != plan.Build && s.Kind != plan.Copy && s.Kind != plan.Heal && s.Kind != plan.Fill && s.Kind != plan.Verify && !silent {
 		started := event.StepStarted{Step: string(s.Kind), Name: s.Name}
 		if s.Kind == plan.Drain {
 			started.Unit = "keys"
@@ -379,6 +379,8 @@ func (r *run) step(ctx context.Context, s plan.Step) error {
 		return r.copy(ctx, s)
 	case plan.Heal:
 		return r.heal(ctx, s)
+	case plan.Fill:
+		return r.fill(ctx, s)
 	case plan.Build:
 		return r.build(ctx)
 	case plan.Drain:

@@ -37,6 +37,7 @@ const (
 	Heal    Kind = "heal"    // take logged rows out of the bare shadow
 	Build   Kind = "build"   // one index or constraint; neighbours may run side by side
 	Drain   Kind = "drain"   // apply the key log until little is left
+	Fill    Kind = "fill"    // give the rows of a new column their values, in batches; SQL is a batch of a range, and one of any rows
 	Ask     Kind = "check"   // ask for rows that break what the statement demands of them; SQL answers their keys
 	Verify  Kind = "verify"  // compare source and shadow
 	Hold    Kind = "hold"    // wait for a person, if asked to
@@ -91,7 +92,8 @@ type Plan struct {
 	// Fingerprint identifies the source's definition that the plan was made for.
 	Fingerprint string `json:"fingerprint"`
 	Rows        int64  `json:"rows_estimate"`
-	Bytes       int64  `json:"bytes"` // source with indexes
+	Bytes       int64  `json:"bytes"`                // source with indexes
+	Heap        int64  `json:"heap_bytes,omitempty"` // its rows alone, where that is known
 	// Undo is the plan that takes the change back after its cutover, as long as the old table is kept; nil if there is none, and
 	// NoUndo says why where it was wanted.
 	Undo   *Plan  `json:"undo,omitempty"`

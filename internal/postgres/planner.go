@@ -134,6 +134,7 @@ func (w *planner) altered(ctx context.Context) (*Relation, error) {
 		}
 	}
 	w.plan.Rows, w.plan.Bytes, w.plan.Fingerprint = source.Rows, source.Bytes, source.Fingerprint()
+	w.plan.Heap = min(source.Pages*8192, source.Bytes)
 	w.plan.Pair = schema.Pair{Source: name, Table: oid, Owner: source.Owner, Settings: w.user}
 	return source, nil
 }
@@ -189,7 +190,7 @@ func (w *planner) alterTable(ctx context.Context) (*plan.Plan, error) {
 	case r.effect == AtOnce:
 		return w.direct("rehearsed on an empty twin: the server keeps the table's files, builds no index and checks no rows"), nil
 	}
-	for _, way := range []func(context.Context, *rehearsal) (bool, error){w.attach, w.recipe} {
+	for _, way := range []func(context.Context, *rehearsal) (bool, error){w.attach, w.fill, w.recipe} {
 		if done, err := way(ctx, r); err != nil || done {
 			return w.plan, err
 		}
