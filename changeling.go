@@ -37,6 +37,10 @@ type Config struct {
 	Route plan.Route
 	// DropAfter is how long the old table is kept after the cutover. Zero means 24h. Keep and DropNow are special.
 	DropAfter time.Duration
+	// Undo says whether the change can be undone until its old table is dropped, and UndoLogMax how many bytes the log may have
+	// that is written for it; zero means 1 GiB. A change that writes more cannot be undone any more.
+	Undo       Undo
+	UndoLogMax int64
 	// LockWait is the longest wait for a lock on a table of yours, and so the longest queue of others behind it.
 	// Zero means 200ms. It should stay below the server's deadlock_timeout, so that it is us who give way.
 	LockWait time.Duration
@@ -95,6 +99,15 @@ func (c Config) validate() (Config, error) {
 	}
 	if !slices.Contains([]plan.Route{"", plan.Direct, plan.Recipe, plan.ShadowColumn, plan.ShadowTable}, c.Route) {
 		return c, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("Route is %q: expected direct, recipe, shadow-column or shadow-table", c.Route)}
+	}
+	if c.Undo != UndoAuto && c.Undo != UndoOn && c.Undo != UndoOff {
+		return c, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("Undo is %q: expected nothing, %q or %q", string(c.Undo), string(UndoOn), string(UndoOff))}
+	}
+	if c.UndoLogMax < 0 || c.UndoLogMax > 0 && c.UndoLogMax < 1<<20 {
+		return c, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("UndoLogMax is %d: expected 0, or a mebibyte or more", c.UndoLogMax)}
+	}
+	if c.UndoLogMax == 0 {
+		c.UndoLogMax = 1 << 30
 	}
 	if c.CutoverAttempts < 0 {
 		return c, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("CutoverAttempts is %d: expected 0 or more", c.CutoverAttempts)}
@@ -222,7 +235,7 @@ var (
 
 // Plan says how a statement would be carried out. It changes nothing.
 func (e *Engine) Plan(ctx context.Context, ddl string) (*plan.Plan, error) {
-	p, err := e.dialect.Plan(ctx, e.db, ddl, newID(), e.config.LockWait, e.config.Route)
+	p, err := e.dialect.Plan(ctx, e.db, ddl, newID(), e.config.LockWait, e.config.Route, e.config.undoLog())
 	if err != nil || p.Route == plan.Refuse {
 		return p, err
 	}

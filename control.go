@@ -21,7 +21,7 @@ type Status struct {
 	Statement      string     `json:"statement"`
 	Table          string     `json:"table"`
 	Route          string     `json:"route"`
-	Status         string     `json:"status"` // running, held, paused, failed, done, aborted
+	Status         string     `json:"status"` // running, held, paused, failed, done, aborted, undone
 	Step           string     `json:"step"`
 	RowsDone       int64      `json:"rows_done"`
 	RowsEstimate   int64      `json:"rows_estimate"`
@@ -40,6 +40,7 @@ type Status struct {
 	CutOver        *time.Time `json:"cut_over"`
 	Remarks        []Remark   `json:"remarks,omitempty"` // of its history, such as sessions that it ended; not in a list
 	DropAt         *time.Time `json:"drop_at"`           // null: never, or gone
+	Undo           string     `json:"undo"`              // open, under way, "gone: " and why, or empty where there is none
 }
 
 func statusOf(r *state.Record) Status {
@@ -76,9 +77,16 @@ func statusOf(r *state.Record) Status {
 // List is all changes of the database, newest first.
 func (e *Engine) List(ctx context.Context) ([]Status, error) {
 	records, err := e.store.List(ctx)
+	if err != nil {
+		return nil, err
+	}
 	out := make([]Status, 0, len(records))
 	for _, r := range records {
-		out = append(out, statusOf(r))
+		s := statusOf(r)
+		if s.Undo, err = (&Change{engine: e, record: r}).undoState(ctx); err != nil {
+			return nil, err
+		}
+		out = append(out, s)
 	}
 	return out, err
 }
@@ -109,7 +117,10 @@ func (c *Change) Status(ctx context.Context) (Status, error) {
 	}
 	s := statusOf(c.record)
 	var err error
-	s.Remarks, err = c.remarks(ctx)
+	if s.Remarks, err = c.remarks(ctx); err != nil {
+		return s, err
+	}
+	s.Undo, err = c.undoState(ctx)
 	return s, err
 }
 
@@ -161,7 +172,7 @@ func verb(w state.Want) string {
 	return string(w)
 }
 
-// Abort ends a change before its cutover and takes away everything that it made. A run that works on it stops first, as
+// Abort ends a change before its cutover and takes away everything that it made; of an undo, it goes back to the change. A run that works on it stops first, as
 // does this call until it has; nobody needs to be running it. It may be called again.
 func (c *Change) Abort(ctx context.Context) error {
 	c = c.own()
@@ -171,6 +182,7 @@ func (c *Change) Abort(ctx context.Context) error {
 	if c.record.Status == state.Aborted {
 		return nil
 	}
+	undoing := c.record.Plan.Undoes != nil
 	if c.complete() {
 		return &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("change %s has done its last step: there is nothing to abort any more; run it again to let it finish", c.record.ID)}
 	}
@@ -193,12 +205,19 @@ func (c *Change) Abort(ctx context.Context) error {
 	}
 	defer lease.Release(ctx)
 	// It may have reached its cutover while we waited, or have taken itself back.
-	if err := c.reload(ctx); err != nil || c.record.Status == state.Aborted {
+	if err := c.reload(ctx); err != nil || c.record.Status == state.Aborted || undoing && c.record.Plan.Undoes == nil {
 		return err
 	}
 	r := newRun(c, lease)
 	if cut := c.record.Plan.Find(plan.Cutover); cut >= 0 && c.record.Step > cut || c.record.Status == state.Done || c.complete() {
 		return &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("change %s has just made its cutover, or its last step: there is nothing to abort any more; run it again to let it finish", c.record.ID)}
+	}
+	if r.record.Plan.Undoes != nil {
+		if err := r.giveUp(ctx); err != nil {
+			return err
+		}
+		r.remark(ctx, "the undo was given up: the table stays as the change made it")
+		return nil
 	}
 	if err := r.abandon(ctx); err != nil {
 		return err
@@ -209,6 +228,9 @@ func (c *Change) Abort(ctx context.Context) error {
 
 // abandon takes a change back. Each transaction may run twice.
 func (r *run) abandon(ctx context.Context) error {
+	if r.record.Plan.Undoes != nil {
+		return r.giveUp(ctx)
+	}
 	if route := r.record.Plan.Route; route == plan.ShadowTable || route == plan.ShadowColumn {
 		if err := r.dropShadow(ctx); err != nil {
 			return err
@@ -231,6 +253,9 @@ func (r *run) abandon(ctx context.Context) error {
 
 // dropShadow takes away the capture, the shadow and where it stands. It may run twice.
 func (r *run) dropShadow(ctx context.Context) error {
+	if r.record.Plan.Undoes != nil {
+		return fmt.Errorf("the shadow of an undo is the old table of change %s: it is not dropped", r.id)
+	}
 	for _, s := range r.engine.dialect.Abandon(r.record.Plan.Pair, r.engine.config.LockWait) {
 		if err := r.patiently(ctx, "abort", func(ctx context.Context) error {
 			return r.tx(ctx, session{Idle: long}, func(ctx context.Context, tx *tx) error { return tx.ddl(ctx, s) })
@@ -249,6 +274,9 @@ func (c *Change) complete() bool {
 
 // left says for a person what an abort leaves behind.
 func (r *run) left() string {
+	if r.record.Plan.Undoes != nil {
+		return "the undo is given up, and the table stays as the change made it"
+	}
 	var stays []string
 	for i, s := range r.record.Plan.Steps {
 		if r.record.Plan.Route == plan.Recipe && i < r.record.Step && s.Kind == plan.Exec && s.Name == "alter" {
@@ -289,22 +317,36 @@ func (c *Change) Cleanup(ctx context.Context, now Force) (bool, error) {
 		return false, err
 	}
 	r := c.record
-	if r.Status != state.Done || r.Dropped || r.Plan.Find(plan.Drop) < 0 {
+	if r.Status != state.Done && r.Status != state.Undone || r.Dropped || r.Plan.Find(plan.Drop) < 0 {
 		return false, nil
 	}
 	if now != Now && !r.Due {
-		return false, nil
+		return false, c.tend(ctx)
 	}
 	lease, err := c.engine.store.Acquire(ctx, r.ID, c.engine.config.Owner, c.engine.config.Lease)
 	if err != nil {
 		return false, err
 	}
 	defer lease.Release(ctx)
+	if err := c.reload(ctx); err != nil {
+		return false, err
+	}
+	if r = c.record; r.Status != state.Done && r.Status != state.Undone || r.Dropped { // somebody undoes it, or was faster
+		return false, nil
+	}
 	run := newRun(c, lease)
 	if err := run.dropOld(ctx, r.Plan.Steps[r.Plan.Find(plan.Drop)]); err != nil {
 		return true, err
 	}
-	run.remark(ctx, "dropped "+leftover(r.Plan.Pair))
+	which := "old"
+	if r.Status == state.Undone {
+		which = "new"
+	}
+	if r.Plan.Pair.InPlace {
+		run.remark(ctx, "dropped "+leftover(r.Plan.Pair))
+		return true, nil
+	}
+	run.remark(ctx, "dropped the "+which+" table "+r.Plan.Pair.Old.String())
 	return true, nil
 }
 

@@ -147,7 +147,7 @@ func (r *run) rewritten() string {
 func (r *run) giveBack(ctx context.Context, err error) error {
 	problem, ok := errors.AsType[*fault.Problem](err)
 	p := r.record.Plan
-	if !ok || !fault.Full(err) || fault.Code(err) == "53400" || p.Route != plan.ShadowTable || r.record.Step > p.Find(plan.Cutover) {
+	if !ok || !fault.Full(err) || fault.Code(err) == "53400" || p.Route != plan.ShadowTable || p.Undoes != nil || r.record.Step > p.Find(plan.Cutover) {
 		return err
 	}
 	told := *problem
@@ -180,6 +180,9 @@ func (r *run) rewind(ctx context.Context) error {
 
 // restart begins the copy again: the shadow is emptied and made bare, and the counter goes back. Keys stay in the log.
 func (r *run) restart(ctx context.Context, why string) error {
+	if r.record.Plan.Undoes != nil {
+		return r.backRounds(ctx, true)
+	}
 	copyStep := r.record.Plan.Find(plan.Copy)
 	again := plan.Step{SQL: append(r.rows.Empty(), r.record.Plan.Steps[copyStep].SQL...)}
 	if !r.engine.dialect.Transactional() {

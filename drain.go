@@ -23,6 +23,18 @@ func (r *run) drainStep(ctx context.Context) error {
 
 // drain applies the key log in rounds. Before a verification began, nothing needs to be compared again.
 func (r *run) drain(ctx context.Context, note bool) error {
+	if r.record.Plan.Undoes != nil {
+		return r.drainBack(ctx, note)
+	}
+	err := r.rounds(ctx, note)
+	if err == nil || !unconvertible(err) {
+		return err
+	}
+	return r.accuse(ctx, err, r.rows.LoggedPlaces())
+}
+
+// rounds is drain without a search for the row that does not fit.
+func (r *run) rounds(ctx context.Context, note bool) error {
 	sum := &r.rowsDone
 	if note { // it is part of another step, whose rows it does not count
 		sum = new(atomic.Int64)
@@ -60,11 +72,7 @@ func (r *run) drain(ctx context.Context, note bool) error {
 			r.pending.Store(d.Keys)
 			r.engine.config.Events(event.Progress{Step: "drain", Done: sum.Add(d.Keys), Chunk: d.Keys, Took: took, Pending: d.Keys})
 		}}
-	err := d.Run(ctx, few)
-	if err == nil || !unconvertible(err) {
-		return err
-	}
-	return r.accuse(ctx, err, r.rows.LoggedPlaces())
+	return d.Run(ctx, few)
 }
 
 // apply is one drain in the transaction at hand.

@@ -64,7 +64,39 @@ func ExampleEngine_Plan() {
 	//   install capture: SHARE ROW EXCLUSIVE, waits 200ms at most
 	//   copy rows: ACCESS SHARE, waits 200ms at most
 	//   cutover: ACCESS EXCLUSIVE, waits 200ms at most
-	//   drop old table: ACCESS EXCLUSIVE on the old table, waits 200ms at most
+	//   drop old table: ACCESS EXCLUSIVE on the old table, and on the new one to take two triggers off, waits 200ms at most
+}
+
+// A change can be taken back until its old table is dropped. What was written since is not lost.
+func ExampleChange_Undo() {
+	ctx := context.Background()
+	db, stop := exampleDatabase(ctx)
+	defer stop()
+	e, err := changeling.Open(ctx, db, changeling.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer e.Close()
+	change, err := e.Start(ctx, `ALTER TABLE orders ALTER COLUMN amount TYPE bigint`)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := change.Run(ctx); err != nil {
+		log.Fatal(err)
+	}
+	if _, err := db.ExecContext(ctx, `UPDATE orders SET amount = 300 WHERE id = 2`); err != nil {
+		log.Fatal(err)
+	}
+	if err := change.Undo(ctx, changeling.NoLoss); err != nil {
+		log.Fatal(err)
+	}
+	var typ string
+	var amount int
+	if err := db.QueryRowContext(ctx, `SELECT pg_typeof(amount), amount FROM orders WHERE id = 2`).Scan(&typ, &amount); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(typ, amount)
+	// Output: integer 300
 }
 
 // exampleDatabase is a server of its own with a small table.

@@ -122,7 +122,7 @@ func both(ctx context.Context, db *sql.DB) {
 			}
 		}
 		if err == nil {
-			err = tx.Commit() // one of unknown outcome is in both tables, or in none
+			_ = tx.Commit() // one of unknown outcome is in both tables, or in none
 		} else {
 			_ = tx.Rollback()
 		}

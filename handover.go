@@ -52,7 +52,7 @@ const (
 
 // ready returns when every snapshot that is left sees the same in both tables. An error that is ErrBusy says who does not end.
 func (h *handing) ready(ctx context.Context) error {
-	if h.run.engine.config.Snapshots == SnapshotsIgnore || !h.run.pair.Mirrored || h.over {
+	if h.run.engine.config.Snapshots == SnapshotsIgnore || !h.run.pair.Mirrored || h.run.record.Plan.Lossy || h.over {
 		return nil
 	}
 	if h.began.IsZero() {

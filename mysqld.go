@@ -58,7 +58,7 @@ func (d mysqld) buildsInParallel() bool {
 
 func (mysqld) Syntax() plan.Syntax { return plan.MySQLSyntax() }
 
-func (d mysqld) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.Duration, _ plan.Route) (*plan.Plan, error) {
+func (d mysqld) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.Duration, _ plan.Route, undoLog int64) (*plan.Plan, error) {
 	server, err := mysql.Fit(ctx, db)
 	if err != nil {
 		return nil, err
@@ -67,6 +67,9 @@ func (d mysqld) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.
 		Triggers: func(ctx context.Context) (string, error) { return d.unfollowable(ctx, db) }})
 	if err != nil || p.Route != plan.ShadowTable {
 		return p, err
+	}
+	if undoLog > 0 {
+		p.NoUndo = "on MySQL and MariaDB nothing is logged after the cutover yet"
 	}
 	var number sql.NullInt64
 	if err := db.QueryRowContext(ctx, d.texts(p.Pair).Heap()).Scan(&number); err != nil && !fault.Denied(err) {
@@ -84,7 +87,7 @@ func (d mysqld) Rebuild(ctx context.Context, db *sql.DB, b Rebuild, id string, w
 	if b.Tablespace != "" || b.FillFactor != 0 || b.OrderBy != "" {
 		return nil, &fault.Problem{Kind: fault.Usage, Text: "a tablespace, a fill factor or an order of the rows can only be given on PostgreSQL: InnoDB keeps rows in the order of the primary key. Nothing was changed"}
 	}
-	return d.Plan(ctx, db, mysql.Rebuild(b.name), id, wait, "")
+	return d.Plan(ctx, db, mysql.Rebuild(b.name), id, wait, "", 0)
 }
 
 func (mysqld) Resolve(ctx context.Context, db *sql.DB, n schema.Name) (schema.Name, uint32, error) {

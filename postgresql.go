@@ -30,8 +30,8 @@ func (postgresql) supports(ctx context.Context, db *sql.DB) error {
 
 func (postgresql) Syntax() plan.Syntax { return plan.PostgresSyntax() }
 
-func (postgresql) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.Duration, route plan.Route) (*plan.Plan, error) {
-	return postgres.Plan(ctx, db, ddl, postgres.Options{ID: id, LockWait: wait, Route: route})
+func (postgresql) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.Duration, route plan.Route, undoLog int64) (*plan.Plan, error) {
+	return postgres.Plan(ctx, db, ddl, postgres.Options{ID: id, LockWait: wait, Route: route, UndoLog: undoLog})
 }
 
 func (postgresql) Rebuild(ctx context.Context, db *sql.DB, b Rebuild, id string, wait time.Duration) (*plan.Plan, error) {

@@ -33,12 +33,32 @@ func (c *Change) Report(ctx context.Context) (*Report, error) {
 	if out.Events, out.Steps, err = c.engine.store.History(ctx, c.record.ID); err != nil {
 		return nil, err
 	}
-	for i, m := range out.Steps {
-		if m.Step < len(out.Plan.Steps) {
-			out.Steps[i].Name = out.Plan.Steps[m.Step].Name
+	named(out.Steps, out.Plan)
+	return out, nil
+}
+
+// named gives moves the names of their steps. An undo has a plan of its own, which counts from 0 again.
+func named(moves []state.Move, p *plan.Plan) {
+	change, undo := p, p.Undo
+	if p.Undoes != nil {
+		change, undo = p.Undoes, p
+	}
+	last := change.Find(plan.Drop)
+	for i, m := range moves {
+		switch {
+		case p == undo && m.Next == last && m.Next >= len(undo.Steps):
+			p, moves[i].Name = change, "give the undo up"
+			continue
+		case undo != nil && m.Step == last && m.Next == 0:
+			p, moves[i].Name = undo, "undo"
+			continue
+		case i == 0:
+			p = change
+		}
+		if m.Step < len(p.Steps) {
+			moves[i].Name = p.Steps[m.Step].Name
 		}
 	}
-	return out, nil
 }
 
 // recorder keeps what a run tells until it is written to the history, about once a second.

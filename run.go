@@ -39,7 +39,8 @@ type run struct {
 	settling sync.Mutex
 	gate     *throttle.Gate
 	verifier *verify.Verifier
-	resumed  bool // the step at hand was begun by an earlier run
+	resumed  bool         // the step at hand was begun by an earlier run
+	aside    atomic.Int64 // rows that do not fit the old table, of a lossy undo
 	rowsDone atomic.Int64
 	pending  atomic.Int64
 	swapped  atomic.Bool  // past the cutover: there is nothing to abort any more
@@ -107,13 +108,18 @@ func (c *Change) Run(ctx context.Context) error {
 	if r.follower, err = e.dialect.Follow(ctx, r); err != nil {
 		return r.close(ctx, stopped(ctx, c.record.ID, err))
 	}
+	if c.record.Step == 0 && c.record.Plan.Undoes == nil {
+		if err := r.closeWindows(ctx); err != nil {
+			return r.close(ctx, stopped(ctx, c.record.ID, err))
+		}
+	}
 	p := c.record.Plan
 	opened := event.Planned{Change: p.ID, Table: p.Table.String(), Statement: p.Statement, Route: string(p.Route), Why: p.Why, Resumed: resumed}
 	if resumed && c.record.Step < len(p.Steps) {
 		opened.Step = p.Steps[c.record.Step].Name
 	}
 	e.config.Events(opened)
-	err = r.guarded(ctx)
+	err = r.refused(ctx, r.guarded(ctx))
 	if errors.Is(err, errAbort) {
 		if err := r.recall(ctx); err != nil {
 			return err // the change is still there, and so is the wish
@@ -137,6 +143,11 @@ func (c *Change) Run(ctx context.Context) error {
 	_ = c.reload(last)
 	e.config.Events(r.summary(err, time.Since(began)))
 	r.flush(last)
+	if err == nil {
+		short, cancel := context.WithTimeout(ctx, brief)
+		defer cancel()
+		_ = e.tend(short, r.id) // what it does not get done the next one does
+	}
 	return err
 }
 
@@ -352,7 +363,7 @@ func (r *run) kind() string {
 func (r *run) step(ctx context.Context, s plan.Step) error {
 	r.rowsDone.Store(0)
 	silent := s.Kind == plan.Hold && r.notYet() == ""
-	if s.Kind != plan.Build && s.Kind != plan.Copy && s.Kind != plan.Heal && s.Kind != plan.Verify && !silent {
+	if s.Kind != plan.Build && s.Kind != plan.Copy && s.Kind != plan.Heal && s.Kind != plan.Fill && s.Kind != plan.Verify && !silent {
 		started := event.StepStarted{Step: string(s.Kind), Name: s.Name}
 		if s.Kind == plan.Drain {
 			started.Unit = "keys"
@@ -368,6 +379,8 @@ func (r *run) step(ctx context.Context, s plan.Step) error {
 		return r.copy(ctx, s)
 	case plan.Heal:
 		return r.heal(ctx, s)
+	case plan.Fill:
+		return r.fill(ctx, s)
 	case plan.Build:
 		return r.build(ctx)
 	case plan.Drain:
@@ -412,7 +425,11 @@ func (r *run) end(ctx context.Context, drop plan.Step) error {
 	}
 	s := r.engine.store
 	err = r.tx(ctx, session{}, func(ctx context.Context, t *tx) error {
-		return s.Exec(ctx, t, s.Text.Finish, r.record.ID, string(state.Done), fingerprint)
+		status := state.Done
+		if r.record.Plan.Undoes != nil {
+			status = state.Undone
+		}
+		return s.Exec(ctx, t, s.Text.Finish, r.record.ID, string(status), fingerprint)
 	})
 	if err == nil && drop.Kind == plan.Drop && r.record.DropAfter >= 0 && r.record.DropAfter < time.Second {
 		if err = r.dropOld(ctx, drop); r.pair.InPlace && fault.LockTimeout(err) {
@@ -426,14 +443,14 @@ func (r *run) end(ctx context.Context, drop plan.Step) error {
 // close saves how a run ended, and says what the change's own row should say.
 func (r *run) close(ctx context.Context, err error) error {
 	kind := fault.KindOf(err)
-	if err == nil || kind == fault.Owned {
+	if err == nil || kind == fault.Owned || r.record.Over() {
 		return err
 	}
 	status := state.Failed
 	if kind == fault.Stopped {
 		return err
 	}
-	if r.record.Step == 0 && kind != fault.Unknown {
+	if r.record.Step == 0 && kind != fault.Unknown && r.record.Plan.Undoes == nil {
 		status = state.Aborted // nothing was made: there is nothing to resume or to take back
 	}
 	// The run may have been cancelled, the row should say why all the same.
@@ -458,7 +475,10 @@ func (r *run) setState(ctx context.Context, status state.Status, text string, ki
 }
 
 func (r *run) summary(err error, took time.Duration) event.Done {
-	d := event.Done{Change: r.record.ID, Table: r.record.Table.String(), Took: took, Rows: r.record.RowsDone, Verified: r.record.Verified, Held: r.record.Held, Err: err, Status: "done"}
+	d := event.Done{Change: r.record.ID, Table: r.record.Table.String(), Took: took, Rows: r.record.RowsDone, Verified: r.record.Verified, Held: r.record.Held, Err: err, Status: string(state.Done)}
+	if r.record.Plan.Undoes != nil {
+		d.Status = string(state.Undone)
+	}
 	switch fault.KindOf(err) {
 	case fault.Stopped, fault.Owned:
 		d.Status = "stopped"

@@ -199,18 +199,28 @@ func number(field func(*Throttle) *int64) func(*Throttle, string) error {
 
 func size(field func(*Throttle) *int64) func(*Throttle, string) error {
 	return func(t *Throttle, v string) error {
-		digits := strings.TrimRight(v, "KMGTiBkb ")
-		unit, known := map[string]float64{"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}[strings.ToUpper(strings.TrimSuffix(strings.TrimSuffix(strings.TrimSpace(v[len(digits):]), "B"), "i"))]
-		n, err := strconv.ParseFloat(digits, 64)
-		switch {
-		case v == "off":
-			n, unit = Off, 1
-		case err != nil || !known || !(n > 0) || n*unit > math.MaxInt64/2:
-			return fmt.Errorf("expected a size such as 500KB, 64MB or 2GB, in units of 1024, or off")
+		if v == "off" {
+			*field(t) = Off
+			return nil
 		}
-		*field(t) = int64(n * unit)
+		n, err := ParseSize(v)
+		if err != nil {
+			return fmt.Errorf("%w, or off", err)
+		}
+		*field(t) = n
 		return nil
 	}
+}
+
+// ParseSize reads a number of bytes as the command line takes it: 500KB, 64MB or 2GB, in units of 1024.
+func ParseSize(v string) (int64, error) {
+	digits := strings.TrimRight(v, "KMGTiBkb ")
+	unit, known := map[string]float64{"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}[strings.ToUpper(strings.TrimSuffix(strings.TrimSuffix(strings.TrimSpace(v[len(digits):]), "B"), "i"))]
+	n, err := strconv.ParseFloat(digits, 64)
+	if err != nil || !known || !(n > 0) || n*unit > math.MaxInt64/2 {
+		return 0, fmt.Errorf("expected a size such as 500KB, 64MB or 2GB, in units of 1024")
+	}
+	return int64(n * unit), nil
 }
 
 func percent(t *Throttle, v string) error {

@@ -44,6 +44,8 @@ func TestNobodyWaits(t *testing.T) {
 		{"create index", `CREATE INDEX ON accounts (note, amount)`, nil},
 		{"drop index", `DROP INDEX accounts_amount`, nil},
 		{"reindex", `REINDEX TABLE accounts`, nil},
+		{"a default for each row", `ALTER TABLE accounts ADD COLUMN token uuid NOT NULL DEFAULT gen_random_uuid()`, nil},
+		{"a wider type under a check", `ALTER TABLE accounts ALTER COLUMN code TYPE varchar(20)`, nil},
 		{"without a bound", `ALTER TABLE accounts ADD CONSTRAINT c CHECK (amount >= 0)`, forever},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -51,7 +53,7 @@ func TestNobodyWaits(t *testing.T) {
 			dsn := pgtest.Database(t)
 			db := pgtest.Open(t, dsn)
 			pgtest.Exec(t, db, `CREATE TABLE owners (id int PRIMARY KEY)`, `INSERT INTO owners SELECT generate_series(1, 100)`,
-				`CREATE TABLE accounts (id bigint PRIMARY KEY, owner int NOT NULL, email text, amount int, note text, gone int)`,
+				`CREATE TABLE accounts (id bigint PRIMARY KEY, owner int NOT NULL, email text, amount int, note text, gone int, code varchar(10) CHECK (code <> ''))`,
 				`INSERT INTO accounts SELECT i, 1 + i % 100, 'e' || i, i, 'n' FROM generate_series(1, 20000) i`, `CREATE INDEX accounts_amount ON accounts (amount)`)
 			goesByRecipe(t, db, c.ddl)
 			pool := db
@@ -89,7 +91,7 @@ func TestNobodyWaits(t *testing.T) {
 	}
 }
 
-// watchWaits asks the server again and again who waits for a lock of a table of this database, but for the engine. The answer is there when the
+// watchWaits asks the server again and again who waits for the lock of a table or a row of this database, but for the engine. The answer is there when the
 // group is done.
 func watchWaits(t *testing.T, ctx context.Context, group *sync.WaitGroup, db *sql.DB) *time.Duration {
 	var longest time.Duration
@@ -99,7 +101,7 @@ func watchWaits(t *testing.T, ctx context.Context, group *sync.WaitGroup, db *sq
 		for {
 			var ms float64
 			err := db.QueryRowContext(ctx, `SELECT coalesce(max(extract(epoch FROM clock_timestamp() - l.waitstart)), 0)::float8 * 1000
-FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT l.granted AND l.locktype = 'relation' AND a.datname = current_database() AND a.application_name NOT LIKE 'changeling%'`).Scan(&ms)
+FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT l.granted AND l.locktype IN ('relation', 'transactionid', 'tuple') AND a.datname = current_database() AND a.application_name NOT LIKE 'changeling%'`).Scan(&ms)
 			if ctx.Err() != nil {
 				return
 			}

@@ -300,6 +300,9 @@ func (r *run) dropOld(ctx context.Context, drop plan.Step) error {
 	if err := r.ours(ctx); err != nil {
 		return err
 	}
+	if err := r.disarm(ctx, ""); err != nil {
+		return err
+	}
 	err := r.patiently(ctx, "drop", func(ctx context.Context) error {
 		if err := r.clear(ctx, drop); err != nil {
 			return err

@@ -76,7 +76,11 @@ func (s *server) Ready(ctx context.Context) error {
 	if err := s.verifier.Settle(ctx); err != nil {
 		return err
 	}
-	return s.handing.ready(ctx)
+	err := s.handing.ready(ctx)
+	if s.record.Plan.Undoes != nil && misfit(err) { // the next drain says which row
+		return cutover.ErrBusy
+	}
+	return err
 }
 
 func (s *server) Blockers(ctx context.Context) ([]cutover.Blocker, error) {
@@ -192,7 +196,10 @@ func (a *attempt) Drain(ctx context.Context) (int64, error) {
 		_, rows, keys, err = a.relogged(ctx, a.t, a.rows.RelogChecked())
 		return err
 	})
-	if err == nil && rows > 0 {
+	if a.record.Plan.Undoes != nil && misfit(err) {
+		return a.pending, cutover.ErrBusy
+	}
+	if err == nil && rows > 0 && !a.record.Plan.Lossy {
 		err = a.unequal(keys)
 	}
 	return a.pending, err

@@ -41,6 +41,9 @@ type Job struct {
 	Tolerate int64 `json:"tolerate,omitempty"`
 	// Window is the time of day in which it works, in UTC, as in "22:00-06:00"; empty: always.
 	Window string `json:"window,omitempty"`
+	// Schedule says when a worker begins it anew, as in crontab(5), with the clock of UTC unless it begins with TZ=: "0 3 * * *".
+	// Empty: it is done once. What failed is gone on with at the next time.
+	Schedule string `json:"schedule,omitempty"`
 	// Func does a batch instead of Set and Delete. A job with one runs only where a program gives it.
 	Func Func `json:"-"`
 }
@@ -83,11 +86,12 @@ type Status struct {
 	Bad    int64  `json:"bad"`   // rows that were left out
 	Error  string `json:"error"`
 
-	want string
-	full string // the name with its scope
+	want         string
+	full         string    // the name with its scope
+	changed, now time.Time // of the server's clock: when it last moved, and when it was asked
 }
 
-// Over says that a job needs nobody any more.
+// Over says that a job needs nobody any more, until its schedule says so.
 func (s *Status) Over() bool { return s.Status == "done" || s.Status == "cancelled" }
 
 // Jobs are the jobs of one database.
@@ -123,16 +127,15 @@ func Open(ctx context.Context, db *sql.DB, c Config) (*Jobs, error) {
 		c.Events = event.Discard
 	}
 	c.Events = event.Serial(c.Events)
-	var version string
-	if err := db.QueryRowContext(ctx, `SELECT version()`).Scan(&version); err != nil {
-		return nil, &fault.Problem{Kind: fault.Precondition, Err: err, Text: "the database cannot be asked for its version: " + fault.Message(err)}
+	version, err := journal.Version(ctx, db)
+	if err != nil {
+		return nil, err
 	}
 	j := &Jobs{db: db, text: postgres.JobText(), claims: postgres.JournalText(), syntax: plan.PostgresSyntax(), config: c}
 	if !strings.HasPrefix(version, "PostgreSQL") {
 		j.db, j.own, j.mysql, j.text, j.claims, j.syntax = mysql.Wrap(db), true, true, mysql.JobText(), mysql.JournalText(), plan.MySQLSyntax()
 	}
-	err := j.db.QueryRowContext(ctx, j.claims.Scope).Scan(&j.scope)
-	if err != nil {
+	if err := j.db.QueryRowContext(ctx, j.claims.Scope).Scan(&j.scope); err != nil {
 		j.Close()
 		return nil, err
 	}
@@ -198,6 +201,11 @@ func (j *Jobs) check(job Job) error {
 		return usage("the job says nothing to do: expected UPDATE t SET c = … [WHERE …], or DELETE FROM t [WHERE …]")
 	case job.Delete && job.Set != "":
 		return usage("the job is an UPDATE and a DELETE")
+	}
+	if job.Schedule != "" {
+		if _, err := schedule(job.Schedule); err != nil {
+			return err
+		}
 	}
 	_, _, err := window(job.Window)
 	return err
@@ -271,13 +279,15 @@ func (j *Jobs) List(ctx context.Context) ([]*Status, error) {
 	for rows.Next() {
 		var s Status
 		var spec string
-		if err := rows.Scan(&s.full, &s.Table, &spec, &s.Status, &s.want, &s.After, &s.Upto, &s.Rows, &s.Bad, &s.Error); err != nil {
+		var changed, now float64
+		if err := rows.Scan(&s.full, &s.Table, &spec, &s.Status, &s.want, &s.After, &s.Upto, &s.Rows, &s.Bad, &s.Error, &changed, &now); err != nil {
 			return nil, err
 		}
 		if err := json.Unmarshal([]byte(spec), &s.Job); err != nil {
 			return nil, err
 		}
 		s.Name = strings.TrimPrefix(s.full, j.scope+"/")
+		s.changed, s.now = time.UnixMicro(int64(changed*1e6)), time.UnixMicro(int64(now*1e6))
 		s.Job.Name = s.Name
 		out = append(out, &s)
 	}
@@ -313,7 +323,7 @@ func (j *Jobs) want(ctx context.Context, name, want string) error {
 	if err != nil {
 		return err
 	}
-	if s.Over() {
+	if s.Over() && (s.Job.Schedule == "" || s.Status == "cancelled") {
 		return usage("job %s is %s: there is nothing to change", name, s.Status)
 	}
 	_, err = j.db.ExecContext(ctx, j.text.Want, s.full, want)
@@ -326,7 +336,7 @@ func (j *Jobs) Run(ctx context.Context, job Job) (*Status, error) {
 	if err := j.Create(ctx, job); err != nil {
 		return nil, err
 	}
-	return j.run(ctx, job)
+	return j.run(ctx, job, false)
 }
 
 // Work does all jobs that are there, one after the other, and then those that come, until ctx ends. Jobs with a function are
@@ -359,10 +369,14 @@ func (j *Jobs) once(ctx context.Context, known map[string]Func) error {
 		job := s.Job
 		job.Func = known[s.Name]
 		in, _, _ := window(job.Window) // it was checked when it was saved
-		if ctx.Err() != nil || s.Over() || s.Status == "failed" || s.want == "pause" || !in || job.Func == nil && job.Set == "" && !job.Delete {
+		ready := !s.Over() && s.Status != "failed"
+		if job.Schedule != "" {
+			ready = s.Status != "cancelled" && s.due()
+		}
+		if ctx.Err() != nil || !ready || s.want == "pause" || !in || job.Func == nil && job.Set == "" && !job.Delete {
 			continue
 		}
-		if _, err := j.run(ctx, job); err != nil && !errors.Is(err, fault.Owned) {
+		if _, err := j.run(ctx, job, job.Schedule != ""); err != nil && !errors.Is(err, fault.Owned) {
 			j.config.Events(event.Notice{Text: fmt.Sprintf("job %s: %v", s.Name, err)})
 		}
 	}

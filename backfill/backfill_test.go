@@ -83,7 +83,7 @@ func add(name string) backfill.Job {
 	return backfill.Job{Name: name, Table: "accounts", Set: "n = n + 1"}
 }
 
-// B1, B3, B4, B16: every row once, in batches by the key, however far its values are apart.
+// B1, B3, B4, B14, B16, B20: every row once, in batches by the key, however far its values are apart.
 func TestB3WholeTableOnce(t *testing.T) {
 	t.Parallel()
 	each(t, func(d database) {

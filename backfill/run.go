@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -38,12 +39,21 @@ type column struct {
 	name   string // quoted
 	typ    string
 	number bool
+	ops    []string // as in comparisons
+}
+
+var comparisons = []string{"<", "<=", "=", ">=", ">"}
+
+// is compares the column with a value by the operator that its index orders it with.
+func (c column) is(comparison, value string) string {
+	return c.name + " " + c.ops[slices.Index(comparisons, comparison)] + " " + value
 }
 
 // errCancelled ends a run whose job a person has cancelled.
 var errCancelled = &fault.Problem{Kind: fault.Aborted, Text: "the job was cancelled; what it has done stays"}
 
-func (j *Jobs) run(ctx context.Context, job Job) (*Status, error) {
+// run does a job. Scheduled says that it is to begin anew if it is done and due.
+func (j *Jobs) run(ctx context.Context, job Job, scheduled bool) (*Status, error) {
 	table, parts, err := j.quoted(job.Table)
 	if err != nil {
 		return nil, err
@@ -66,8 +76,29 @@ func (j *Jobs) run(ctx context.Context, job Job) (*Status, error) {
 		return nil, err
 	}
 	defer w.lease.Release(ctx)
+	if scheduled {
+		if s, err := w.anew(ctx); err != nil || s != nil {
+			return s, err
+		}
+	}
 	err = w.live(ctx)
 	return w.close(ctx, err)
+}
+
+// anew sets a job that is done and due to its beginning. Another worker may have done it since it was looked at: then it
+// answers the job as it is, and there is nothing to do.
+func (w *walk) anew(ctx context.Context) (*Status, error) {
+	s, err := w.asked(ctx)
+	if err != nil || !s.due() {
+		return s, err
+	}
+	if s.Status != "done" {
+		return nil, nil
+	}
+	return nil, w.tx(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, w.text.Again, w.name)
+		return err
+	})
 }
 
 // primary are the columns of the primary key.
@@ -79,8 +110,12 @@ func (w *walk) primary(ctx context.Context, schema, table string) (keys []column
 	defer rows.Close()
 	for rows.Next() {
 		var c column
-		if err := rows.Scan(&c.name, &c.typ, &c.number); err != nil {
+		var ops string
+		if err := rows.Scan(&c.name, &c.typ, &c.number, &ops); err != nil {
 			return nil, err
+		}
+		if c.ops = strings.Split(ops, "\n"); len(c.ops) != len(comparisons) {
+			return nil, &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf("the primary key of %s has the column %s, whose index has the operators %q: expected five that order it; nothing was changed", w.table, c.name, ops)}
 		}
 		if c.name = ident.Quote(c.name); w.mysql {
 			c.name = mysql.QuotedName(strings.Trim(c.name, `"`))
@@ -360,6 +395,10 @@ func (w *walk) left(ctx context.Context) error {
 		return nil
 	}
 	var found int64
+	count := "pg_catalog.count(*)"
+	if w.mysql {
+		count = "COUNT(*)"
+	}
 	for w.after = ""; w.after != w.upto; {
 		if err := w.gate.Enter(ctx, 0); err != nil {
 			return err
@@ -370,7 +409,7 @@ func (w *walk) left(ctx context.Context) error {
 			var within string
 			var n int64
 			if within, err = w.between(w.after, to); err == nil {
-				err = w.db.QueryRowContext(ctx, "SELECT count(*) FROM "+w.table+" WHERE "+within+" AND ("+w.job.Left+")").Scan(&n)
+				err = w.db.QueryRowContext(ctx, "SELECT "+count+" FROM "+w.table+" WHERE "+within+" AND ("+w.job.Left+")").Scan(&n)
 			}
 			found, w.after = found+n, to
 		}
@@ -507,11 +546,8 @@ func (w *walk) compare(key, strict, final string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		ors = append(ors, equal+k.name+" "+op+" "+value)
-		equal += k.name + " = " + value + " AND "
-		if i == 0 && len(w.keys) > 1 {
-			equal = k.name + " = " + value + " AND "
-		}
+		ors = append(ors, equal+k.is(op, value))
+		equal += k.is("=", value) + " AND "
 	}
 	if len(ors) == 1 {
 		return "(" + ors[0] + ")", nil
@@ -520,7 +556,7 @@ func (w *walk) compare(key, strict, final string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return "(" + w.keys[0].name + " " + strict + "= " + first + " AND (" + strings.Join(ors, " OR ") + "))", nil
+	return "(" + w.keys[0].is(strict+"=", first) + " AND (" + strings.Join(ors, " OR ") + "))", nil
 }
 
 func (w *walk) literal(c column, value string) (string, error) {

@@ -122,7 +122,11 @@ func (l *lines) done(e Done) {
 		if !e.DropAt.IsZero() {
 			until = "until " + e.DropAt.Local().Format(time.DateTime)
 		}
-		l.line("", "the old table stays as "+e.OldTable+" "+until)
+		which := "old"
+		if e.Status == "undone" {
+			which = "new"
+		}
+		l.line("", "the "+which+" table stays as "+e.OldTable+" "+until)
 	}
 }
 

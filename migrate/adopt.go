@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,23 +18,27 @@ type foreign struct {
 	tool, table string
 	format      Format
 	column      string // a column that tells it from others of the same name
-	query       string // -> version, name, whether it is done, checksum over lines or 0, whether it is a baseline; oldest first
-	latest      bool   // one row stands for all versions up to its own
+	query       string // -> version, name, checksum over lines, kind and two values for done; oldest first
+	done        func(x, y string) bool
+	latest      bool // one row stands for all versions up to its own
 }
 
-// foreigners are the tables that are known. The texts are the same for all servers: what a table has in it is its tool's.
+func truth(x string) bool { return x == "true" || x == "1" }
+
+// foreigners are the tables that are known. The texts are the same for all servers: what a table has in it is its tool's. They
+// compare nothing, because operators mean what the connection's search path says.
 func foreigners() []foreign {
 	return []foreign{
 		{tool: "goose", table: "goose_db_version", format: Goose, column: "is_applied",
-			query: `SELECT version_id, '', is_applied, 0, 0 FROM goose_db_version ORDER BY id`},
+			query: `SELECT version_id, '', 0, '', is_applied, 0 FROM goose_db_version ORDER BY id`, done: func(x, _ string) bool { return truth(x) }},
 		{tool: "golang-migrate", table: "schema_migrations", format: GolangMigrate, column: "dirty", latest: true,
-			query: `SELECT version, '', CASE WHEN dirty THEN 0 ELSE 1 END, 0, 0 FROM schema_migrations`},
+			query: `SELECT version, '', 0, '', dirty, 0 FROM schema_migrations`, done: func(x, _ string) bool { return !truth(x) }},
 		{tool: "sql-migrate", table: "gorp_migrations", format: SQLMigrate, column: "applied_at",
-			query: `SELECT id, '', 1, 0, 0 FROM gorp_migrations ORDER BY applied_at, id`},
+			query: `SELECT id, '', 0, '', 0, 0 FROM gorp_migrations ORDER BY applied_at, id`, done: func(string, string) bool { return true }},
 		{tool: "Flyway", table: "flyway_schema_history", format: Flyway, column: "installed_rank",
-			query: `SELECT COALESCE(version, ''), description, success, COALESCE(checksum, 0), CASE WHEN type = 'BASELINE' THEN 1 ELSE 0 END FROM flyway_schema_history WHERE type IN ('SQL', 'BASELINE', 'SQL_BASELINE') ORDER BY installed_rank`},
+			query: `SELECT version, description, checksum, type, success, 0 FROM flyway_schema_history ORDER BY installed_rank`, done: func(x, _ string) bool { return truth(x) }},
 		{tool: "Atlas", table: "atlas_schema_revisions", format: Atlas, column: "operator_version",
-			query: `SELECT version, description, CASE WHEN applied = total THEN 1 ELSE 0 END, 0, 0 FROM atlas_schema_revisions WHERE version NOT LIKE '.%' ORDER BY version`},
+			query: `SELECT version, description, 0, '', applied, total FROM atlas_schema_revisions ORDER BY version`, done: func(x, y string) bool { return x == y }},
 	}
 }
 
@@ -156,9 +161,14 @@ func (s *session) read(ctx context.Context, f *foreign) ([]taken, error) {
 	defer rows.Close()
 	var out []taken
 	for rows.Next() {
-		var t taken
-		if err := rows.Scan(&t.version, &t.name, &t.done, &t.sum, &t.base); err != nil {
+		var version, name, kind, x, y sql.NullString
+		var sum sql.NullInt64
+		if err := rows.Scan(&version, &name, &sum, &kind, &x, &y); err != nil {
 			return nil, err
+		}
+		t := taken{version: version.String, name: name.String, done: f.done(x.String, y.String), base: kind.String == "BASELINE", sum: sum.Int64}
+		if f.format == Flyway && !t.base && kind.String != "SQL" && kind.String != "SQL_BASELINE" || f.format == Atlas && strings.HasPrefix(t.version, ".") {
+			continue // what the tool notes of itself
 		}
 		if f.format != SQLMigrate {
 			t.version = trimZeros(t.version)

@@ -172,7 +172,7 @@ func TestR9Repeatable(t *testing.T) {
 	})
 }
 
-// N7: a database that has everything already gets a history; nothing is run.
+// N7, O6: a database that has everything already gets a history; nothing is run.
 func TestN7Baseline(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, d database) {

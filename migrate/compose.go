@@ -24,6 +24,7 @@ type unit struct {
 	why        string     // for a person
 	plan       *plan.Plan // of the engine; nil where it can only be planned when it is reached
 	failed     Statement  // the statement that failed
+	refusal    string     // why the engine refuses what the server is asked to do at once; empty: it was not asked
 }
 
 // The kinds of units.
@@ -77,15 +78,16 @@ func (r *run) compose(ctx context.Context, m *Migration, direction string) (*pro
 		p.units = []*unit{{seq: 1, kind: unitGo, function: function, hash: hash("go " + m.ID()), why: "a function of the program"}}
 		return p, nil
 	}
-	p.atomic = p.atomic && p.script.Tx != TxNever
-	created := map[schema.Name]bool{}
+	// MySQL keeps what is no DDL in a transaction, and InnoDB's tables alone: a file has to say that it relies on that.
+	p.atomic = p.atomic && p.script.Tx != TxNever || p.script.Tx == TxAlways
+	before := tables{created: map[schema.Name]bool{}, reshaped: map[schema.Name]bool{}}
 	for _, s := range p.script.Statements {
-		u, err := r.unit(ctx, s, created)
+		u, err := r.unit(ctx, s, before)
 		if err != nil {
 			return nil, fmt.Errorf("migration %s: %s:%d: %w", m, p.script.File, s.Line, err)
 		}
 		if u.kind == unitLoose || u.kind == unitEngine {
-			if p.atomic && p.script.Tx == TxAlways {
+			if p.script.Tx == TxAlways {
 				return nil, &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf("migration %s: %s:%d demands one transaction, and this statement cannot run in it: %s. Take it to a migration of its own; nothing was changed", m, p.script.File, s.Line, u.why)}
 			}
 			p.atomic = false
@@ -114,8 +116,11 @@ func (p *program) group() {
 	p.units = out
 }
 
-// unit decides how one statement runs. created are the tables that the script has made: nobody uses them yet.
-func (r *run) unit(ctx context.Context, s Statement, created map[schema.Name]bool) (*unit, error) {
+// tables are those that a script has made, which nobody uses yet, and those that statements of it reshape.
+type tables struct{ created, reshaped map[schema.Name]bool }
+
+// unit decides how one statement runs, behind those that were before it in the script.
+func (r *run) unit(ctx context.Context, s Statement, before tables) (*unit, error) {
 	first := r.server.look(s)
 	u := &unit{kind: unitTx, statements: []Statement{s}, first: first, hash: hash(normal(s.SQL, r.server.syntax)), why: "in a transaction with its record"}
 	switch first.class {
@@ -128,16 +133,19 @@ func (r *run) unit(ctx context.Context, s Statement, created map[schema.Name]boo
 		u.kind, u.why = unitSetting, "holds for the statements behind it"
 	}
 	if first.verb == "CREATE TABLE" {
-		created[first.table] = true
+		before.created[first.table] = true
 	}
-	if s.Direct || r.m.config.Direct || !first.reshapes() || created[first.table] || first.class == loose && !r.server.mysql {
+	if first.reshapes() {
+		defer func() { before.reshaped[first.table] = true }()
+	}
+	if s.Direct || r.m.config.Direct || !first.reshapes() || before.created[first.table] || first.class == loose && !r.server.mysql {
 		return u, nil
 	}
 	small, err := r.small(ctx, first.table)
 	if err != nil || small {
 		return u, err
 	}
-	return u, r.online(ctx, u)
+	return u, r.online(ctx, u, before.reshaped[first.table])
 }
 
 // small says that a table is not there, or so small that nobody notices what a server does with all of it.
@@ -153,15 +161,20 @@ func (r *run) small(ctx context.Context, n schema.Name) (bool, error) {
 	}
 	// Statistics may be a day old, and the size with them: rows are counted, up to the limit.
 	var rows int64
-	err := r.conn.QueryRowContext(ctx, fmt.Sprintf("SELECT count(*) FROM (SELECT 1 FROM %s LIMIT %d) few", r.server.quoted(n), limit+1)).Scan(&rows)
+	count := "pg_catalog.count(*)"
+	if r.server.mysql {
+		count = "COUNT(*)"
+	}
+	err := r.conn.QueryRowContext(ctx, fmt.Sprintf("SELECT %s FROM (SELECT 1 FROM %s LIMIT %d) few", count, r.server.quoted(n), limit+1)).Scan(&rows)
 	if fault.Denied(err) {
 		return false, nil
 	}
 	return rows <= limit, err
 }
 
-// online asks the engine how a statement on a large table goes.
-func (r *run) online(ctx context.Context, u *unit) error {
+// online asks the engine how a statement on a large table goes. Reshaped says that one before it changes the table, which the engine
+// does not see yet.
+func (r *run) online(ctx context.Context, u *unit, reshaped bool) error {
 	e, err := r.changes(ctx)
 	if err != nil {
 		if fault.KindOf(err) == fault.Precondition && r.server.maria {
@@ -188,20 +201,33 @@ func (r *run) online(ctx context.Context, u *unit) error {
 	case p.Route == plan.Direct && !r.server.mysql:
 		u.why = p.Why
 	case p.Route == plan.Refuse:
-		return &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf("%s\nPut `-- changeling: direct` before the statement to let the server run it as it is; nothing was changed by it", refusals(p))}
+		if s, ok := r.server.promised(u.statements[0]); ok {
+			u.refusal, u.statements[0] = refused(p), s
+			u.first = r.server.look(s)
+			u.kind, u.why = unitLoose, "the server does it at once, or while others write, or not at all"
+			return nil
+		}
+		if reshaped {
+			u.kind, u.why = unitEngine, "planned when it is reached"
+			return nil
+		}
+		return &fault.Problem{Kind: fault.Refused, Text: refused(p)}
 	default:
 		u.kind, u.why, u.plan = unitEngine, string(p.Route)+": "+p.Why, p
 	}
 	return nil
 }
 
-func refusals(p *plan.Plan) string {
+// refused says why the engine refuses, and the way around it.
+func refused(p *plan.Plan) string {
 	text := "the change is refused:"
 	for _, why := range p.Refusals {
 		text += "\n  - " + why
 	}
-	return text
+	return text + "\n" + letThrough
 }
+
+const letThrough = "Put `-- changeling: direct` before the statement to let the server run it as it is; nothing was changed by it"
 
 // changes is the engine, opened when it is needed first.
 func (r *run) changes(ctx context.Context) (*changeling.Engine, error) {

@@ -100,7 +100,7 @@ func TestNR5AnInvalidIndexIsBuiltAnew(t *testing.T) {
 	}
 }
 
-// N8, N10: what fails says what is left of it; the file may be edited behind what is done, and not before.
+// N8, N10, O15, O16: what fails says what is left of it; the file may be edited behind what is done, and not before.
 func TestN10AFailureSaysWhatIsLeft(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, d database) {

@@ -1,6 +1,7 @@
 package migrate_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -82,45 +83,61 @@ func TestN8DiesInTheEngine(t *testing.T) {
 	if got := d.ask(t, "SELECT pg_typeof(n) FROM big LIMIT 1"); got != "bigint" {
 		t.Errorf("n is %s", got)
 	}
+	if got := d.ask(t, "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'changeling%'"); got != "0" {
+		t.Errorf("%s triggers of an undo are left for the migrations that follow", got)
+	}
 }
 
-// S32, NR7: a change that is left to run beside: others go on, those on its table wait, and it counts when it is done.
+// S32, NR7, B15: a change that is left to run beside: others go on, those on its table wait, and it counts when a worker has done it.
 func TestS32Detached(t *testing.T) {
 	t.Parallel()
-	d, alter := big(t, "postgres")
-	c := migrate.Config{SmallRows: 100, Detach: true}
-	first := files("1_n.sql", alter+";", "2_other.sql", "CREATE TABLE other (id int);")
-	m := migrator(t, d.db, first, c)
-	res := upped(t, m)
-	if len(res.Background) != 1 || len(res.Applied) != 2 {
-		t.Fatalf("up: %+v", res)
-	}
-	if err := m.Require(t.Context(), "1"); !errors.Is(err, migrate.ErrBehind) {
-		t.Errorf("a change that is not done counts: %v", err)
-	}
-	first["3_big.sql"] = files("x", "UPDATE big SET n = 0;")["x"]
-	if _, err := m.Up(t.Context(), ""); !errors.Is(err, changeling.ErrStopped) || !strings.Contains(err.Error(), "changeling resume "+res.Background[0]) {
-		t.Errorf("a migration on its table: %v", err)
-	}
-	e, err := changeling.Open(t.Context(), d.db, changeling.Config{Fast: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer e.Close()
-	change, err := e.Find(t.Context(), res.Background[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := change.Run(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	upped(t, m)
-	if st := state(t, m); st.State != migrate.StateCurrent {
-		t.Errorf("%s: %s", st.State, st.Message)
+	for _, kind := range append([]string{"postgres"}, mytest.Versions(t)...) {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			d, alter := big(t, kind)
+			c := migrate.Config{SmallRows: 100, Detach: true}
+			first := files("1_n.sql", alter+";", "2_other.sql", "CREATE TABLE other (id int);")
+			m := migrator(t, d.db, first, c)
+			res := upped(t, m)
+			if len(res.Background) != 1 || len(res.Applied) != 2 {
+				t.Fatalf("up: %+v", res)
+			}
+			if err := m.Require(t.Context(), "1"); !errors.Is(err, migrate.ErrBehind) {
+				t.Errorf("a change that is not done counts: %v", err)
+			}
+			first["3_big.sql"] = files("x", "UPDATE big SET n = 0;")["x"]
+			if _, err := m.Up(t.Context(), ""); !errors.Is(err, changeling.ErrStopped) || !strings.Contains(err.Error(), "changeling resume "+res.Background[0]) {
+				t.Errorf("a migration on its table: %v", err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			ended := make(chan error, 2)
+			for range 2 {
+				db := d.open(t)
+				go func() {
+					ended <- migrate.Work(ctx, db, migrate.Config{Engine: changeling.Config{Fast: true, DropAfter: changeling.DropNow}})
+				}()
+			}
+			if err := m.Wait(within(t, 2*time.Minute), "1"); err != nil {
+				t.Errorf("the workers did not end it: %v", err)
+			}
+			cancel()
+			for range 2 {
+				if err := <-ended; err != nil {
+					t.Error(err)
+				}
+			}
+			if res := upped(t, m); len(res.Applied) != 1 {
+				t.Errorf("behind it: %+v", res)
+			}
+			if st := state(t, m); st.State != migrate.StateCurrent {
+				t.Errorf("%s: %s", st.State, st.Message)
+			}
+		})
 	}
 }
 
-// N9: locks are waited for in short turns, so that nobody queues behind a migration for long, and it succeeds in the end.
+// N9, S18: locks are waited for in short turns, so that nobody queues behind a migration for long, and it succeeds in the end.
 func TestN9LocksAreBoundedAndTriedAgain(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []string{"postgres", "mysql9.7", "mariadb10.11"} {

@@ -19,7 +19,7 @@ import (
 	"github.com/changeling-db/changeling/migrate"
 )
 
-// Q1, Q2: twenty instances with pools of their own start at once: each statement runs once, and all of them end well. The
+// Q1, Q2, Q5, NR1, R2: twenty instances with pools of their own start at once: each statement runs once, and all of them end well. The
 // statements fail when they run twice.
 func TestQ1TwentyInstancesAtOnce(t *testing.T) {
 	t.Parallel()
@@ -59,7 +59,7 @@ func TestQ1TwentyInstancesAtOnce(t *testing.T) {
 	})
 }
 
-// Q3: an index is built without locks while ten others wait for the migrations: none of them holds what the build waits for.
+// Q3, Q9: an index is built without locks while ten others wait for the migrations: none of them holds what the build waits for.
 func TestQ3ConcurrentIndexWithTenWaiters(t *testing.T) {
 	t.Parallel()
 	d := postgresDatabase(t)
@@ -136,7 +136,7 @@ func TestQ1WaitingIsBounded(t *testing.T) {
 	}
 }
 
-// Q8: an init container waits for a version that another process applies; a readiness probe only looks.
+// Q8, O13: an init container waits for a version that another process applies; a readiness probe only looks.
 func TestQ8WaitAndRequire(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, d database) {

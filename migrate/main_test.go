@@ -81,12 +81,12 @@ func (d database) ask(t *testing.T, query string) (value string) {
 // schema is what the database looks like, without the version tables of other tools.
 func (d database) schema(t *testing.T) string {
 	t.Helper()
-	db, queries := d.db, postgres.JournalText().Describe
+	db, text := d.db, postgres.JournalText()
 	if d.kind == "mysql" {
-		db, queries = mysql.Wrap(d.db), mysql.JournalText().Describe
+		db, text = mysql.Wrap(d.db), mysql.JournalText()
 		defer db.Close()
 	}
-	lines, err := journal.Describe(t.Context(), db, queries)
+	lines, err := journal.Describe(t.Context(), db, text)
 	if err != nil {
 		t.Fatal(err)
 	}

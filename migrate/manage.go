@@ -101,7 +101,7 @@ func (r *run) repair(ctx context.Context, m *Migration, row *journal.Row, v Verd
 				}
 				continue
 			}
-			x.Hash = "undone" // another statement than the file's was begun: this one was not
+			x.Hash = undone
 			if err := r.store.Begin(ctx, db, m.ID(), x); err != nil {
 				return err
 			}

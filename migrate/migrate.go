@@ -50,7 +50,7 @@ type Config struct {
 	// SmallRows is up to how many rows, in at most 8 MiB, a table is altered directly, whatever the server does with it.
 	// Zero means 10,000; negative means that no table is small.
 	SmallRows int64
-	// Detach begins a change by a second table and does not wait for it: `changeling resume ID` does it.
+	// Detach begins a change by a second table and does not wait for it: Work does it, or `changeling resume ID`.
 	Detach bool
 	// Direct runs every statement as it is, without the engine.
 	Direct bool
@@ -64,7 +64,8 @@ type Config struct {
 	Placeholders map[string]string
 	// Go are the migrations that are functions, by version without leading zeros.
 	Go map[string]GoMigration
-	// Engine is how changes of large tables are made.
+	// Engine is how changes of large tables are made. They cannot be undone unless Engine.Undo is changeling.UndoOn: what comes next in the
+	// tree may alter the table by itself, and triggers of an undo should not meet that.
 	Engine changeling.Config
 	// Owner is how this instance calls itself to others. Empty means host and process id.
 	Owner string
@@ -106,6 +107,9 @@ func (c Config) validate() (Config, error) {
 	if c.Engine.Events == nil {
 		c.Engine.Events = c.Events
 	}
+	if c.Engine.Undo == changeling.UndoAuto {
+		c.Engine.Undo = changeling.UndoOff
+	}
 	if c.Engine.LockWait == 0 {
 		c.Engine.LockWait = c.LockWait
 	}
@@ -142,10 +146,11 @@ var (
 
 // server is what kind of server a database is on, with its texts.
 type server struct {
-	mysql  bool
-	maria  bool
-	syntax plan.Syntax
-	text   journal.Text
+	mysql   bool
+	maria   bool
+	version string // of MySQL and MariaDB
+	syntax  plan.Syntax
+	text    journal.Text
 }
 
 // session is a database that was looked at, and the tree as its server reads it.
@@ -193,14 +198,14 @@ func (s *session) close() error {
 
 // detect asks a server what it is.
 func detect(ctx context.Context, db *sql.DB) (server, *sql.DB, error) {
-	var version string
-	if err := db.QueryRowContext(ctx, `SELECT version()`).Scan(&version); err != nil {
-		return server{}, nil, &fault.Problem{Kind: fault.Precondition, Err: err, Text: "the database cannot be asked for its version: " + fault.Message(err)}
+	version, err := journal.Version(ctx, db)
+	if err != nil {
+		return server{}, nil, err
 	}
 	if strings.HasPrefix(version, "PostgreSQL") {
 		return server{syntax: plan.PostgresSyntax(), text: postgres.JournalText()}, db, nil
 	}
-	sv := server{mysql: true, maria: strings.Contains(version, "MariaDB"), syntax: plan.MySQLSyntax(), text: mysql.JournalText()}
+	sv := server{mysql: true, maria: strings.Contains(version, "MariaDB"), version: version, syntax: plan.MySQLSyntax(), text: mysql.JournalText()}
 	pool := mysql.Wrap(db)
 	var mode string
 	if err := pool.QueryRowContext(ctx, `SELECT @@sql_mode`).Scan(&mode); err != nil {

@@ -13,6 +13,7 @@ type parser struct {
 	file   string
 	syntax plan.Syntax
 	mark   string // what annotations of the format begin with; empty: it has none
+	raw    bool   // BEGIN and COMMIT stay where they are
 
 	up, down Script
 	hasDown  bool
@@ -55,6 +56,9 @@ func (p *parser) read(text string) error {
 	}
 	if err := p.collect(); err != nil {
 		return err
+	}
+	if p.raw {
+		return nil
 	}
 	for _, s := range []*Script{&p.up, &p.down} {
 		if err := s.transactions(p.syntax); err != nil {
@@ -183,8 +187,14 @@ func (p *parser) ours(key, value string) error {
 		s.Stop = value
 	case "direct":
 		p.split.direct, needs = true, false
+	case "ignore": // for the linter
+		if rest, ok := strings.CutPrefix(value, "file "); ok {
+			s.Ignore = append(s.Ignore, rest)
+		} else {
+			p.split.ignore = append(p.split.ignore, value)
+		}
 	default:
-		return p.wrong(fmt.Sprintf("the annotation changeling: %s is unknown: expected transaction, require, ensure, stop or direct", key))
+		return p.wrong(fmt.Sprintf("the annotation changeling: %s is unknown: expected transaction, require, ensure, stop, direct or ignore", key))
 	}
 	if needs {
 		return p.wrong("changeling: " + key + " says nothing")

@@ -10,7 +10,7 @@ import (
 	"github.com/changeling-db/changeling/migrate"
 )
 
-// N2, N3, N12: from each version to the newest, whatever tool the tree was written for, on every server: the same schema.
+// N2, N3, N12, N15: from each version to the newest, whatever tool the tree was written for, on every server: the same schema.
 func TestN2UpgradeFromEveryVersion(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, d database) {

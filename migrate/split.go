@@ -13,6 +13,8 @@ type Statement struct {
 	Line int    // where it begins, from 1
 	// Direct says that the file wants it to run as it is, without the engine.
 	Direct bool
+	// Ignore are the rules that a linter leaves alone here, each with the reason, as the comments before it say.
+	Ignore []string
 	// Group numbers the BEGIN … COMMIT of the file that it stands in; zero: none.
 	Group int
 
@@ -31,9 +33,10 @@ type splitter struct {
 	delimiter   string
 	whole       bool // semicolons are part of the statement, until an annotation says otherwise
 	direct      bool // the next statement is to run as it is
-	first, last int  // bytes of the statement at hand; first is negative before its first word
-	line        int  // of first
-	counted     int  // bytes whose lines were counted
+	ignore      []string
+	first, last int // bytes of the statement at hand; first is negative before its first word
+	line        int // of first
+	counted     int // bytes whose lines were counted
 	lines       int
 	depth       int      // of brackets
 	body        int      // of BEGIN … END and its like
@@ -229,9 +232,9 @@ func (p *splitter) flush() {
 			text = strings.TrimRight(strings.TrimSuffix(strings.TrimRight(text, " \t\r\n"), ";"), " \t\r\n")
 		}
 		if text != "" {
-			p.statements = append(p.statements, Statement{SQL: text, Line: p.line, Direct: p.direct, start: p.first, end: p.last})
+			p.statements = append(p.statements, Statement{SQL: text, Line: p.line, Direct: p.direct, Ignore: p.ignore, start: p.first, end: p.last})
 		}
-		p.direct = false
+		p.direct, p.ignore = false, nil
 	}
 	p.first, p.depth, p.body, p.words, p.previous = -1, 0, 0, nil, ""
 }

@@ -79,8 +79,8 @@ func (s *session) status(ctx context.Context) (*Status, error) {
 			return nil, err
 		}
 	}
-	st := examine(s.tree, rows)
-	st.Tree, st.Owner = s.store.Tree, owner
+	st := examine(s.tree, rows, owner)
+	st.Tree = s.store.Tree
 	if len(rows) == 0 {
 		f, err := s.foreign(ctx)
 		if err != nil {
@@ -94,9 +94,9 @@ func (s *session) status(ctx context.Context) (*Status, error) {
 	return st, nil
 }
 
-// examine compares a tree with what the database knows.
-func examine(t *Tree, rows []*journal.Row) *Status {
-	st := &Status{Format: t.Format, Head: t.Head(), Pending: []string{}, OutOfOrder: []string{}, Migrations: []Line{}}
+// examine compares a tree with what the database knows. What an owner is at work on was not left in the middle.
+func examine(t *Tree, rows []*journal.Row, owner string) *Status {
+	st := &Status{Owner: owner, Format: t.Format, Head: t.Head(), Pending: []string{}, OutOfOrder: []string{}, Migrations: []Line{}}
 	known := map[string]*journal.Row{}
 	for _, r := range rows {
 		known[r.Version] = r
@@ -116,6 +116,8 @@ func examine(t *Tree, rows []*journal.Row) *Status {
 			if r == nil && !m.Repeatable && st.Current != "" && compare(m.Version, st.Current) < 0 {
 				st.OutOfOrder = append(st.OutOfOrder, m.Version)
 			}
+		case r.Status == journal.Running && owner != "":
+			st.Pending = append(st.Pending, m.ID())
 		case r.Status == journal.Failed || r.Status == journal.Running:
 			failed = append(failed, m.String())
 			st.Pending = append(st.Pending, m.ID())

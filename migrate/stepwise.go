@@ -116,7 +116,7 @@ func (r *run) alone(ctx context.Context, p *program, u *unit, x *journal.Step) e
 		}
 	}
 	if _, err := r.conn.ExecContext(ctx, u.statements[0].SQL); err != nil {
-		return err
+		return p.broken(u, err)
 	}
 	return r.note(ctx, func(db state.DB) error { return r.store.Done(ctx, db, id, x) })
 }
@@ -183,7 +183,7 @@ func (r *run) fingerprint(ctx context.Context, u *unit) (string, error) {
 	if !r.server.mysql || !visible.MatchString(u.first.words) {
 		return "", nil
 	}
-	lines, err := journal.Describe(ctx, r.conn, r.server.text.Describe)
+	lines, err := journal.Describe(ctx, r.conn, r.server.text)
 	if err != nil {
 		return "", err
 	}
@@ -210,6 +210,13 @@ func (r *run) change(ctx context.Context, p *program, u *unit, x *journal.Step) 
 		}
 	}
 	c, err := r.start(ctx, e, u, x)
+	if fault.KindOf(err) == fault.Refused {
+		x.Hash = undone // or the next run would ask what became of it
+		if err := r.note(ctx, func(db state.DB) error { return r.store.Begin(ctx, db, id, x) }); err != nil {
+			return err
+		}
+		return &fault.Problem{Kind: fault.Refused, Err: err, Text: fmt.Sprintf("migration %s: %s:%d: %v\n%s", p.migration, p.script.File, u.statements[0].Line, err, letThrough)}
+	}
 	if err != nil {
 		return err
 	}
@@ -224,7 +231,7 @@ func (r *run) change(ctx context.Context, p *program, u *unit, x *journal.Step) 
 	if r.m.config.Detach && c.Plan().Route != plan.Direct {
 		r.result.Background = append(r.result.Background, c.ID())
 		p.waiting = append(p.waiting, c.ID())
-		r.m.config.Events(event.Notice{Text: fmt.Sprintf("change %s of migration %s is left to `changeling resume %s`", c.ID(), p.migration, c.ID())})
+		r.m.config.Events(event.Notice{Text: fmt.Sprintf("change %s of migration %s is left to `changeling work`, or to `changeling resume %s`", c.ID(), p.migration, c.ID())})
 		return nil
 	}
 	if err := c.Run(ctx); err != nil {
@@ -232,6 +239,9 @@ func (r *run) change(ctx context.Context, p *program, u *unit, x *journal.Step) 
 	}
 	return r.note(ctx, func(db state.DB) error { return r.store.Done(ctx, db, id, x) })
 }
+
+// undone in the place of a step's hash says that what was begun did not happen: no statement has this hash.
+const undone = "undone"
 
 // start finds the change of a step, or begins it. None says that it is done.
 func (r *run) start(ctx context.Context, e *changeling.Engine, u *unit, x *journal.Step) (*changeling.Change, error) {

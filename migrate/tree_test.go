@@ -15,7 +15,7 @@ import (
 
 var syntaxes = map[string]plan.Syntax{"postgres": plan.PostgresSyntax(), "mysql": plan.MySQLSyntax()}
 
-// Every tree in testdata says the same in the words of another tool, so all must be read to the same statements (N6, N12).
+// N6, N12, O8, R11: every tree in testdata says the same in the words of another tool, so all must be read to the same statements.
 func TestN6TreesOfAllFormatsAreReadAlike(t *testing.T) {
 	t.Parallel()
 	for database, syntax := range syntaxes {
@@ -88,6 +88,7 @@ func TestSplitting(t *testing.T) {
 	}
 }
 
+// S7, O16: what is wrong with a tree is said before anything runs, with file and line.
 func TestTreesThatCannotBeRead(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

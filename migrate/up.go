@@ -175,7 +175,7 @@ func (r *run) unhindered(ctx context.Context, m *Migration) error {
 			if row.Version != m.ID() && !r.mentions(m, table) {
 				continue
 			}
-			return &fault.Problem{Kind: fault.Stopped, Text: fmt.Sprintf("migration %s waits for change %s of %s, which works on table %s: `changeling resume %s`, then run the same command again", m, id, row.Version, table, id)}
+			return &fault.Problem{Kind: fault.Stopped, Text: fmt.Sprintf("migration %s waits for change %s of %s, which works on table %s: let `changeling work` end it, or `changeling resume %s`, then run the same command again", m, id, row.Version, table, id)}
 		}
 	}
 	return nil

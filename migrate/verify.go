@@ -134,7 +134,7 @@ func describe(ctx context.Context, db *sql.DB) ([]string, error) {
 	if err := pool.QueryRowContext(ctx, sv.text.Scope).Scan(&scope); err != nil {
 		return nil, err
 	}
-	lines, err := journal.Describe(ctx, pool, sv.text.Describe)
+	lines, err := journal.Describe(ctx, pool, sv.text)
 	if err != nil {
 		return nil, err
 	}

@@ -37,6 +37,7 @@ const (
 	Heal    Kind = "heal"    // take logged rows out of the bare shadow
 	Build   Kind = "build"   // one index or constraint; neighbours may run side by side
 	Drain   Kind = "drain"   // apply the key log until little is left
+	Fill    Kind = "fill"    // give the rows of a new column their values, in batches; SQL is a batch of a range, and one of any rows
 	Ask     Kind = "check"   // ask for rows that break what the statement demands of them; SQL answers their keys
 	Verify  Kind = "verify"  // compare source and shadow
 	Hold    Kind = "hold"    // wait for a person, if asked to
@@ -91,7 +92,16 @@ type Plan struct {
 	// Fingerprint identifies the source's definition that the plan was made for.
 	Fingerprint string `json:"fingerprint"`
 	Rows        int64  `json:"rows_estimate"`
-	Bytes       int64  `json:"bytes"` // source with indexes
+	Bytes       int64  `json:"bytes"`                // source with indexes
+	Heap        int64  `json:"heap_bytes,omitempty"` // its rows alone, where that is known
+	// Undo is the plan that takes the change back after its cutover, as long as the old table is kept; nil if there is none, and
+	// NoUndo says why where it was wanted.
+	Undo   *Plan  `json:"undo,omitempty"`
+	NoUndo string `json:"no_undo,omitempty"`
+	// Undoes is the plan that this one takes back; nil for one that makes a change.
+	Undoes *Plan `json:"undoes,omitempty"`
+	// Lossy says of an undo that rows which do not fit the old table may be left out.
+	Lossy bool `json:"lossy,omitempty"`
 	// Spare is the additional disk space that the change needs at its peak, in bytes.
 	Spare int64 `json:"spare_bytes"`
 	// Ways are those that could be gone, with what each would cost, where there is a choice.

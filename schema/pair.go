@@ -38,6 +38,12 @@ type Pair struct {
 	// Mirrored says that the capture can also write the shadow's rows, in the user's own transaction and without failing for
 	// reasons of its own, so that open snapshots survive the swap.
 	Mirrored bool `json:"mirrored,omitempty"`
+	// Judge is the pair as which the rows of this one are compared, where it is not this one itself: see plan.Plan.Undo.
+	Judge *Pair `json:"judge,omitempty"`
+	// Limit is the size of the key log in bytes from which on the capture writes nothing more. Zero: there is none.
+	Limit int64 `json:"limit,omitempty"`
+	// Misfits are the keys of rows that the shadow refuses, set aside. Empty where such a row ends the change.
+	Misfits Name `json:"misfits,omitzero"`
 	// Settings are those of the session that planned the change which conversions depend on: time zone, date style and so
 	// on. Rows are always moved and compared under them, whoever resumes the change from wherever.
 	Settings map[string]string `json:"settings,omitempty"`

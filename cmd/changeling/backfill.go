@@ -5,9 +5,12 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
+	"github.com/changeling-db/changeling"
 	"github.com/changeling-db/changeling/backfill"
 	"github.com/changeling-db/changeling/event"
+	"github.com/changeling-db/changeling/migrate"
 )
 
 func newBackfill(a *app) *cobra.Command {
@@ -21,7 +24,7 @@ and no row is done twice. Rows that come while it runs are not its business.`,
   changeling backfill create --name purge --window 22:00-06:00 "DELETE FROM events WHERE at < '2024-01-01'"
   changeling work`,
 	}
-	cmd.AddCommand(a.backfillRun(), a.backfillCreate(), a.backfillList(), a.backfillWish("pause", "Stop a job until resume", (*backfill.Jobs).Pause),
+	cmd.AddCommand(a.backfillRun(), a.backfillCreate(), a.backfillSchedule(), a.backfillList(), a.backfillWish("pause", "Stop a job until resume", (*backfill.Jobs).Pause),
 		a.backfillWish("resume", "Let a paused job go on", (*backfill.Jobs).Resume), a.backfillWish("cancel", "End a job for good; what it did stays", (*backfill.Jobs).Cancel))
 	return cmd
 }
@@ -43,9 +46,10 @@ func (a *app) withJobs(ctx context.Context, c backfill.Config, fn func(j *backfi
 
 // backfilling are the flags of a job and of how it runs.
 type backfilling struct {
-	name, left, window string
-	tolerate           int64
-	config             backfill.Config
+	name, left, window         string
+	table, copy, orphans, cron string
+	tolerate                   int64
+	config                     backfill.Config
 }
 
 func (b *backfilling) jobFlags(cmd *cobra.Command) {
@@ -54,7 +58,21 @@ func (b *backfilling) jobFlags(cmd *cobra.Command) {
 	f.StringVar(&b.left, "left", "", "a `condition` that no row may fit afterwards: rows are looked through for it")
 	f.Int64Var(&b.tolerate, "tolerate", 0, "`number` of rows that fail and may be left out")
 	f.StringVar(&b.window, "window", "", "the `times` of day in UTC in which it works, such as 22:00-06:00")
-	cmd.Args = one("one UPDATE or DELETE, quoted,")
+	f.StringVar(&b.table, "table", "", "the `table` of --copy or --orphans, instead of a statement")
+	f.StringVar(&b.copy, "copy", "", "fill a column: an `assignment` such as 'cents = amount * 100'")
+	f.StringVar(&b.orphans, "orphans", "", "delete rows without their parent: a `reference` such as 'customer_id REFERENCES customers (id)'")
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		kinds := 0
+		for _, text := range []string{b.copy, b.orphans} {
+			if text != "" {
+				kinds++
+			}
+		}
+		if (b.table != "") != (kinds == 1) || kinds+len(args) != 1 {
+			return usage("expected one UPDATE or DELETE, quoted, or --table with --copy or with --orphans")
+		}
+		return nil
+	}
 }
 
 func (b *backfilling) runFlags(cmd *cobra.Command) {
@@ -64,23 +82,35 @@ func (b *backfilling) runFlags(cmd *cobra.Command) {
 	f.BoolVar(&b.config.Fast, "fast", false, "no rest between batches and no look at the users' latency; for quiet hours")
 }
 
-func (b *backfilling) job(j *backfill.Jobs, statement string) (backfill.Job, error) {
+func (b *backfilling) job(j *backfill.Jobs, args []string) (job backfill.Job, err error) {
 	if b.name == "" {
 		return backfill.Job{}, usage("the job has no name: give it one with --name, so that it can be gone on with")
 	}
-	job, err := j.Parse(statement)
-	job.Name, job.Left, job.Tolerate, job.Window = b.name, b.left, b.tolerate, b.window
+	switch {
+	case b.copy != "":
+		job, err = j.CopyColumn(b.table, b.copy)
+	case b.orphans != "":
+		job, err = j.Orphans(b.table, b.orphans)
+	default:
+		job, err = j.Parse(args[0])
+	}
+	if b.left != "" {
+		job.Left = b.left
+	}
+	job.Name, job.Tolerate, job.Window, job.Schedule = b.name, b.tolerate, b.window, b.cron
 	return job, err
 }
 
 func (a *app) backfillRun() *cobra.Command {
 	var b backfilling
 	cmd := &cobra.Command{
-		Use: "run STATEMENT", Short: "Do a job to its end, from where it stands", Example: `  changeling backfill run --name cents "UPDATE orders SET cents = amount * 100"`,
+		Use: "run [STATEMENT]", Short: "Do a job to its end, from where it stands",
+		Example: `  changeling backfill run --name cents --table orders --copy "cents = amount * 100"
+  changeling backfill run --name cents "UPDATE orders SET cents = amount * 100"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			b.config.Events = event.Lines(a.out)
 			return a.withJobs(cmd.Context(), b.config, func(j *backfill.Jobs) error {
-				job, err := b.job(j, args[0])
+				job, err := b.job(j, args)
 				if err != nil {
 					return err
 				}
@@ -95,18 +125,38 @@ func (a *app) backfillRun() *cobra.Command {
 }
 
 func (a *app) backfillCreate() *cobra.Command {
+	return a.saves(new(backfilling), &cobra.Command{
+		Use: "create [STATEMENT]", Short: "Save a job for 'changeling work'", Example: `  changeling backfill create --name strays --table orders --orphans "customer_id REFERENCES customers (id)"
+  changeling backfill create --name purge --window 22:00-06:00 "DELETE FROM events WHERE at < '2024-01-01'"`,
+	})
+}
+
+func (a *app) backfillSchedule() *cobra.Command {
 	var b backfilling
-	cmd := &cobra.Command{
-		Use: "create STATEMENT", Short: "Save a job for 'changeling work'", Example: `  changeling backfill create --name purge --window 22:00-06:00 "DELETE FROM events WHERE at < '2024-01-01'"`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withJobs(cmd.Context(), b.config, func(j *backfill.Jobs) error {
-				job, err := b.job(j, args[0])
-				if err != nil {
-					return err
-				}
-				return j.Create(cmd.Context(), job)
-			})
-		},
+	cmd := a.saves(&b, &cobra.Command{
+		Use: "schedule [STATEMENT]", Short: "Save a job that 'changeling work' begins anew at its times", Example: `  changeling backfill schedule --cron "TZ=Europe/Berlin 0 3 * * *" --name purge "DELETE FROM events WHERE at < now() - interval '90 days'"`,
+	})
+	cmd.Flags().StringVar(&b.cron, "cron", "", "minute, hour, day, month and weekday as in crontab, in UTC unless TZ= says otherwise: the `times` at which it begins")
+	plain := cmd.Args
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if b.cron == "" {
+			return usage("the job has no times: say with --cron when it begins, such as \"0 3 * * *\" for every night at three")
+		}
+		return plain(cmd, args)
+	}
+	return cmd
+}
+
+// saves is a subcommand that saves a job.
+func (a *app) saves(b *backfilling, cmd *cobra.Command) *cobra.Command {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return a.withJobs(cmd.Context(), b.config, func(j *backfill.Jobs) error {
+			job, err := b.job(j, args)
+			if err != nil {
+				return err
+			}
+			return j.Create(cmd.Context(), job)
+		})
 	}
 	b.jobFlags(cmd)
 	return cmd
@@ -129,7 +179,11 @@ func (a *app) backfillList() *cobra.Command {
 					return err
 				}
 				for _, s := range all {
-					a.printf("%-20s  %-20s  %-9s  %d rows, %d left out, at %s of %s  %s\n", s.Name, s.Table, s.Status, s.Rows, s.Bad, s.After, s.Upto, s.Error)
+					next := ""
+					if at := s.Next(); !at.IsZero() {
+						next = "  again at " + at.Format("2006-01-02 15:04 MST")
+					}
+					a.printf("%-20s  %-20s  %-9s  %d rows, %d left out, at %s of %s%s  %s\n", s.Name, s.Table, s.Status, s.Rows, s.Bad, s.After, s.Upto, next, s.Error)
 				}
 				return nil
 			})
@@ -154,8 +208,10 @@ func newWork(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "work",
 		Short: "Do the jobs of the database, and those that come",
-		Long: `Does the jobs that 'changeling backfill create' has saved, and those that come, until it is told to stop.
-Any number of workers may run: each table has one at a time.`,
+		Long: `Does the jobs that 'changeling backfill create' and 'schedule' have saved, the changes that
+'changeling migrate up --detach' has left, and those that come, until it is told to stop.
+Any number of workers may run: each table has one at a time. Old tables of changes that can still be
+undone are brought in step now and then.`,
 		Example: `  changeling work
   changeling work --for 8h`,
 		Args: cobra.NoArgs,
@@ -166,8 +222,21 @@ Any number of workers may run: each table has one at a time.`,
 				ctx, cancel = context.WithTimeout(ctx, once)
 				defer cancel()
 			}
-			b.config.Events = event.Lines(a.out)
-			return a.withJobs(ctx, b.config, func(j *backfill.Jobs) error { return j.Work(ctx, nil) })
+			b.config.Events = event.Serial(event.Lines(a.out))
+			return a.tending(ctx, func(ctx context.Context) error {
+				return a.withJobs(ctx, b.config, func(j *backfill.Jobs) error {
+					db, err := a.connect(ctx)
+					if err != nil {
+						return err
+					}
+					defer db.Close() // nothing is in flight any more
+					engine := a.following(changeling.Config{Fast: b.config.Fast, Events: b.config.Events})
+					both, ctx := errgroup.WithContext(ctx)
+					both.Go(func() error { return j.Work(ctx, nil) })
+					both.Go(func() error { return migrate.Work(ctx, db, migrate.Config{Engine: engine, Events: b.config.Events}) })
+					return both.Wait()
+				})
+			})
 		},
 	}
 	b.runFlags(cmd)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -31,4 +32,32 @@ func TestBackfill(t *testing.T) {
 	contains(t, "list", s.run(0, "backfill", "list").stdout, "more", "purge", "done", "100 rows")
 	contains(t, "list --json", s.run(0, "backfill", "list", "--json").stdout, `"status": "done"`)
 	contains(t, "cancel", s.run(2, "backfill", "cancel", "purge").stderr, "is done")
+
+	s.exec("ALTER TABLE orders ADD COLUMN cents bigint, ADD COLUMN customer_id int", "UPDATE orders SET customer_id = id % 5", "CREATE TABLE customers (id int PRIMARY KEY)", "INSERT INTO customers VALUES (1), (2), (3)")
+	for args, says := range map[string]string{"--copy a=b": "expected one UPDATE", "--table orders": "expected one UPDATE", "--table orders --copy cents=1 --orphans x": "expected one UPDATE", "--table orders --copy cents": "no assignment",
+		"--table orders --orphans customers": "no reference"} {
+		contains(t, args, s.run(2, append([]string{"backfill", "run", "--name", "x"}, strings.Fields(args)...)...).stderr, says)
+	}
+	contains(t, "copy", s.run(0, "backfill", "run", "--fast", "--name", "copy", "--table", "orders", "--copy", "cents = amount * 100").stdout, "job copy is done: 900 rows")
+	contains(t, "orphans", s.run(0, "backfill", "run", "--fast", "--name", "strays", "--table", "orders", "--orphans", "customer_id REFERENCES customers (id)").stdout, "job strays is done: 360 rows")
+	contains(t, "no times", s.run(2, "backfill", "schedule", "--name", "x", statement).stderr, "say with --cron")
+	contains(t, "wrong times", s.run(2, "backfill", "schedule", "--name", "x", "--cron", "daily", statement).stderr, "expected five")
+	s.run(0, "backfill", "schedule", "--name", "nightly", "--cron", "0 3 * * *", statement)
+	contains(t, "the next time", s.run(0, "backfill", "list").stdout, "again at ", "03:00 UTC")
+}
+
+// S32: what a migration leaves is done by a worker, and then the migration counts.
+func TestS32WorkDoesWhatMigrationsLeft(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	s.orders()
+	s.exec("INSERT INTO orders (email, amount) SELECT 'more' || i, 1 FROM generate_series(1, 20000) i")
+	dir := migrations(t, "1_wide.sql", "ALTER TABLE orders ALTER COLUMN amount TYPE numeric(20, 4);")
+	contains(t, "up", s.run(0, "migrate", "up", "--detach", "--dir", dir).stdout, "is left to `changeling work`")
+	s.run(10, "migrate", "wait", "--check", "--dir", dir)
+	worker := s.start("work", "--fast", "--for", "1h")
+	s.run(0, "migrate", "wait", "--timeout", "2m", "--dir", dir)
+	worker.signal(15)
+	worker.ends(0)
+	contains(t, "status", s.run(0, "migrate", "status", "--check", "--dir", dir).stdout, "current")
 }

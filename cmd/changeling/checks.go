@@ -229,15 +229,6 @@ func (d *doctor) pooler(ctx context.Context) error {
 	return nil
 }
 
-func firstOf(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func (d *doctor) transactions(ctx context.Context) error {
 	var count int
 	var oldest sql.NullString

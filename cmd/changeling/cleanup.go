@@ -17,7 +17,8 @@ func newCleanup(a *app) *cobra.Command {
 		Use:   "cleanup [ID]",
 		Short: "Drop old tables whose time has come",
 		Long: `Drops the old tables that were kept after their cutover and whose time has come: of all changes,
-or of one. With --now the old table of one change goes before its time.
+or of one. With --now the old table of one change goes before its time. What can still be undone is
+brought in step, so that the log of an undo stays small.
 
 With --now on a terminal it asks for the table's name first. Put it into cron without an ID.`,
 		Example: `  changeling cleanup
@@ -55,12 +56,7 @@ func (a *app) cleanAll(ctx context.Context, e *changeling.Engine) error {
 	var errs []error
 	kept := 0
 	for _, s := range list {
-		if s.Status != "done" || s.OldTable == "" {
-			continue
-		}
-		if s.DropAt == nil || time.Now().Before(*s.DropAt) {
-			a.printf("%s\n", keptText(s))
-			kept++
+		if s.Status != "done" && s.Status != "undone" || s.OldTable == "" {
 			continue
 		}
 		if err := a.drop(ctx, e, s, changeling.WhenDue); err != nil {
@@ -89,13 +85,14 @@ func (a *app) cleanOne(ctx context.Context, e *changeling.Engine, id string, now
 		a.printf("change %s keeps no old table: there is nothing to do\n", s.ID)
 		return nil
 	case now:
-		if err := a.confirm(ctx, yes, "This drops "+clean(s.OldTable)+", the table as it was before change "+s.ID+". There is no way back.", s.Table); err != nil {
+		which := "the table as it was before change " + s.ID
+		if s.Status == "undone" {
+			which = "the table as it was after change " + s.ID + ", which was undone"
+		}
+		if err := a.confirm(ctx, yes, "This drops "+clean(s.OldTable)+", "+which+". There is no way back.", s.Table); err != nil {
 			return err
 		}
 		return a.drop(ctx, e, s, changeling.Now)
-	case s.DropAt == nil || time.Now().Before(*s.DropAt):
-		a.printf("%s\n", keptText(s))
-		return nil
 	}
 	return a.drop(ctx, e, s, changeling.WhenDue)
 }

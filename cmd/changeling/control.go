@@ -172,11 +172,19 @@ On a terminal it asks for the table's name first. It may be said again.`,
 					a.printf("change %s is aborted already\n", s.ID)
 					return nil
 				}
-				if err := a.confirm(ctx, yes, "This ends change "+s.ID+" ("+clean(s.Statement)+") and drops its shadow.", s.Table); err != nil {
+				asked, undoing := "This ends change "+s.ID+" ("+clean(s.Statement)+") and drops its shadow.", s.Undo == "under way"
+				if undoing {
+					asked = "This gives the undo of change " + s.ID + " (" + clean(s.Statement) + ") up."
+				}
+				if err := a.confirm(ctx, yes, asked, s.Table); err != nil {
 					return err
 				}
 				if err := c.Abort(ctx); err != nil {
 					return err
+				}
+				if undoing {
+					a.printf("the undo of change %s is given up: %s stays as the change made it, and can still be undone\n", s.ID, clean(s.Table))
+					return nil
 				}
 				a.printf("change %s is aborted: %s is as it was, and what the change made is gone\n", s.ID, clean(s.Table))
 				return nil

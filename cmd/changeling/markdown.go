@@ -27,6 +27,12 @@ func (v planView) markdown(w io.Writer) error {
 	if v.Spare > 0 {
 		row("disk", size(v.Spare)+" more while the change runs")
 	}
+	if v.TakesMs > 0 {
+		row("takes", about(v.TakesMs))
+	}
+	for _, s := range v.Stays {
+		row("stays behind", s)
+	}
 	for _, r := range v.Refusals {
 		row("refused", r)
 	}
@@ -34,14 +40,17 @@ func (v planView) markdown(w io.Writer) error {
 		row("data", d.text())
 	}
 	if len(v.Steps) > 0 {
-		b.WriteString("\n| step | lock | longest wait | |\n|---|---|---|---|\n")
+		b.WriteString("\n| step | lock | longest wait | reads, writes, takes | |\n|---|---|---|---|---|\n")
 	}
 	for i, s := range v.Steps {
 		lock, wait := "none", ""
 		if s.Lock != "" {
 			lock, wait = s.Lock, (time.Duration(s.WaitMs) * time.Millisecond).String()
 		}
-		fmt.Fprintf(&b, "| %d. %s | %s | %s | %s |\n", i+1, cell(s.Name), cell(lock), wait, cell(s.Why))
+		fmt.Fprintf(&b, "| %d. %s | %s | %s | %s | %s |\n", i+1, cell(s.Name), cell(lock), wait, cell(s.cost()), cell(s.Why))
+	}
+	for _, k := range v.Breaks {
+		fmt.Fprintf(&b, "\n**Breaks running code**: %s\n\n```sql\n%s\n```\n", cell(k.What), strings.ReplaceAll(strings.Join(k.Way, "\n"), "```", "` ` `"))
 	}
 	for i, s := range v.Steps {
 		if len(s.SQL) > 0 {

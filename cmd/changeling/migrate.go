@@ -98,7 +98,7 @@ func (w *running) flags(a *app, cmd *cobra.Command) {
 	f.DurationVar(&w.lease, "lease", 30*time.Second, "how long an instance may be silent before another takes over, a `duration`")
 	f.DurationVar(&w.lockWait, "lock-timeout", 0, "the longest wait for a lock, and so of those who queue behind it, a `duration` (default 200ms)")
 	f.StringVar(&w.outOfOrder, "out-of-order", "error", "what becomes of a migration that is missing below an applied one, a `policy`: error, apply, skip")
-	f.BoolVar(&w.detach, "detach", false, "begin changes of large tables and leave them to 'changeling resume ID'")
+	f.BoolVar(&w.detach, "detach", false, "begin changes of large tables and leave them to 'changeling work', or to 'changeling resume ID'")
 	f.BoolVar(&w.direct, "direct", false, "run every statement as it is, without the engine")
 	f.BoolVar(&w.adopt, "adopt", false, "take over another tool's version table, if there is one and no history")
 	f.BoolVar(&w.ahead, "allow-ahead", false, "a database that is newer than the files needs nothing")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"database/sql"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/changeling-db/changeling/internal/dbtest/mytest"
+	"github.com/changeling-db/changeling/internal/dbtest/pgtest"
 	"github.com/changeling-db/changeling/migrate"
 )
 
@@ -31,10 +33,26 @@ func write(t *testing.T, dir string, pairs ...string) {
 	}
 }
 
-// R15: each state has a message and an exit code of its own.
+// N1, NR10, R15, Q10, O9, S1, S3, S5: each state has a message and an exit code of its own, on every server.
 func TestR15StatesAndExitCodes(t *testing.T) {
 	t.Parallel()
-	s := newShell(t)
+	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
+		states(t, newShell(t), pgtest.Open)
+	})
+	mytest.Each(t, func(t *testing.T, version string) {
+		states(t, &shell{t: t, dsn: mytest.Database(t, version)}, mytest.Open)
+	})
+}
+
+func states(t *testing.T, s *shell, open func(testing.TB, string) *sql.DB) {
+	postgres := strings.HasPrefix(s.dsn, "postgres")
+	exec := func(statement string) {
+		t.Helper()
+		if _, err := open(t, s.dsn).ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
 	dir := migrations(t, "1_a.sql", "CREATE TABLE a (id int);", "2_b.sql", "CREATE TABLE b (id int);")
 	m := func(code int, args ...string) result {
 		t.Helper()
@@ -42,22 +60,41 @@ func TestR15StatesAndExitCodes(t *testing.T) {
 	}
 	contains(t, "behind", m(10, "status", "--check").stdout, "behind: 2 to apply")
 	m(10, "wait", "--check")
-	contains(t, "plan", m(0, "plan").stdout, "1 a (1_a.sql): one transaction", "CREATE TABLE b")
+	how := "1 a (1_a.sql): statement by statement"
+	if postgres {
+		how = "1 a (1_a.sql): one transaction"
+	}
+	contains(t, "plan", m(0, "plan").stdout, how, "CREATE TABLE b")
 	contains(t, "up", m(0, "up").stdout, "applied 1 a in", "applied 2 b in")
 	contains(t, "up again", m(0, "up").stdout, "nothing to do")
 	contains(t, "current", m(0, "status", "--check").stdout, "current: current at \"2\"")
 	m(0, "wait", "--check")
 	m(0, "verify")
 
-	s.exec("ALTER TABLE b ADD COLUMN extra int")
-	contains(t, "drifted", m(16, "verify").stderr, "not in the files: column public.b.extra")
+	exec("ALTER TABLE b ADD COLUMN extra int")
+	drifted := "not in the files: column b.0002 extra int"
+	if postgres {
+		drifted = "not in the files: column public.b.extra integer"
+	}
+	contains(t, "drifted", m(16, "verify").stderr, drifted)
+	contains(t, "drifted is no other state", m(0, "status", "--check").stdout, "current")
+	exec("ALTER TABLE b DROP COLUMN extra")
+	exec("DROP TABLE a")
+	contains(t, "drifted the other way", m(16, "verify").stderr, "missing: table ")
+	exec("CREATE TABLE a (id int)")
+	m(0, "verify")
 	write(t, dir, "2_b.sql", "CREATE TABLE b (id bigint);")
 	contains(t, "edited", m(14, "up").stderr, "the file of migration 2 b says something else")
+	contains(t, "edited status", m(14, "status", "--check").stdout, "edited after it ran", "edited: the file of migration 2 b")
 	contains(t, "repair", m(0, "repair").stdout, "accepted the file of 2 b")
 	m(0, "status", "--check")
 
 	write(t, dir, "3_c.sql", "CREATE TABLE c (id int);\nCREATE TABLE a (id int);")
-	contains(t, "failed", m(15, "up").stderr, "3_c.sql:2", "already exists", "nothing of it remains")
+	left := "statements 1 to 1 of 2 are done and kept, this one and those behind it are not"
+	if postgres {
+		left = "nothing of it remains: it was one transaction"
+	}
+	contains(t, "failed", m(15, "up").stderr, "3_c.sql:2", "already exists", left)
 	contains(t, "failed status", m(15, "status", "--check").stdout, "failed: migration 3 c failed")
 	write(t, dir, "3_c.sql", "CREATE TABLE c (id int);")
 	m(0, "up")
@@ -66,11 +103,13 @@ func TestR15StatesAndExitCodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	contains(t, "unknown", m(13, "up").stderr, "the database has 2, which the files do not know")
+	contains(t, "unknown status", m(13, "status", "--check").stdout, "not in the files", "unknown: the database has 2")
 	write(t, dir, "2_b.sql", "CREATE TABLE b (id bigint);")
 	if err := os.Remove(filepath.Join(dir, "3_c.sql")); err != nil {
 		t.Fatal(err)
 	}
 	contains(t, "ahead", m(12, "up").stderr, "the database is ahead: it has 3")
+	contains(t, "ahead status", m(12, "status", "--check").stdout, "ahead: the database is ahead")
 	m(0, "up", "--allow-ahead")
 	write(t, dir, "3_c.sql", "CREATE TABLE c (id int);", "1_z.sql", "")
 	contains(t, "two of one version", m(2, "up").stderr, "same version 1")
@@ -179,19 +218,78 @@ func TestO3ADataStepReadsWhatIsGone(t *testing.T) {
 	contains(t, "mended", s.run(0, "migrate", "validate", "--from", "v1", "--dir", dir).stdout, "from v1: ok")
 }
 
-// R16: SIGTERM ends a run in good order, and the next one goes on.
+// R15, R16: who comes while another runs is told so; SIGTERM ends a run in good order, and the next one goes on.
 func TestR16SIGTERM(t *testing.T) {
 	t.Parallel()
-	s := newShell(t)
-	dir := migrations(t, "1_a.sql", "CREATE TABLE a (id int);", "2_slow.sql", "SELECT pg_sleep(60);")
-	p := s.start("migrate", "up", "--dir", dir)
-	poll(t, func() bool { return strings.Contains(p.out.String(), "applied 1 a") }, func() string { return "the first migration" })
-	p.signal(syscall.SIGTERM)
-	began := time.Now()
-	contains(t, "the error", p.ends(75).stderr, "run the same command again")
-	if took := time.Since(began); took > 20*time.Second {
-		t.Errorf("it took %s to stop", took)
+	interrupted := func(t *testing.T, s *shell, slow string) {
+		dir := migrations(t, "1_a.sql", "CREATE TABLE a (id int);", "2_slow.sql", slow)
+		p := s.start("migrate", "up", "--dir", dir)
+		poll(t, func() bool { return strings.Contains(p.out.String(), "applied 1 a") }, func() string { return "the first migration" })
+		contains(t, "another", s.run(9, "migrate", "up", "--wait", "0", "--dir", dir).stderr, "migrations are run by "+strings.TrimSpace(processOf(p)), "nothing was done")
+		contains(t, "status meanwhile", s.run(10, "migrate", "status", "--check", "--dir", dir).stdout, "behind: 1 to apply", "run now by ")
+		contains(t, "waiting", s.run(10, "migrate", "wait", "--timeout", "1s", "--dir", dir).stderr, "waited in vain", "is at \"1\"")
+		p.signal(syscall.SIGTERM)
+		began := time.Now()
+		contains(t, "the error", p.ends(75).stderr, "run the same command again")
+		if took := time.Since(began); took > 20*time.Second {
+			t.Errorf("it took %s to stop", took)
+		}
+		write(t, dir, "2_slow.sql", "SELECT 1;")
+		contains(t, "the next", s.run(0, "migrate", "up", "--dir", dir).stdout, "applied 2 slow")
 	}
-	write(t, dir, "2_slow.sql", "SELECT 1;")
-	contains(t, "the next", s.run(0, "migrate", "up", "--dir", dir).stdout, "applied 2 slow")
+	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
+		interrupted(t, newShell(t), "SELECT pg_sleep(60);")
+	})
+	mytest.Each(t, func(t *testing.T, version string) {
+		interrupted(t, &shell{t: t, dsn: mytest.Database(t, version)}, "SELECT SLEEP(60);")
+	})
+}
+
+// NR2, S37: a statement that outlives its run, killed at once, is ended before the next run goes on, and happens once; one whose run was
+// told to stop ends on the server too.
+func TestNR2AStatementOutlivesItsRun(t *testing.T) {
+	t.Parallel()
+	// SLEEP is no such statement: who ends it is told that it was successful.
+	outlived := func(t *testing.T, s *shell, slow, quick string, running func() string) {
+		dir := migrations(t, "1_a.sql", "CREATE TABLE a (id int);", "2_slow.sql", slow)
+		for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+			p := s.start("migrate", "up", "--dir", dir)
+			poll(t, func() bool { return running() == "1" }, func() string { return "the statement" })
+			p.signal(sig)
+			if r := p.wait(); sig == syscall.SIGTERM {
+				if r.code != 75 {
+					t.Errorf("exit code %d:\n%s", r.code, r.stderr)
+				}
+				poll(t, func() bool { return running() == "0" }, func() string { return "the end of the statement" })
+			}
+		}
+		write(t, dir, "2_slow.sql", quick)
+		began := time.Now()
+		contains(t, "the next", s.run(0, "migrate", "up", "--dir", dir).stdout, "applied 2 slow")
+		if took := time.Since(began); took > 40*time.Second {
+			t.Errorf("the next run took %s: it waited for the statement", took)
+		}
+		if got := running(); got != "0" {
+			t.Errorf("%s statements of the run that was killed still run", got)
+		}
+	}
+	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
+		s := newShell(t)
+		outlived(t, s, "CREATE TABLE slow AS SELECT pg_sleep(60) IS NULL AS n;", "CREATE TABLE slow AS SELECT 1 AS n;", func() string {
+			return s.ask("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' AND query LIKE 'CREATE TABLE slow%'")
+		})
+	})
+	mytest.Each(t, func(t *testing.T, version string) {
+		s := &shell{t: t, dsn: mytest.Database(t, version)}
+		db := mytest.Open(t, s.dsn)
+		mytest.Exec(t, db, "CREATE TABLE many (n int)", "INSERT INTO many WITH RECURSIVE r AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM r WHERE i < 900) SELECT i FROM r")
+		outlived(t, s, "CREATE TABLE slow AS SELECT SUM(a.n * b.n - c.n * d.n) AS n FROM many a, many b, many c, many d;", "CREATE TABLE slow AS SELECT 1 AS n;", func() (n string) {
+			if err := db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE() AND info LIKE 'CREATE TABLE slow%'").Scan(&n); err != nil {
+				t.Fatal(err)
+			}
+			return n
+		})
+	})
 }

@@ -109,8 +109,14 @@ type planView struct {
 	// Effect is what the server would do with the plain statement while others wait: direct, scan, rewrite; empty: not known.
 	Effect string     `json:"effect"`
 	Ways   []plan.Way `json:"ways,omitempty"` // that could be gone, and what each costs, where there is a choice
-	Data   []dataView `json:"data,omitempty"` // of --check-data
-	plan   *plan.Plan
+	// Undo says whether the change can be undone until its old table is dropped: "yes", "no: " and why, or nothing where there is no old table.
+	Undo string `json:"undo,omitempty"`
+	// Takes is what the steps take together, estimated; zero: not known. Waits for others are not in it.
+	TakesMs int64       `json:"takes_ms"`
+	Stays   []string    `json:"stays_behind"`   // that the statement alone would not leave
+	Breaks  []breakView `json:"breaks"`         // what running application code would trip over
+	Data    []dataView  `json:"data,omitempty"` // of --check-data
+	plan    *plan.Plan
 
 	command string // says what carries it out, where that is not run
 }
@@ -162,6 +168,10 @@ type stepView struct {
 	WaitMs int64     `json:"lock_wait_ms"` // the longest wait for it
 	Why    string    `json:"why"`
 	SQL    []string  `json:"sql,omitempty"`
+	// Estimates, zero where nothing is read or written but the catalogue.
+	ReadBytes  int64 `json:"read_bytes"`
+	WriteBytes int64 `json:"write_bytes"`
+	TakesMs    int64 `json:"takes_ms"`
 }
 
 // look is what run would find: a change that was made, one that is under way, or a new plan.
@@ -178,12 +188,15 @@ func look(ctx context.Context, e *changeling.Engine, text string) (planView, err
 	p, err := e.Plan(ctx, text)
 	if err != nil && done {
 		// After a RENAME COLUMN its own statement cannot be planned any more.
-		return planView{Statement: text, Route: plan.Direct, Why: alreadyDone, Done: true, Refusals: []string{}, Steps: []stepView{}}, nil
+		return planView{Statement: text, Route: plan.Direct, Why: alreadyDone, Done: true, Refusals: []string{}, Steps: []stepView{}, Stays: []string{}, Breaks: []breakView{}}, nil
 	}
 	if err != nil {
 		return planView{}, err
 	}
 	v := view(p)
+	if err := v.explain(ctx, e); err != nil {
+		return v, err
+	}
 	if done {
 		v.Done, v.Why, v.Steps = true, alreadyDone, []stepView{}
 	}
@@ -195,7 +208,13 @@ const alreadyDone = "made already by changeling, and the table is still as it wa
 func view(p *plan.Plan) planView {
 	v := planView{Statement: p.Statement, Table: p.Table.String(), Route: p.Route, Why: p.Why,
 		Effect: p.Effect, plan: p,
-		Rows: p.Rows, Bytes: p.Bytes, Spare: p.Spare, Ways: p.Ways, Refusals: append([]string{}, p.Refusals...), Steps: []stepView{}}
+		Rows: p.Rows, Bytes: p.Bytes, Spare: p.Spare, Ways: p.Ways, Refusals: append([]string{}, p.Refusals...), Steps: []stepView{}, Stays: []string{}, Breaks: []breakView{}}
+	switch {
+	case p.Undo != nil:
+		v.Undo = "yes"
+	case p.NoUndo != "":
+		v.Undo = "no: " + p.NoUndo
+	}
 	for _, s := range p.Steps {
 		step := stepView{Kind: s.Kind, Name: s.Name, Lock: s.Lock, Why: s.Why, SQL: s.SQL}
 		if s.Lock != "" {
@@ -239,6 +258,24 @@ func (v planView) print(w io.Writer) error {
 	if v.Spare > 0 {
 		row("disk", "%s more while the change runs; the old table's space comes back when it is dropped", size(v.Spare))
 	}
+	switch {
+	case v.Undo == "yes":
+		row("undo", "possible until the old table is dropped; meanwhile each write to the table logs its key")
+	case v.Undo != "":
+		row("undo", "%s", v.Undo)
+	}
+	if v.TakesMs > 0 {
+		row("takes", "%s", about(v.TakesMs))
+	}
+	for _, s := range v.Stays {
+		row("stays", "%s", s)
+	}
+	for _, k := range v.Breaks {
+		row("breaks", "%s", k.What)
+		for _, line := range k.Way {
+			fmt.Fprintf(&b, "%-10s %s\n", "", clean(line))
+		}
+	}
 	for _, r := range v.Refusals {
 		row("refused", "%s", r)
 	}
@@ -251,6 +288,9 @@ func (v planView) print(w io.Writer) error {
 			lock = fmt.Sprintf("%s, waits at most %s for it", s.Lock, time.Duration(s.WaitMs)*time.Millisecond)
 		}
 		fmt.Fprintf(&b, "\n%2d %-20s %s\n   %s\n", i+1, clean(s.Name), lock, s.Why)
+		if cost := s.cost(); cost != "" {
+			fmt.Fprintf(&b, "   %s\n", cost)
+		}
 		for _, text := range s.SQL {
 			fmt.Fprintf(&b, "      %s;\n", strings.ReplaceAll(strings.TrimRight(text, "; \n"), "\n", "\n      "))
 		}

@@ -80,8 +80,8 @@ every row, and swaps the two in milliseconds.
 			root.AddCommand(c)
 		}
 	}
-	add("change", newPlan(a), newRun(a), newRebuild(a), newMigrate(a), newBackfill(a), newWork(a))
-	add("control", newList(a), newStatus(a), newReport(a), newPause(a), newResume(a), newThrottle(a), newHold(a), newCutover(a), newVerify(a), newAbort(a), newResolve(a), newCleanup(a))
+	add("change", newPlan(a), newLint(a), newRun(a), newRebuild(a), newMigrate(a), newBackfill(a), newWork(a))
+	add("control", newList(a), newStatus(a), newReport(a), newPause(a), newResume(a), newThrottle(a), newHold(a), newCutover(a), newVerify(a), newAbort(a), newUndo(a), newResolve(a), newCleanup(a))
 	add("other", newDoctor(a), newGrants(a), newDemo(), newVersion(a))
 	root.SetHelpCommandGroupID("other")
 	root.SetCompletionCommandGroupID("other")
@@ -159,7 +159,9 @@ func (a *app) ids(all bool) cobra.CompletionFunc {
 }
 
 // over says that a change needs nobody any more, but for its old table.
-func over(s changeling.Status) bool { return s.Status == "done" || s.Status == "aborted" }
+func over(s changeling.Status) bool {
+	return s.Status == "done" || s.Status == "aborted" || s.Status == "undone"
+}
 
 // terminal says whether a stream is one, and how wide.
 func terminal(stream any) (width int, yes bool) {

@@ -17,6 +17,7 @@ func newRun(a *app) *cobra.Command {
 	var way route
 	var yes, hold bool
 	var drop string
+	var back undoing
 	cmd := &cobra.Command{
 		Use:   "run [STATEMENT | - | --sql-file FILE]",
 		Short: "Make a change: plan it, start it, watch it",
@@ -40,6 +41,9 @@ SIGINT and SIGTERM stop it in good order with exit code 75; a second one exits a
 			}
 			config.Hold, config.DropAfter = hold, keep
 			way.into(&config)
+			if err := back.into(&config); err != nil {
+				return err
+			}
 			text, err := from.read(ctx, a, args)
 			if err != nil {
 				return err
@@ -64,6 +68,7 @@ SIGINT and SIGTERM stop it in good order with exit code 75; a second one exits a
 	f := cmd.Flags()
 	f.BoolVar(&hold, "hold", false, "stop before the cutover, stay in step, and wait for 'changeling cutover'")
 	f.StringVar(&drop, "drop", "after=24h", "when the old table may go: now, after=`duration` (30m, 24h, 7d), or never")
+	back.flags(f)
 	f.DurationVar(&w.lockWait, "lock-timeout", 0, "the longest wait for a lock, and so of those who queue behind it, a `duration` (default 200ms)")
 	f.BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return cmd

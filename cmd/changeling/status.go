@@ -95,7 +95,7 @@ func (a *app) watch(ctx context.Context, c *changeling.Change, asJSON bool) erro
 			a.printf("%s\n", text)
 		}
 		switch {
-		case s.Status == "done":
+		case s.Status == "done", s.Status == "undone":
 			return nil
 		case s.Status == "aborted":
 			return ended(8)
@@ -207,7 +207,17 @@ func printStatus(w io.Writer, s changeling.Status) error {
 		row("history", "%s: %s", r.At.Local().Format(time.DateTime), r.Text)
 	}
 	if s.OldTable != "" {
-		row("old table", "%s", keptText(s))
+		which := "old table"
+		if s.Status == "undone" {
+			which = "new table"
+		}
+		row(which, "%s", keptText(s))
+	}
+	switch {
+	case s.Undo == "open":
+		row("undo", "`changeling undo %s` takes the change back, with what was written since", s.ID)
+	case s.Undo != "":
+		row("undo", "%s", s.Undo)
 	}
 	if text := advice(s); text != "" {
 		row("to do", "%s", text)

@@ -162,6 +162,7 @@ func TestHostileNames(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()
+			undo(ctx, t, engine.runner, alter) // there and back again
 			err := changeling.Apply(ctx, engine.runner, alter, changeling.Config{DropAfter: changeling.DropNow, Fast: true})
 			if errors.Is(err, changeling.ErrRefused) {
 				t.Fatalf("refused, though the server does it: %v\n%s", err, alter)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/changeling-db/changeling/internal/fault"
@@ -79,13 +80,17 @@ type Text struct {
 	StepDone  string   // tree, version, direction, seq
 	SetChange string   // tree, version, direction, seq, change
 	Clear     string   // tree, version: its steps
+	Open      string   // beginning of trees with % -> tree, change: the changes that steps were left to, and that are not noted as done; oldest first
 	Erase     []string // tree: all that is known of it
 	Note      string   // tree, version, what, by, took in ms, detail
 	History   string   // tree -> seconds, version, what, by, took, detail; newest first
 	Owner     string   // claim -> who holds it, whether its connection is there; no row: nobody ever did
 	Lease     state.Text
 
+	// Pin makes a transaction read under one search path, whatever the session's is; empty where there is none.
+	Pin string
 	// Describe are queries for one line an object of the database, in terms of names alone; changeling's own are left out.
+	// They run behind Pin.
 	Describe []string
 	// Table answers whether a table is there and its size in bytes: schema or empty, table.
 	Table string
@@ -111,12 +116,12 @@ func (s *Store) Exists(ctx context.Context) (there bool, err error) {
 	return there, err
 }
 
-// Erasing are the texts that take a tree out of the journal's tables; the argument is written as given.
-func Erasing(argument string) []string {
+// Erasing are the texts that take a tree out of the journal's tables; is compares a column with the argument.
+func Erasing(is string) []string {
 	return []string{
-		`DELETE FROM changeling.migration WHERE tree = ` + argument, `DELETE FROM changeling.migration_step WHERE tree = ` + argument,
-		`DELETE FROM changeling.migration_history WHERE tree = ` + argument, `DELETE FROM changeling.migration_claim WHERE change_id = ` + argument,
-		`DELETE FROM changeling.migration_progress WHERE change_id = ` + argument,
+		`DELETE FROM changeling.migration WHERE tree` + is, `DELETE FROM changeling.migration_step WHERE tree` + is,
+		`DELETE FROM changeling.migration_history WHERE tree` + is, `DELETE FROM changeling.migration_claim WHERE change_id` + is,
+		`DELETE FROM changeling.migration_progress WHERE change_id` + is,
 	}
 }
 
@@ -205,6 +210,26 @@ func (s *Store) Done(ctx context.Context, db state.DB, version string, x *Step) 
 	return err
 }
 
+// Left is a change of the engine that a migration was left to.
+type Left struct{ Tree, Change string }
+
+// Open are the changes that are not noted as done, of the trees that begin with a scope.
+func (s *Store) Open(ctx context.Context, scope string) (out []Left, err error) {
+	rows, err := s.DB.QueryContext(ctx, s.Text.Open, strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(scope)+"%")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var l Left
+		if err := rows.Scan(&l.Tree, &l.Change); err != nil {
+			return nil, err
+		}
+		out = append(out, l)
+	}
+	return out, rows.Err()
+}
+
 // SetChange notes the change of the engine that does a step.
 func (s *Store) SetChange(ctx context.Context, db state.DB, version string, x *Step, change string) error {
 	_, err := db.ExecContext(ctx, s.Text.SetChange, s.Tree, version, x.Direction, x.Seq, change)
@@ -261,8 +286,43 @@ func (s *Store) Owner(ctx context.Context) (string, error) {
 // Lease is the store that leases are taken from; their change is Tree.
 func (s *Store) Lease() *state.Store { return &state.Store{DB: s.DB, Text: s.Text.Lease} }
 
+// Beginner is a pool, or a connection without an open transaction.
+type Beginner interface {
+	state.DB
+	BeginTx(ctx context.Context, o *sql.TxOptions) (*sql.Tx, error)
+}
+
 // Describe is the schema of the database, one line an object.
-func Describe(ctx context.Context, db state.DB, queries []string) (lines []string, err error) {
+func Describe(ctx context.Context, db Beginner, t Text) (lines []string, err error) {
+	if t.Pin == "" {
+		return columns(ctx, db, t.Describe)
+	}
+	tx, err := db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = tx.Rollback() }() // it has only read
+	if _, err := tx.ExecContext(ctx, t.Pin); err != nil {
+		return nil, err
+	}
+	return columns(ctx, tx, t.Describe)
+}
+
+// Version is what a server says that it is. On PostgreSQL nobody can have put a function of his own in the place of the first
+// one that is asked; MySQL and MariaDB know only the second.
+func Version(ctx context.Context, db state.DB) (version string, err error) {
+	err = db.QueryRowContext(ctx, `SELECT pg_catalog.version()`).Scan(&version)
+	if err != nil && !fault.Lost(err) && !fault.Transient(err) && ctx.Err() == nil {
+		err = db.QueryRowContext(ctx, `SELECT version()`).Scan(&version)
+	}
+	if err != nil {
+		return "", &fault.Problem{Kind: fault.Precondition, Err: err, Text: "the database cannot be asked for its version: " + fault.Message(err)}
+	}
+	return version, nil
+}
+
+// columns are the values of queries of one column, one behind the other.
+func columns(ctx context.Context, db state.DB, queries []string) (lines []string, err error) {
 	for _, q := range queries {
 		found, err := column(ctx, db, q)
 		if err != nil {

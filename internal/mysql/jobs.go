@@ -14,14 +14,19 @@ func JobText() journal.JobText {
 		},
 		Exists: `SELECT EXISTS (SELECT 1 FROM information_schema.tables WHERE table_schema = 'changeling' AND table_name = 'job_error')`,
 		Insert: "INSERT IGNORE INTO changeling.job (name, table_name, spec, `after`, upto, error, created_at, updated_at) VALUES ($1, $2, $3, '', '', '', " + now + ", " + now + ")",
-		Select: "SELECT name, table_name, spec, status, want, `after`, upto, row_count, (SELECT count(*) FROM changeling.job_error e WHERE e.name = j.name), error FROM changeling.job j WHERE name LIKE $1 ORDER BY id",
+		Select: "SELECT name, table_name, spec, status, want, `after`, upto, row_count, (SELECT count(*) FROM changeling.job_error e WHERE e.name = j.name), error, " + epoch("updated_at") + ", " + epoch(now) + " FROM changeling.job j WHERE name LIKE $1 ORDER BY id",
 		Start:  `UPDATE changeling.job SET upto = $2 WHERE name = $1`,
+		Again:  "UPDATE changeling.job SET status = 'pending', `after` = '', upto = '', row_count = 0, error = '' WHERE name = $1",
 		Move:   "UPDATE changeling.job SET `after` = $2, row_count = row_count + $3, updated_at = " + now + " WHERE name = $1",
 		State:  `UPDATE changeling.job SET status = $2, error = $3, updated_at = ` + now + ` WHERE name = $1`,
 		Want:   `UPDATE changeling.job SET want = $2 WHERE name = $1`,
 		Bad:    "INSERT IGNORE INTO changeling.job_error (name, `key`, error, at) VALUES ($1, $2, $3, " + now + ")",
 		Probe:  `UPDATE changeling.job SET probes = probes + 1 WHERE name = $1`,
-		Keys: `SELECT s.column_name, c.column_type, c.data_type IN ('tinyint', 'smallint', 'mediumint', 'int', 'bigint') FROM information_schema.statistics s
+		Keys: `SELECT s.column_name, c.column_type, c.data_type IN ('tinyint', 'smallint', 'mediumint', 'int', 'bigint'), '<
+<=
+=
+>=
+>' FROM information_schema.statistics s
 JOIN information_schema.columns c ON c.table_schema = s.table_schema AND c.table_name = s.table_name AND c.column_name = s.column_name
 WHERE s.table_schema = CASE WHEN $1 = '' THEN DATABASE() ELSE $1 END AND s.table_name = $2 AND s.index_name = 'PRIMARY' ORDER BY s.seq_in_index`,
 	}

@@ -17,9 +17,6 @@ func JournalText() journal.Text {
 	t := StateText()
 	lease(&t, "changeling.migration_claim", "changeling.migration_progress", "'', false, ''", "")
 	const now = "UTC_TIMESTAMP(6)"
-	epoch := func(column string) string {
-		return "COALESCE(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', " + column + "), 0) / 1e6"
-	}
 	const here = "= DATABASE()"
 	return journal.Text{
 		Schema: []string{
@@ -53,7 +50,8 @@ ON DUPLICATE KEY UPDATE name = $3, exact = $4, normal = $5, status = $6, origin 
 		StepDone:  `UPDATE changeling.migration_step SET done = true, finished_at = ` + now + ` WHERE tree = $1 AND version = $2 AND direction = $3 AND seq = $4`,
 		SetChange: `UPDATE changeling.migration_step SET change_id = $5 WHERE tree = $1 AND version = $2 AND direction = $3 AND seq = $4`,
 		Clear:     `DELETE FROM changeling.migration_step WHERE tree = $1 AND version = $2`,
-		Erase:     journal.Erasing("$1"),
+		Open:      `SELECT tree, change_id FROM changeling.migration_step WHERE tree LIKE $1 AND change_id <> '' AND NOT done ORDER BY started_at`,
+		Erase:     journal.Erasing(" = $1"),
 		Note:      `INSERT INTO changeling.migration_history (tree, version, at, what, by_whom, took_ms, detail) VALUES ($1, $2, ` + now + `, $3, $4, $5, $6)`,
 		History:   `SELECT ` + epoch("at") + `, version, what, by_whom, took_ms, detail FROM changeling.migration_history WHERE tree = $1 ORDER BY id DESC`,
 		Owner: `SELECT l.owner, l.owner <> '' AND EXISTS (SELECT 1 FROM information_schema.processlist a WHERE a.id = p.pid)
@@ -85,6 +83,11 @@ WHERE table_schema = CASE WHEN $1 = '' THEN DATABASE() ELSE $1 END AND table_nam
 		Busy: `SELECT COALESCE(IS_USED_LOCK(CONCAT('changeling ', LEFT(SHA2($1, 256), 40))), 0)`,
 		End:  `KILL %d`,
 	}
+}
+
+// epoch is a time in seconds since 1970, 0 for none.
+func epoch(column string) string {
+	return "COALESCE(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', " + column + "), 0) / 1e6"
 }
 
 // Quoted is a table's name with its database, if it has one, in backticks.

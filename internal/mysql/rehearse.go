@@ -59,6 +59,9 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (out *plan.Pla
 			return nil, w.explain(err, "the statement on an empty twin of "+w.plan.Table.String())
 		}
 	}
+	if p, err := w.apart(ctx, r); err != nil || p != nil {
+		return p, err
+	}
 	if r.shadow, err = Inspect(ctx, w.conn, r.shadowName()); err != nil {
 		return nil, err
 	}

@@ -23,7 +23,7 @@ func StateText() state.Text {
   fingerprint varchar(64) NOT NULL DEFAULT '', held_ms double NOT NULL DEFAULT 0, error text NOT NULL, error_kind int NOT NULL DEFAULT 0,
   dropped boolean NOT NULL DEFAULT false, creator varchar(300) NOT NULL,
   created_at datetime(6) NOT NULL, updated_at datetime(6) NOT NULL, cut_at datetime(6), drop_at datetime(6),
-  busy varchar(140) GENERATED ALWAYS AS (CASE WHEN status IN ('done', 'aborted') THEN NULL ELSE CONCAT(table_schema, '.', table_name) END) STORED,
+  busy varchar(140) GENERATED ALWAYS AS (CASE WHEN status IN ('done', 'aborted', 'undone') THEN NULL ELSE CONCAT(table_schema, '.', table_name) END) STORED,
   UNIQUE KEY change_one_a_table (busy)) ENGINE=InnoDB`,
 			`CREATE TABLE IF NOT EXISTS changeling.claim (
   change_id varchar(64) PRIMARY KEY, token bigint NOT NULL DEFAULT 0, owner varchar(300) NOT NULL DEFAULT '') ENGINE=InnoDB`,
@@ -53,7 +53,7 @@ func StateText() state.Text {
   c.created_at, GREATEST(c.updated_at, p.at), c.cut_at, c.drop_at, COALESCE(c.drop_at <= ` + now + `, false), c.dropped
 FROM changeling.chg c JOIN changeling.claim l ON l.change_id = c.id JOIN changeling.progress p ON p.change_id = c.id `,
 		ByID:    `WHERE c.id = $1`,
-		ByTable: `WHERE c.table_schema = $1 AND c.table_name = $2 AND c.status NOT IN ('done', 'aborted')`,
+		ByTable: `WHERE c.table_schema = $1 AND c.table_name = $2 AND c.status NOT IN ('done', 'aborted', 'undone')`,
 		ByText:  `WHERE c.statement = $1 AND ($2 = '' OR c.table_schema = $2) AND c.table_name = $3 ORDER BY c.created_at DESC LIMIT 1`,
 		Newest:  `ORDER BY c.created_at DESC, c.id`,
 		Latest:  `WHERE c.statement = $1 AND c.table_schema = $2 AND c.table_name = $3 ORDER BY c.created_at DESC LIMIT 1`,

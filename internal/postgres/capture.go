@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/changeling-db/changeling/internal/ident"
@@ -18,12 +19,15 @@ const seq = "changeling_seq"
 // Keys are compared by their image (*<>): that needs no operator of the key's type, which the search path may not find.
 // The log's columns have the base types of the key's: a domain could refuse the NULLs that stand for a TRUNCATE.
 func installCapture(p schema.Pair) []string {
+	return append(makeCapture(p, p.Source), arm(p)...)
+}
+
+// makeCapture makes log and function, and tries them with a key of a table that has the source's columns.
+func makeCapture(p schema.Pair, sample schema.Name) []string {
 	var defs []string
 	for _, k := range p.Key {
 		defs = append(defs, ident.Quote(k.Source)+" "+k.LogType)
 	}
-	trigger := ident.Quote(p.Capture.Table)
-	truncate := ident.Quote(p.Capture.Table + "_truncate")
 	create := []string{
 		"CREATE TABLE " + qualified(p.Log) + " (" + seq + " bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, " + mirrored + " boolean NOT NULL DEFAULT false, " + strings.Join(defs, ", ") + ") WITH (vacuum_truncate = false)",
 		"CREATE TABLE " + qualified(p.Checks) + " (" + seq + " bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, " + strings.Join(defs, ", ") + ")",
@@ -31,11 +35,18 @@ func installCapture(p schema.Pair) []string {
 		"REVOKE ALL ON FUNCTION " + qualified(p.Capture) + "() FROM PUBLIC",
 	}
 	create = append(create, createAlive(p)...)
-	return append(append(create, tryCapture(p)...),
-		"CREATE TRIGGER "+trigger+" AFTER INSERT OR UPDATE OR DELETE ON "+qualified(p.Source)+" FOR EACH ROW EXECUTE FUNCTION "+qualified(p.Capture)+"()",
-		"CREATE TRIGGER "+truncate+" AFTER TRUNCATE ON "+qualified(p.Source)+" FOR EACH STATEMENT EXECUTE FUNCTION "+qualified(p.Capture)+"()",
-		"ALTER TABLE "+qualified(p.Source)+" ENABLE ALWAYS TRIGGER "+trigger,
-		"ALTER TABLE "+qualified(p.Source)+" ENABLE ALWAYS TRIGGER "+truncate)
+	return append(create, tryCapture(p, sample)...)
+}
+
+// arm puts the triggers on the source. From its commit on every write is in the log.
+func arm(p schema.Pair) []string {
+	trigger, truncate := ident.Quote(p.Capture.Table), ident.Quote(p.Capture.Table+"_truncate")
+	return []string{
+		"CREATE TRIGGER " + trigger + " AFTER INSERT OR UPDATE OR DELETE ON " + qualified(p.Source) + " FOR EACH ROW EXECUTE FUNCTION " + qualified(p.Capture) + "()",
+		"CREATE TRIGGER " + truncate + " AFTER TRUNCATE ON " + qualified(p.Source) + " FOR EACH STATEMENT EXECUTE FUNCTION " + qualified(p.Capture) + "()",
+		"ALTER TABLE " + qualified(p.Source) + " ENABLE ALWAYS TRIGGER " + trigger,
+		"ALTER TABLE " + qualified(p.Source) + " ENABLE ALWAYS TRIGGER " + truncate,
+	}
 }
 
 // mirrored is the log's column that says that the trigger wrote the shadow's row too; see DualWrite.
@@ -62,8 +73,22 @@ func (r recording) logs(p schema.Pair, ok string) string {
 	insert := func(values []string) string {
 		return "INSERT INTO " + qualified(p.Log) + " (" + strings.Join(r.names, ", ") + ", " + mirrored + ") VALUES (" + strings.Join(values, ", ") + ", " + ok + ");"
 	}
-	return "  IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN\n    " + insert(r.news) + "\n  ELSIF TG_OP OPERATOR(pg_catalog.=) 'TRUNCATE' THEN\n    " + insert(r.gone) + "\n  ELSE\n    " + insert(r.olds) +
+	return full(p) + "  IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN\n    " + insert(r.news) + "\n  ELSIF TG_OP OPERATOR(pg_catalog.=) 'TRUNCATE' THEN\n    " + insert(r.gone) + "\n  ELSE\n    " + insert(r.olds) +
 		"\n    IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' AND " + r.moved() + " THEN\n      " + insert(r.news) + "\n    END IF;\n  END IF;\n  RETURN NULL;\nEND "
+}
+
+// full ends a call of the capture's function where the log has reached its bound. The file of a log never shrinks, because nothing
+// but its drop truncates it: so what was left out once is never to be had again, and the size says that.
+func full(p schema.Pair) string {
+	if p.Limit == 0 {
+		return ""
+	}
+	return "  IF " + size(p) + " OPERATOR(pg_catalog.>=) " + fmt.Sprint(p.Limit) + "::bigint THEN\n    RETURN NULL;\n  END IF;\n"
+}
+
+// size is that of the log's file.
+func size(p schema.Pair) string {
+	return "pg_catalog.pg_relation_size(" + ident.Literal(qualified(p.Log)) + "::pg_catalog.regclass)"
 }
 
 // LogOnly is the capture's function as it is most of the time: it logs keys, and does nothing else. It may run twice.
@@ -73,7 +98,7 @@ func LogOnly(p schema.Pair) string {
 
 // tryCapture fires the function once for each kind of write, on a table of ours with a key of the source, before any
 // user's statement can meet it: if it fails for the key's types, it fails here.
-func tryCapture(p schema.Pair) []string {
+func tryCapture(p schema.Pair, sample schema.Name) []string {
 	var names, defs []string
 	for _, k := range p.Key {
 		names = append(names, ident.Quote(k.Source))
@@ -85,7 +110,7 @@ func tryCapture(p schema.Pair) []string {
 		"CREATE TABLE " + table + " (" + strings.Join(defs, ", ") + ")",
 		"CREATE TRIGGER a AFTER INSERT OR UPDATE OR DELETE ON " + table + " FOR EACH ROW EXECUTE FUNCTION " + qualified(p.Capture) + "()",
 		"CREATE TRIGGER b AFTER TRUNCATE ON " + table + " FOR EACH STATEMENT EXECUTE FUNCTION " + qualified(p.Capture) + "()",
-		"INSERT INTO " + table + " SELECT " + list + " FROM ONLY " + qualified(p.Source) + " LIMIT 1",
+		"INSERT INTO " + table + " SELECT " + list + " FROM ONLY " + qualified(sample) + " LIMIT 1",
 		"UPDATE " + table + " SET " + names[0] + " = " + names[0],
 		"DELETE FROM " + table,
 		"TRUNCATE " + table,
@@ -97,7 +122,15 @@ func tryCapture(p schema.Pair) []string {
 // armed answers whether the capture's triggers stand on the source and fire for everybody.
 func armed(p schema.Pair) string {
 	return "SELECT count(*) = 2 FROM pg_catalog.pg_trigger WHERE tgrelid = " + ident.Literal(qualified(p.Source)) + "::pg_catalog.regclass AND tgenabled = 'A' AND tgname IN (" +
-		ident.Literal(p.Capture.Table) + ", " + ident.Literal(p.Capture.Table+"_truncate") + ")"
+		ident.Literal(p.Capture.Table) + ", " + ident.Literal(p.Capture.Table+"_truncate") + ")" + bounded(p)
+}
+
+// bounded is the second half of armed: the log has not reached its bound.
+func bounded(p schema.Pair) string {
+	if p.Limit == 0 {
+		return ""
+	}
+	return " AND " + size(p) + " < " + fmt.Sprint(p.Limit)
 }
 
 // dropCapture takes the triggers off. It needs ACCESS EXCLUSIVE on the source.

@@ -9,11 +9,20 @@ import (
 	"github.com/changeling-db/changeling/schema"
 )
 
+// judged is the pair as which rows are compared.
+func (w Rows) judged() Rows {
+	if w.Pair.Judge == nil {
+		return w
+	}
+	return Rows{Pair: *w.Pair.Judge}
+}
+
 // Boundary finds where a range of n rows after a key ends: the key of its last row, or no row where the table ends
 // before. Its argument is the key to start after, as JSON, if after is not nil.
 //
 // The boundary comes from the shadow where both keys have one type: its index is new, and its pages are all visible.
 func (w Rows) Boundary(after copier.Key, n int64) (string, []any) {
+	w = w.judged()
 	var args []any
 	shadow := w.Pair.Ordered && w.Pair.SameKey && !w.Pair.ByKey // whose copy asks, too
 	var names, text []string
@@ -159,6 +168,7 @@ func (w Rows) join(r copier.Range) (string, []any) {
 // Where the keys are not ordered alike, the shadow's rows are found through the source's, and CompareCounts finds rows
 // that only the shadow has.
 func (w Rows) Compare(r copier.Range) (string, []any) {
+	w = w.judged()
 	if w.joins() {
 		return w.join(r)
 	}
@@ -176,6 +186,7 @@ func (w Rows) Compare(r copier.Range) (string, []any) {
 
 // CompareCounts counts both tables without the pending keys, in one snapshot, and says whether a TRUNCATE is pending.
 func (w Rows) CompareCounts() string {
+	w = w.judged()
 	return "WITH " + w.pending() + " SELECT (SELECT count(*) FROM " + w.from() + " WHERE " + w.notPending(w.alias()) + "), (SELECT count(*) FROM " +
 		qualified(w.Pair.Shadow) + " d WHERE " + w.notPendingShadow("d") + "), " + w.reset()
 }
@@ -183,6 +194,7 @@ func (w Rows) CompareCounts() string {
 // Relog finds the rows of a range that differ and puts their keys into the log, so that the next drain copies them again.
 // It answers how many, the first ten keys, and whether a TRUNCATE is pending. It may run twice.
 func (w Rows) Relog(r copier.Range) (string, []any) {
+	w = w.judged()
 	where, args := w.within(w.alias()+".", false, r)
 	keys := "SELECT " + w.sourceKey(w.alias()+".") + " FROM " + w.from() + " WHERE " + where
 	if w.Pair.Ordered {
@@ -205,11 +217,13 @@ func (w Rows) Confirm() string { return "" }
 // RelogChecked is Relog for the keys that were drained after the verification began. They are taken out of the checks.
 // A key that is pending again comes back through the next drain.
 func (w Rows) RelogChecked() string {
+	w = w.judged()
 	return "WITH " + w.pending() + ", keys AS (DELETE FROM " + qualified(w.Pair.Checks) + " RETURNING " + w.sourceKey("") + "), " + w.relog()
 }
 
 // unlike says that the rows of a key differ.
 func (w Rows) unlike(key string) string {
+	w = w.judged()
 	return "(SELECT " + w.digest(true) + " FROM " + w.from() + " WHERE " + w.sameSource(w.alias(), key) + ") IS DISTINCT FROM (SELECT " +
 		w.digest(false) + " FROM " + qualified(w.Pair.Shadow) + " d, LATERAL " + w.converted("(SELECT "+w.sourceKey(key+".")+")") + " c WHERE " + w.sameShadow("d", "c") + ")"
 }

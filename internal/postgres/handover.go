@@ -38,6 +38,7 @@ func DualWrite(p schema.Pair) string {
 		if m.Expr != "" {
 			v = "(SELECT " + w.value(m) + row + ")"
 		}
+		v = w.finer(m).unchanged(v)
 		if !m.Always && !isKey(p, m) {
 			set = append(set, ident.Quote(m.Shadow)+" = "+v)
 		}

@@ -8,55 +8,61 @@ import (
 )
 
 // JournalText is the SQL of the journal of migrations. Its claim works as that of a change does, on tables of its own.
+//
+// Most of it runs with the search path of the user's own statements, which stand in the same transactions: so functions and
+// operators are qualified, as in StateText. IN, USING of a join, and CASE with an operand look for an operator, too, and are not used.
 func JournalText() journal.Text {
 	t := StateText()
 	lease(&t, "changeling.migration_claim", "changeling.migration_progress", "'', false, ''", "")
+	// Definitions read alike under one path only, so they are asked for under the pinned one.
 	const users = `n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND n.nspname !~ '^changeling'`
 	return journal.Text{
 		Schema: []string{
 			`CREATE SCHEMA IF NOT EXISTS changeling`,
 			`CREATE TABLE IF NOT EXISTS changeling.migration (tree text NOT NULL, version text NOT NULL, name text NOT NULL,
   exact text NOT NULL, normal text NOT NULL, status text NOT NULL, origin text NOT NULL, applied_by text NOT NULL, error text NOT NULL, took_ms float8 NOT NULL,
-  started_at timestamptz NOT NULL DEFAULT clock_timestamp(), finished_at timestamptz, PRIMARY KEY (tree, version))`,
+  started_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(), finished_at timestamptz, PRIMARY KEY (tree, version))`,
 			`CREATE TABLE IF NOT EXISTS changeling.migration_step (tree text NOT NULL, version text NOT NULL, direction text NOT NULL, seq int NOT NULL,
   hash text NOT NULL, statement text NOT NULL, done boolean NOT NULL DEFAULT false, before text NOT NULL, change_id text NOT NULL DEFAULT '', attempts int NOT NULL DEFAULT 1,
-  started_at timestamptz NOT NULL DEFAULT clock_timestamp(), finished_at timestamptz, PRIMARY KEY (tree, version, direction, seq))`,
+  started_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(), finished_at timestamptz, PRIMARY KEY (tree, version, direction, seq))`,
 			`CREATE TABLE IF NOT EXISTS changeling.migration_claim (
   change_id text PRIMARY KEY, token bigint NOT NULL DEFAULT 0, owner text NOT NULL DEFAULT '')`,
 			`CREATE TABLE IF NOT EXISTS changeling.migration_progress (
-  change_id text PRIMARY KEY, at timestamptz NOT NULL DEFAULT clock_timestamp(), pid int NOT NULL DEFAULT 0, started timestamptz,
+  change_id text PRIMARY KEY, at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(), pid int NOT NULL DEFAULT 0, started timestamptz,
   pending bigint NOT NULL DEFAULT 0, reason text NOT NULL DEFAULT '')`,
 			`CREATE TABLE IF NOT EXISTS changeling.migration_history (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, tree text NOT NULL, version text NOT NULL,
-  at timestamptz NOT NULL DEFAULT clock_timestamp(), what text NOT NULL, by_whom text NOT NULL, took_ms float8 NOT NULL, detail text NOT NULL)`,
+  at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(), what text NOT NULL, by_whom text NOT NULL, took_ms float8 NOT NULL, detail text NOT NULL)`,
 		},
 		Exists: `SELECT pg_catalog.to_regclass('changeling.migration_history') IS NOT NULL`,
 		Scope:  `SELECT ''`,
 		Enter: `WITH entered AS (INSERT INTO changeling.migration_progress (change_id) VALUES ($1::text) ON CONFLICT DO NOTHING)
 INSERT INTO changeling.migration_claim (change_id) VALUES ($1::text) ON CONFLICT DO NOTHING`,
 		Rows: `SELECT version, name, exact, normal, status, origin, applied_by, error, took_ms, extract(epoch FROM started_at)::float8, coalesce(extract(epoch FROM finished_at), 0)::float8
-FROM changeling.migration WHERE tree = $1::text`,
+FROM changeling.migration WHERE tree OPERATOR(pg_catalog.=) $1::text`,
 		Save: `INSERT INTO changeling.migration (tree, version, name, exact, normal, status, origin, applied_by, error, took_ms, finished_at)
-VALUES ($1::text, $2::text, $3::text, $4::text, $5::text, $6::text, $7::text, $8::text, $9::text, $10::float8, CASE WHEN $6::text IN ('applied', 'baseline') THEN clock_timestamp() END)
+VALUES ($1::text, $2::text, $3::text, $4::text, $5::text, $6::text, $7::text, $8::text, $9::text, $10::float8, CASE WHEN $6::text OPERATOR(pg_catalog.=) ANY (ARRAY['applied', 'baseline']) THEN pg_catalog.clock_timestamp() END)
 ON CONFLICT (tree, version) DO UPDATE SET name = excluded.name, exact = excluded.exact, normal = excluded.normal, status = excluded.status, origin = excluded.origin,
   applied_by = excluded.applied_by, error = excluded.error, took_ms = excluded.took_ms, finished_at = excluded.finished_at`,
-		Forget: `DELETE FROM changeling.migration WHERE tree = $1::text AND version = $2::text`,
+		Forget: `DELETE FROM changeling.migration WHERE tree OPERATOR(pg_catalog.=) $1::text AND version OPERATOR(pg_catalog.=) $2::text`,
 		Steps: `SELECT direction, seq, hash, statement, done, before, change_id, attempts FROM changeling.migration_step
-WHERE tree = $1::text AND version = $2::text`,
+WHERE tree OPERATOR(pg_catalog.=) $1::text AND version OPERATOR(pg_catalog.=) $2::text`,
 		StepBegin: `INSERT INTO changeling.migration_step (tree, version, direction, seq, hash, statement, before)
 VALUES ($1::text, $2::text, $3::text, $4::int, $5::text, $6::text, $7::text)
 ON CONFLICT (tree, version, direction, seq) DO UPDATE SET hash = excluded.hash, statement = excluded.statement, before = excluded.before,
-  attempts = changeling.migration_step.attempts + 1, started_at = clock_timestamp()`,
-		StepDone: `UPDATE changeling.migration_step SET done = true, finished_at = clock_timestamp()
-WHERE tree = $1::text AND version = $2::text AND direction = $3::text AND seq = $4::int`,
-		SetChange: `UPDATE changeling.migration_step SET change_id = $5::text WHERE tree = $1::text AND version = $2::text AND direction = $3::text AND seq = $4::int`,
-		Clear:     `DELETE FROM changeling.migration_step WHERE tree = $1::text AND version = $2::text`,
-		Erase:     journal.Erasing("$1::text"),
+  attempts = changeling.migration_step.attempts OPERATOR(pg_catalog.+) 1, started_at = pg_catalog.clock_timestamp()`,
+		StepDone: `UPDATE changeling.migration_step SET done = true, finished_at = pg_catalog.clock_timestamp()
+WHERE tree OPERATOR(pg_catalog.=) $1::text AND version OPERATOR(pg_catalog.=) $2::text AND direction OPERATOR(pg_catalog.=) $3::text AND seq OPERATOR(pg_catalog.=) $4::int`,
+		SetChange: `UPDATE changeling.migration_step SET change_id = $5::text WHERE tree OPERATOR(pg_catalog.=) $1::text AND version OPERATOR(pg_catalog.=) $2::text AND direction OPERATOR(pg_catalog.=) $3::text AND seq OPERATOR(pg_catalog.=) $4::int`,
+		Clear:     `DELETE FROM changeling.migration_step WHERE tree OPERATOR(pg_catalog.=) $1::text AND version OPERATOR(pg_catalog.=) $2::text`,
+		Open:      `SELECT tree, change_id FROM changeling.migration_step WHERE tree OPERATOR(pg_catalog.~~) $1::text AND change_id OPERATOR(pg_catalog.<>) '' AND NOT done ORDER BY started_at`,
+		Erase:     journal.Erasing(" OPERATOR(pg_catalog.=) $1::text"),
 		Note: `INSERT INTO changeling.migration_history (tree, version, what, by_whom, took_ms, detail)
 VALUES ($1::text, $2::text, $3::text, $4::text, $5::float8, $6::text)`,
-		History: `SELECT extract(epoch FROM at)::float8, version, what, by_whom, took_ms, detail FROM changeling.migration_history WHERE tree = $1::text ORDER BY id DESC`,
-		Owner: `SELECT l.owner, l.owner <> '' AND EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.pid = p.pid AND (a.backend_start = p.started OR a.backend_start IS NULL))
-FROM changeling.migration_claim l JOIN changeling.migration_progress p USING (change_id) WHERE l.change_id = $1::text`,
+		History: `SELECT extract(epoch FROM at)::float8, version, what, by_whom, took_ms, detail FROM changeling.migration_history WHERE tree OPERATOR(pg_catalog.=) $1::text ORDER BY id DESC`,
+		Owner: `SELECT l.owner, l.owner OPERATOR(pg_catalog.<>) '' AND EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.pid OPERATOR(pg_catalog.=) p.pid AND (a.backend_start OPERATOR(pg_catalog.=) p.started OR a.backend_start IS NULL))
+FROM changeling.migration_claim l JOIN changeling.migration_progress p ON p.change_id OPERATOR(pg_catalog.=) l.change_id WHERE l.change_id OPERATOR(pg_catalog.=) $1::text`,
 		Lease: t,
+		Pin:   Ours(),
 		Describe: []string{
 			`SELECT format('%s %I.%I%s', CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'S' THEN 'sequence' ELSE 'table' END, n.nspname, c.relname,
   CASE WHEN c.relkind IN ('v', 'm') THEN ' AS ' || pg_get_viewdef(c.oid) ELSE '' END)
@@ -77,9 +83,10 @@ WHERE NOT g.tgisinternal AND g.tgname !~ '^changeling' AND ` + users + ` ORDER B
 			`SELECT format('type %I.%I: %s', n.nspname, y.typname, coalesce((SELECT string_agg(quote_literal(e.enumlabel), ', ' ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = y.oid), y.typtype::text))
 FROM pg_type y JOIN pg_namespace n ON n.oid = y.typnamespace WHERE y.typtype IN ('e', 'd') AND ` + users + ` ORDER BY 1`,
 		},
-		Table: `SELECT pg_catalog.to_regclass(CASE WHEN $1::text = '' THEN '' ELSE pg_catalog.quote_ident($1::text) || '.' END || pg_catalog.quote_ident($2::text)) IS NOT NULL,
-  coalesce(pg_catalog.pg_total_relation_size(pg_catalog.to_regclass(CASE WHEN $1::text = '' THEN '' ELSE pg_catalog.quote_ident($1::text) || '.' END || pg_catalog.quote_ident($2::text))), 0)`,
-		Columns: `SELECT a.attname FROM pg_catalog.pg_attribute a WHERE a.attrelid = pg_catalog.to_regclass(pg_catalog.quote_ident($1::text)) AND a.attnum > 0 AND NOT a.attisdropped`,
+		Table: `SELECT pg_catalog.to_regclass(CASE WHEN $1::text OPERATOR(pg_catalog.=) '' THEN '' ELSE pg_catalog.quote_ident($1::text) OPERATOR(pg_catalog.||) '.' END OPERATOR(pg_catalog.||) pg_catalog.quote_ident($2::text)) IS NOT NULL,
+  coalesce(pg_catalog.pg_total_relation_size(pg_catalog.to_regclass(CASE WHEN $1::text OPERATOR(pg_catalog.=) '' THEN '' ELSE pg_catalog.quote_ident($1::text) OPERATOR(pg_catalog.||) '.' END OPERATOR(pg_catalog.||) pg_catalog.quote_ident($2::text))), 0)`,
+		Columns: `SELECT a.attname FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(pg_catalog.quote_ident($1::text)) AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped
+  AND EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) a.attrelid AND c.relkind OPERATOR(pg_catalog.=) ANY (ARRAY['r', 'p']::"char"[]))`,
 		Bound: func(wait time.Duration) string {
 			return fmt.Sprintf("SET LOCAL lock_timeout = %d", max(wait.Milliseconds(), 1))
 		},
@@ -88,5 +95,5 @@ FROM pg_type y JOIN pg_namespace n ON n.oid = y.typnamespace WHERE y.typtype IN 
 
 // ValidIndex answers whether an index of this name is there, and whether it is valid: schema or empty, name. A build that was
 // interrupted leaves one that is not, and IF NOT EXISTS takes it for the whole.
-const ValidIndex = `SELECT count(*) > 0, coalesce(bool_and(i.indisvalid), false) FROM pg_catalog.pg_index i
-WHERE i.indexrelid = pg_catalog.to_regclass(CASE WHEN $1::text = '' THEN '' ELSE pg_catalog.quote_ident($1::text) || '.' END || pg_catalog.quote_ident($2::text))`
+const ValidIndex = `SELECT pg_catalog.count(*) OPERATOR(pg_catalog.>) 0, coalesce(pg_catalog.bool_and(i.indisvalid), false) FROM pg_catalog.pg_index i
+WHERE i.indexrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(CASE WHEN $1::text OPERATOR(pg_catalog.=) '' THEN '' ELSE pg_catalog.quote_ident($1::text) OPERATOR(pg_catalog.||) '.' END OPERATOR(pg_catalog.||) pg_catalog.quote_ident($2::text))`

@@ -27,6 +27,7 @@ type Options struct {
 	ID       string        // of the change; the names of its schemas come from it
 	LockWait time.Duration // bound of every wait for a lock
 	Route    plan.Route    // the way that the change must go, if there is one; empty: the planner chooses
+	UndoLog  int64         // the change is to be undone for a while, with a log of so many bytes; zero: it is not
 }
 
 // Plan finds out what the server does with a statement, and how the change goes. It changes nothing: what it tries, it
@@ -133,6 +134,7 @@ func (w *planner) altered(ctx context.Context) (*Relation, error) {
 		}
 	}
 	w.plan.Rows, w.plan.Bytes, w.plan.Fingerprint = source.Rows, source.Bytes, source.Fingerprint()
+	w.plan.Heap = min(source.Pages*8192, source.Bytes)
 	w.plan.Pair = schema.Pair{Source: name, Table: oid, Owner: source.Owner, Settings: w.user}
 	return source, nil
 }
@@ -186,11 +188,11 @@ func (w *planner) alterTable(ctx context.Context) (*plan.Plan, error) {
 		if err := w.constants(ctx, r); err != nil {
 			return nil, err
 		}
-		return w.shadowTable(r)
+		return w.shadowTable(ctx, r)
 	case r.effect == AtOnce:
 		return w.direct("rehearsed on an empty twin: the server keeps the table's files, builds no index and checks no rows"), nil
 	}
-	for _, way := range []func(context.Context, *rehearsal) (bool, error){w.attach, w.recipe} {
+	for _, way := range []func(context.Context, *rehearsal) (bool, error){w.attach, w.fill, w.recipe} {
 		if done, err := way(ctx, r); err != nil || done {
 			return w.plan, err
 		}
@@ -204,7 +206,7 @@ func (w *planner) alterTable(ctx context.Context) (*plan.Plan, error) {
 	if err := w.constants(ctx, r); err != nil {
 		return nil, err
 	}
-	return w.shadowTable(r)
+	return w.shadowTable(ctx, r)
 }
 
 func (w *planner) settings() string {
@@ -368,7 +370,7 @@ func (w *planner) explain(err error, doing string) error {
 }
 
 // shadowTable is the program of a change by a second table.
-func (w *planner) shadowTable(r *rehearsal) (*plan.Plan, error) {
+func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, error) {
 	p := w.plan
 	pair, helper, err := r.pair()
 	var noKey errNoKey
@@ -420,15 +422,31 @@ func (w *planner) shadowTable(r *rehearsal) (*plan.Plan, error) {
 	for _, s := range r.orphans(pair, keys) {
 		add(s)
 	}
+	dropLock := "ACCESS EXCLUSIVE on the old table"
+	release, drop, swap := releaseSQL(pair), []string{"DROP TABLE IF EXISTS " + qualified(pair.Old)}, r.swap(pair, keys, helper)
+	if w.options.UndoLog > 0 {
+		if p.Undo, p.NoUndo, err = w.undo(ctx, r, pair, helper, keys); err != nil {
+			return nil, err
+		}
+	}
+	if p.Undo == nil {
+		release, drop = append(release, "DROP SCHEMA IF EXISTS "+ident.Quote(pair.Shadow.Schema)), append(drop, "DROP SCHEMA IF EXISTS "+ident.Quote(pair.Old.Schema))
+	} else {
+		add(plan.Step{Kind: plan.Exec, Name: "prepare undo", SQL: prepareUndo(p.Undo.Pair, pair.Shadow), Role: pair.Owner, LockWait: wait,
+			Why: "the log of what is written after the swap, so that it can be taken back"})
+		swap = append(swap, arm(p.Undo.Pair)...)
+		drop = append(append(drop, dropUndo(pair.Change)...), dropPlaces(pair)...)
+		dropLock += ", and on the new one to take two triggers off"
+	}
 	add(plan.Step{Kind: plan.Hold, Name: "hold", Why: "waits for `changeling cutover` if asked to, and stays in step"})
-	add(plan.Step{Kind: plan.Cutover, Name: "cutover", SQL: r.swap(pair, keys, helper), Tables: lockedNames(r.locked(keys, pair)), LockWait: wait, Lock: "ACCESS EXCLUSIVE",
+	add(plan.Step{Kind: plan.Cutover, Name: "cutover", SQL: swap, Tables: lockedNames(r.locked(keys, pair)), LockWait: wait, Lock: "ACCESS EXCLUSIVE",
 		Why: swapping(pair)})
 	for _, k := range validations(keys) {
 		add(plan.Step{Kind: plan.Exec, Name: "validate " + k.Name, SQL: []string{"ALTER TABLE " + qualified(k.Table) + " VALIDATE CONSTRAINT " + ident.Quote(k.Name)},
 			LockWait: wait, Lock: "SHARE UPDATE EXCLUSIVE", Why: "reads and writes go on"})
 	}
-	add(plan.Step{Kind: plan.Release, Name: "release", SQL: releaseSQL(pair), Why: "the key log, the trigger's function and their schema"})
-	add(plan.Step{Kind: plan.Drop, Name: "drop old table", SQL: dropOld(pair), LockWait: wait, Lock: "ACCESS EXCLUSIVE on the old table",
+	add(plan.Step{Kind: plan.Release, Name: "release", SQL: release, Why: "the key log, the trigger's function and their schema"})
+	add(plan.Step{Kind: plan.Drop, Name: "drop old table", SQL: drop, LockWait: wait, Lock: dropLock,
 		Done: "SELECT pg_catalog.to_regclass(" + ident.Literal(qualified(pair.Old)) + ") IS NULL", Why: "when its time has come"})
 	return p, nil
 }
@@ -463,30 +481,20 @@ func releaseSQL(p schema.Pair) []string {
 		"DROP TABLE IF EXISTS " + qualified(p.Log) + ", " + qualified(p.Checks) + dropAlive(p),
 		"DROP FUNCTION IF EXISTS " + qualified(p.Capture) + "()",
 		"DROP FUNCTION IF EXISTS " + ident.Qualified(p.Log.Schema, guard(p)) + "()",
-		"DROP SCHEMA IF EXISTS " + ident.Quote(p.Shadow.Schema),
 	}
 }
 
-func dropOld(p schema.Pair) []string {
-	return []string{
-		"DROP TABLE IF EXISTS " + qualified(p.Old),
-		"DROP SCHEMA IF EXISTS " + ident.Quote(p.Old.Schema),
-	}
+// dropPlaces takes away the schemas of a change, which are empty by then.
+func dropPlaces(p schema.Pair) []string {
+	return []string{"DROP SCHEMA IF EXISTS " + ident.Quote(p.Shadow.Schema), "DROP SCHEMA IF EXISTS " + ident.Quote(p.Old.Schema)}
 }
 
 // Abandon takes away what a change made before its cutover. Each list is a transaction; each may run twice. The first
 // takes no lock on the source, the second needs ACCESS EXCLUSIVE for a moment.
 func Abandon(p schema.Pair) (quiet, triggers, rest []string) {
-	quiet = []string{`DO $changeling$ BEGIN IF pg_catalog.to_regprocedure(` + ident.Literal(qualified(p.Capture)+"()") + `) IS NOT NULL THEN ` +
-		strings.ReplaceAll(silence(p), "$changeling$", "$body$") + `; END IF; END $changeling$`}
-	// Found by name and not by table: somebody may have renamed it.
-	triggers = []string{`DO $changeling$ DECLARE g record; BEGIN
-  FOR g IN SELECT tgname, tgrelid::pg_catalog.regclass AS on FROM pg_catalog.pg_trigger WHERE NOT tgisinternal AND tgname IN (` +
-		ident.Literal(p.Capture.Table) + `, ` + ident.Literal(p.Capture.Table+"_truncate") + `) LOOP
-    EXECUTE pg_catalog.format('DROP TRIGGER %I ON %s', g.tgname, g.on);
-  END LOOP; END $changeling$`}
-	rest = append([]string{"DROP TABLE IF EXISTS " + qualified(p.Shadow)}, releaseSQL(p)...)
-	return quiet, triggers, append(rest, "DROP SCHEMA IF EXISTS "+ident.Quote(p.Old.Schema))
+	rest = append([]string{"DROP TABLE IF EXISTS " + qualified(p.Shadow)}, dropUndo(p.Change)...)
+	rest = append(append(rest, releaseSQL(p)...), dropPlaces(p)...)
+	return []string{quieten(p)}, []string{dropTriggers(p)}, rest
 }
 
 // Fingerprint identifies a table's definition: columns, indexes, constraints, rights, settings and what hangs on it, but

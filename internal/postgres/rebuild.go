@@ -83,7 +83,7 @@ func Rebuild(ctx context.Context, db *sql.DB, b Rebuilding, o Options) (*plan.Pl
 		return nil, err
 	}
 	r.order = b.OrderBy
-	if _, err := w.shadowTable(r); err != nil {
+	if _, err := w.shadowTable(ctx, r); err != nil {
 		return nil, err
 	}
 	if p.Route == plan.ShadowTable {

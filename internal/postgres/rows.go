@@ -261,19 +261,25 @@ func (w Rows) Drain(limit int64, note bool) string {
 		kept = append(kept, fmt.Sprintf("CASE WHEN g.c1 IS NULL THEN %s ELSE g.kept%d END", k.Expr, i+1))
 		keptNames = append(keptNames, ident.Quote(k.Shadow))
 	}
+	for i, m := range p.Columns {
+		returning = append(returning, w.finer(m).was(i)...)
+	}
 	b.WriteString("gone AS (DELETE FROM " + qualified(p.Shadow) + " d USING " + w.converted(taken) + " c WHERE " + w.sameShadow("d", "c") +
 		" RETURNING " + strings.Join(returning, ", ") + "),\n")
 	names, _ := w.columns()
 	// The user's expressions stand alone with the source, where their names mean one thing.
 	var inner, outer []string
+	before := len(p.Kept) > 0 // what the rows were counts
 	for i, m := range p.Columns {
-		inner = append(inner, fmt.Sprintf("%s AS v%d", w.value(m), i+1))
-		outer = append(outer, fmt.Sprintf("r.v%d", i+1))
+		f := w.finer(m)
+		inner = append(append(inner, fmt.Sprintf("%s AS v%d", w.value(m), i+1)), f.is(i)...)
+		outer = append(outer, f.choose(i))
+		before = before || f.any()
 	}
 	row := "(SELECT " + strings.Join(inner, ", ") + ", " + w.shadowForm() + " FROM " + w.from() + " WHERE " + w.sameSource(w.alias(), "changeling_live") + ")"
 	b.WriteString("put AS (INSERT INTO " + qualified(p.Shadow) + " (" + strings.Join(append(names, keptNames...), ", ") + ") OVERRIDING SYSTEM VALUE\n  SELECT " +
 		strings.Join(append(outer, kept...), ", ") + " FROM live AS changeling_live CROSS JOIN LATERAL " + row + " r")
-	if len(p.Kept) > 0 {
+	if before {
 		var on []string
 		for i, k := range p.Key {
 			on = append(on, fmt.Sprintf("g.c%d %s r.c%d", i+1, k.ShadowOps.Equal, i+1))

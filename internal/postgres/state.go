@@ -22,7 +22,7 @@ func StateText() state.Text {
   dropped boolean NOT NULL DEFAULT false, creator text NOT NULL DEFAULT current_user,
   created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(), updated_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
   cut_at timestamptz, drop_at timestamptz)`,
-			`CREATE UNIQUE INDEX IF NOT EXISTS change_one_a_table ON changeling.change (table_schema, table_name) WHERE status OPERATOR(pg_catalog.<>) ALL (ARRAY['done', 'aborted'])`,
+			`CREATE UNIQUE INDEX IF NOT EXISTS change_one_a_table ON changeling.change (table_schema, table_name) WHERE status OPERATOR(pg_catalog.<>) ALL (ARRAY['done', 'aborted', 'undone'])`,
 			`CREATE TABLE IF NOT EXISTS changeling.claim (
   change_id text PRIMARY KEY REFERENCES changeling.change ON DELETE CASCADE,
   token bigint NOT NULL DEFAULT 0, owner text NOT NULL DEFAULT '', pid int NOT NULL DEFAULT 0, started timestamptz)`,
@@ -54,7 +54,7 @@ INSERT INTO changeling.claim (change_id) SELECT id FROM made`,
   c.created_at, greatest(c.updated_at, p.at), c.cut_at, c.drop_at, coalesce(c.drop_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp(), false), c.dropped
 FROM changeling.change c JOIN changeling.claim l ON l.change_id OPERATOR(pg_catalog.=) c.id JOIN changeling.progress p ON p.change_id OPERATOR(pg_catalog.=) c.id `,
 		ByID:    `WHERE c.id OPERATOR(pg_catalog.=) $1::text`,
-		ByTable: `WHERE c.table_schema OPERATOR(pg_catalog.=) $1::text AND c.table_name OPERATOR(pg_catalog.=) $2::text AND c.status OPERATOR(pg_catalog.<>) ALL (ARRAY['done', 'aborted'])`,
+		ByTable: `WHERE c.table_schema OPERATOR(pg_catalog.=) $1::text AND c.table_name OPERATOR(pg_catalog.=) $2::text AND c.status OPERATOR(pg_catalog.<>) ALL (ARRAY['done', 'aborted', 'undone'])`,
 		ByText: `WHERE c.statement OPERATOR(pg_catalog.=) $1::text AND ($2::text OPERATOR(pg_catalog.=) '' OR c.table_schema OPERATOR(pg_catalog.=) $2::text) AND ($3::text OPERATOR(pg_catalog.=) '' OR c.table_name OPERATOR(pg_catalog.=) $3::text)
 ORDER BY c.created_at DESC LIMIT 1`,
 		Newest: `ORDER BY c.created_at DESC, c.id`,

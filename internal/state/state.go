@@ -21,7 +21,7 @@ import (
 // Status is where a change stands.
 type Status string
 
-// The statuses. A change is over when it is done or aborted; its old table may still be kept then.
+// The statuses. A change is over when it is done, aborted or undone; its old table may still be kept then.
 const (
 	Running Status = "running" // begun and not over, whether or not somebody works on it now
 	Held    Status = "held"    // ready, waiting for the word
@@ -29,6 +29,7 @@ const (
 	Failed  Status = "failed" // stopped by an error that needs a person; run again after mending
 	Done    Status = "done"
 	Aborted Status = "aborted"
+	Undone  Status = "undone" // the old table is in its place again
 )
 
 // Want is what a person asks of a change.
@@ -75,7 +76,7 @@ type Record struct {
 }
 
 // Over says that the change needs no more work but for the old table.
-func (r *Record) Over() bool { return r.Status == Done || r.Status == Aborted }
+func (r *Record) Over() bool { return r.Status == Done || r.Status == Aborted || r.Status == Undone }
 
 // Text is the SQL of one kind of server. Arguments stand in the order of the comments.
 type Text struct {

@@ -9,6 +9,7 @@ package verify
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -165,6 +166,6 @@ func (v *Verifier) Settle(ctx context.Context) error {
 }
 
 func mismatch(what string) error {
-	return &fault.Problem{Kind: fault.Mismatch, Text: what + ": the change is stopped before its cutover, the source was not touched. " +
+	return &fault.Problem{Kind: fault.Mismatch, Err: errors.New(what), Text: what + ": the change is stopped before its cutover, the source was not touched. " +
 		"Look at these rows in both tables; `changeling abort` takes the shadow away, running the change again compares again"}
 }

@@ -108,6 +108,8 @@ DO $changeling$ DECLARE g record; BEGIN
     EXECUTE pg_catalog.format('DROP TRIGGER %I ON %s', g.tgname, g.on);
   END LOOP; END $changeling$;
 DROP TABLE IF EXISTS "changeling_1f3a9c2e"."Ord""ers";
+DROP TABLE IF EXISTS "changeling_1f3a9c2e"."undo_keys_1f3a9c2e", "changeling_1f3a9c2e"."undo_checks_1f3a9c2e", "changeling_1f3a9c2e"."undo_misfits_1f3a9c2e";
+DROP FUNCTION IF EXISTS "changeling_1f3a9c2e"."changeling_1f3a9c2e_undo"();
 DROP TABLE IF EXISTS "changeling_1f3a9c2e"."keys_1f3a9c2e", "changeling_1f3a9c2e"."checks_1f3a9c2e";
 DROP FUNCTION IF EXISTS "changeling_1f3a9c2e"."changeling_1f3a9c2e"();
 DROP FUNCTION IF EXISTS "changeling_1f3a9c2e"."changeling_1f3a9c2e_guard"();

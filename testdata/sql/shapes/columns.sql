@@ -10,12 +10,20 @@ ALTER TABLE t
   ALTER "c,d" TYPE text[] USING ARRAY["c,d", 'x,y'],
   ALTER COLUMN e TYPE timestamptz USING e AT TIME ZONE 'Europe/Berlin';
 
--- shape: a new column with a volatile default
+-- shape: new columns with volatile defaults
+CREATE TABLE t (id int PRIMARY KEY, a int);
+INSERT INTO t SELECT i, i FROM generate_series(1, 200) i;
+-- volatile: t.u t.r t.c
+-- recipe: yes
+-- alter
+ALTER TABLE t ADD COLUMN u uuid NOT NULL DEFAULT gen_random_uuid(), ADD COLUMN r float8 DEFAULT random(), ADD COLUMN c timestamptz DEFAULT clock_timestamp();
+
+-- shape: new columns with volatile defaults, and a type change
 CREATE TABLE t (id int PRIMARY KEY, a int);
 INSERT INTO t SELECT i, i FROM generate_series(1, 200) i;
 -- volatile: t.u t.r t.c
 -- alter
-ALTER TABLE t ADD COLUMN u uuid NOT NULL DEFAULT gen_random_uuid(), ADD COLUMN r float8 DEFAULT random(), ADD COLUMN c timestamptz DEFAULT clock_timestamp();
+ALTER TABLE t ADD COLUMN u uuid NOT NULL DEFAULT gen_random_uuid(), ADD COLUMN r float8 DEFAULT random(), ADD COLUMN c timestamptz DEFAULT clock_timestamp(), ALTER COLUMN a TYPE bigint;
 
 -- shape: a new serial column and a new identity column
 CREATE TABLE t (id int PRIMARY KEY, a int);

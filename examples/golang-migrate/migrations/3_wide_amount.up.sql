@@ -1,0 +1,2 @@
+COMMENT ON TABLE orders IS 'amounts are wide; soon';
+ALTER TABLE orders ALTER COLUMN amount TYPE bigint;

@@ -1,0 +1,5 @@
+-- +goose Up
+INSERT INTO orders (amount) SELECT i FROM generate_series(1, 2000) i;
+
+-- +goose Down
+DELETE FROM orders;

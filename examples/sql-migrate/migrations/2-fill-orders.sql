@@ -1,0 +1,5 @@
+-- +migrate Up
+INSERT INTO orders (amount) SELECT i FROM generate_series(1, 2000) i;
+
+-- +migrate Down
+DELETE FROM orders;

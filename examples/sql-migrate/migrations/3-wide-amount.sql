@@ -1,0 +1,5 @@
+-- +migrate Up
+ALTER TABLE orders ALTER COLUMN amount TYPE bigint;
+
+-- +migrate Down
+ALTER TABLE orders ALTER COLUMN amount TYPE int;

@@ -1,0 +1,5 @@
+-- +migrate Up
+UPDATE orders SET amount = 5000000000 WHERE id = 1;
+
+-- +migrate Down
+UPDATE orders SET amount = 1 WHERE id = 1;

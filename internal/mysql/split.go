@@ -1,0 +1,174 @@
+package mysql
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/plan"
+)
+
+// act is one statement of several that come to the same as the user's.
+type act struct {
+	clauses []string
+	how     string // the server's promise how it does it
+	builds  bool
+	marks   [2]string // of the twin afterwards
+}
+
+// apart plans a statement of several clauses as several statements, each of which the server does at once, or in place while the table
+// is in use. It is asked for what the server would make the table anew for only because the clauses come together: a new column and an
+// index, say. One clause that needs the copy takes all with it: they are one atomic change then, and cost one copy.
+//
+// The twin has the whole statement's result when it comes, and afterwards. What the parts come to is compared with that.
+func (w *planner) apart(ctx context.Context, r *rehearsal) (*plan.Plan, error) {
+	if len(w.statement.Clauses) < 2 || w.deceptive() || w.corrupting() || w.worn(ctx) {
+		return nil, nil
+	}
+	source, err := w.markedAs(ctx, r.source.Name.Schema, r.source.Name.Table)
+	if err != nil || source != w.likeness {
+		return nil, err
+	}
+	want, err := w.markedAs(ctx, r.in(), r.shadowName().Table)
+	if err != nil {
+		return nil, err
+	}
+	definition, err := w.definition(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	asWritten := slices.Clone(w.statement.Clauses)
+	indexesFirst := slices.Clone(asWritten)
+	slices.SortStableFunc(indexesFirst, func(a, b plan.Clause) int { return leaves(b) - leaves(a) })
+	for _, order := range [][]plan.Clause{asWritten, indexesFirst} {
+		parts, err := w.pieces(ctx, r, order)
+		if err != nil {
+			return nil, err
+		}
+		if len(parts) < 2 || parts[len(parts)-1].marks != want {
+			continue
+		}
+		if now, err := w.definition(ctx, r); err != nil || now != definition {
+			if err != nil {
+				return nil, err
+			}
+			continue
+		}
+		return w.inParts(parts), nil
+	}
+	if err := w.remake(ctx, r); err != nil {
+		return nil, err
+	}
+	return nil, w.alter(ctx, r.altered)
+}
+
+// leaves is 1 for a clause that drops an index: a column without one is dropped at once.
+func leaves(k plan.Clause) int {
+	if k.Action == plan.DropIndex {
+		return 1
+	}
+	return 0
+}
+
+// pieces does clause by clause on a new twin, each in the lightest way that the server takes; none where one needs a copy.
+func (w *planner) pieces(ctx context.Context, r *rehearsal, clauses []plan.Clause) ([]act, error) {
+	if err := w.remake(ctx, r); err != nil {
+		return nil, err
+	}
+	place := "ALGORITHM=INPLACE, LOCK=NONE"
+	if w.dialect.maria {
+		place = "ALGORITHM=NOCOPY, LOCK=NONE"
+	}
+	var out []act
+	for _, k := range clauses {
+		p := act{clauses: []string{k.Text}}
+		for _, how := range []string{"ALGORITHM=INSTANT", place} {
+			before := w.files(ctx, r)
+			err := coded(w.alter(ctx, "ALTER TABLE "+qualified(r.shadowName())+" "+k.Text+", "+how))
+			if fault.Lost(err) || fault.Canceled(err) {
+				return nil, err
+			}
+			if err != nil {
+				continue
+			}
+			if after := w.files(ctx, r); !w.dialect.maria && how == place && (before == "" || before != after) {
+				return nil, nil // it made the table anew, or nobody can see whether it did
+			}
+			p.how = how
+			break
+		}
+		if p.how == "" {
+			return nil, nil
+		}
+		p.builds = builds(k)
+		var err error
+		if p.marks, err = w.markedAs(ctx, r.in(), r.shadowName().Table); err != nil {
+			return nil, err
+		}
+		if len(out) > 0 && p.marks == out[len(out)-1].marks || len(out) == 0 && p.marks == w.likeness {
+			return nil, nil // nothing would tell whether it happened
+		}
+		// Neighbours of one kind go together, as the user wrote them; what is built goes alone, so that a failure costs one build.
+		if last := len(out) - 1; last >= 0 && out[last].how == p.how && !p.builds && !out[last].builds {
+			out[last].clauses, out[last].marks = append(out[last].clauses, p.clauses...), p.marks
+			continue
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// inParts is the plan. Each part is recognised by what the table looks like after it.
+func (w *planner) inParts(parts []act) *plan.Plan {
+	p := w.direct("together the server would make the table anew for these clauses, alone it does each at once, or in place while the table is in use. Each statement is atomic, all of them "+
+		"together are not: if the change stops between them, what is done stays, and the same command goes on", "")
+	p.Route, p.Steps = plan.Recipe, nil
+	a, b := w.marks(w.plan.Table)
+	for _, x := range parts {
+		sql := "ALTER TABLE " + qualified(w.plan.Table) + " " + strings.Join(x.clauses, ", ") + ", " + x.how
+		s := plan.Step{Kind: plan.Exec, Name: "alter", SQL: []string{w.theirs(), sql, ours()}, Tables: []string{qualified(w.plan.Table)}, LockWait: w.options.LockWait,
+			Lock: "exclusive metadata lock for a moment", Why: "only the catalogue changes"}
+		if !strings.Contains(x.how, "INSTANT") {
+			s.Why = "in place, while everybody reads and writes"
+		}
+		if x.builds {
+			// The engine would take a long build for a long wait. The server bounds the wait itself, in whole seconds.
+			s.LockWait, s.Lock = 0, "exclusive metadata lock for a moment, at the beginning and at the end"
+			s.Why = fmt.Sprintf("the index is built online, from about %d rows; a replica stands still for as long as that takes", w.plan.Rows)
+		}
+		s.Done = "SELECT " + a + " = " + literal(x.marks[0]) + " AND " + b + " = " + literal(x.marks[1])
+		p.Steps = append(p.Steps, s)
+	}
+	return p
+}
+
+// markedAs are the marks of a table.
+func (w *planner) markedAs(ctx context.Context, database, table string) (sums [2]string, err error) {
+	n := w.plan.Table
+	n.Schema, n.Table = database, table
+	a, b := w.marks(n)
+	return sums, w.conn.QueryRowContext(ctx, "SELECT "+a+", "+b).Scan(&sums[0], &sums[1])
+}
+
+// definition is how the server shows the twin.
+func (w *planner) definition(ctx context.Context, r *rehearsal) (string, error) {
+	var name, text string
+	err := w.conn.QueryRowContext(ctx, "SHOW CREATE TABLE "+qualified(r.shadowName())).Scan(&name, &text)
+	return text, err
+}
+
+// remake makes the twin as it was before the statement.
+func (w *planner) remake(ctx context.Context, r *rehearsal) error {
+	statements := r.create
+	for _, name := range []string{r.in(), r.old()} {
+		statements = append([]string{"DROP DATABASE IF EXISTS " + quote(name)}, statements...)
+	}
+	for _, sql := range statements {
+		if _, err := w.conn.ExecContext(ctx, sql); err != nil {
+			return w.explain(err, "making an empty twin of "+w.plan.Table.String())
+		}
+	}
+	return nil
+}

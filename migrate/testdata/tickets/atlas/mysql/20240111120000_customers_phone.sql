@@ -1,0 +1,2 @@
+-- customers phone
+ALTER TABLE customers ADD COLUMN phone varchar(40) NULL COMMENT 'with the country''s code; +353, say' AFTER email;

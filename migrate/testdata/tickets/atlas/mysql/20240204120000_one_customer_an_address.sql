@@ -1,0 +1,4 @@
+-- one customer an address
+ALTER TABLE customers ADD COLUMN email_lower varchar(120) GENERATED ALWAYS AS (LOWER(email)) STORED;
+-- one customer an address
+CREATE UNIQUE INDEX customers_email ON customers (email_lower);

@@ -1,0 +1,2 @@
+-- refunded tickets
+ALTER TABLE tickets MODIFY status enum('reserved', 'paid', 'cancelled', 'refunded') NOT NULL DEFAULT 'reserved';

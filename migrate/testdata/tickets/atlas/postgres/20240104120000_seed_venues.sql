@@ -1,0 +1,7 @@
+-- seed venues
+INSERT INTO venues (id, name, city) VALUES
+    (1, 'O''Hara''s Hall; upstairs', 'Cork'),
+    (2, 'The -- Dash', 'Lyon'),
+    (3, 'Gasometer /* old */', 'Wien');
+-- seed venues
+SELECT setval('venues_id_seq', 3);

@@ -1,0 +1,2 @@
+-- ticket status
+CREATE TYPE ticket_status AS ENUM ('reserved', 'paid', 'cancelled');

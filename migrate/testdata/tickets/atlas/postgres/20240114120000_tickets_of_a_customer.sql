@@ -1,0 +1,4 @@
+-- atlas:txmode none
+
+-- tickets of a customer
+CREATE INDEX CONCURRENTLY tickets_customer ON tickets (customer_id) WHERE status <> 'cancelled';

@@ -1,0 +1,2 @@
+-- title is a name
+ALTER TABLE events RENAME COLUMN title TO name;

@@ -1,0 +1,6 @@
+-- orders of tickets
+ALTER TABLE tickets ADD COLUMN order_id bigint;
+-- orders of tickets
+ALTER TABLE tickets ADD CONSTRAINT tickets_order FOREIGN KEY (order_id) REFERENCES orders (id) NOT VALID;
+-- orders of tickets
+ALTER TABLE tickets VALIDATE CONSTRAINT tickets_order;

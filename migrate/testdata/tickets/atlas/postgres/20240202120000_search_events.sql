@@ -1,0 +1,4 @@
+-- search events
+ALTER TABLE events ADD COLUMN search tsvector GENERATED ALWAYS AS (to_tsvector('simple', name)) STORED;
+-- search events
+CREATE INDEX events_search ON events USING gin (search);

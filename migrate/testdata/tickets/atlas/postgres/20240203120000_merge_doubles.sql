@@ -1,0 +1,11 @@
+-- atlas:delimiter \n\n\n
+
+-- merge doubles
+DO $fix$
+DECLARE one record;
+BEGIN
+    FOR one IN SELECT id FROM customers WHERE id % 20 = 0 ORDER BY id LOOP
+        UPDATE customers SET newsletter = true WHERE id = one.id;
+    END LOOP;
+END;
+$fix$;

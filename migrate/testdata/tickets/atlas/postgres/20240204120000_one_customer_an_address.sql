@@ -1,0 +1,4 @@
+-- atlas:txmode none
+
+-- one customer an address
+CREATE UNIQUE INDEX CONCURRENTLY customers_email ON customers (lower(email));

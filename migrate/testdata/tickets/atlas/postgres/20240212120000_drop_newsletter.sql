@@ -1,0 +1,2 @@
+-- drop newsletter
+ALTER TABLE customers DROP COLUMN newsletter;

@@ -1,0 +1,7 @@
+/*
+ * seed venues;
+ */
+INSERT INTO venues (id, name, city) VALUES
+    (1, 'O''Hara''s Hall; upstairs', 'Cork'),
+    (2, 'The -- Dash', '${city}'),
+    (3, 'Gasometer /* old */ # 4', 'Wien');

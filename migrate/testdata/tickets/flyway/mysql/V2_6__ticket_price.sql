@@ -1,0 +1,5 @@
+/*
+ * ticket price;
+ */
+ALTER TABLE tickets ADD COLUMN price decimal(10,2) NOT NULL DEFAULT 0;
+UPDATE tickets SET price = 12.50 + seat WHERE status <> 'cancelled';

@@ -1,0 +1,4 @@
+/*
+ * search events;
+ */
+ALTER TABLE events ADD FULLTEXT INDEX events_search (name);

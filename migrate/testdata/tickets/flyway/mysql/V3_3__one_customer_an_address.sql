@@ -1,0 +1,5 @@
+/*
+ * one customer an address;
+ */
+ALTER TABLE customers ADD COLUMN email_lower varchar(120) GENERATED ALWAYS AS (LOWER(email)) STORED;
+CREATE UNIQUE INDEX customers_email ON customers (email_lower);

@@ -1,0 +1,4 @@
+/*
+ * refunded tickets;
+ */
+ALTER TABLE tickets MODIFY status enum('reserved', 'paid', 'cancelled', 'refunded') NOT NULL DEFAULT 'reserved';

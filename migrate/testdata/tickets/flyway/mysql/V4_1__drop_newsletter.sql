@@ -1,0 +1,5 @@
+/*
+ * drop newsletter;
+ */
+ALTER TABLE customers DROP COLUMN newsletter;
+RENAME TABLE settings TO options;

@@ -1,0 +1,1 @@
+UPDATE tickets SET status = 'cancelled' WHERE status = 'refunded';

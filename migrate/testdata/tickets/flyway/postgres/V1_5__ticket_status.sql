@@ -1,0 +1,4 @@
+/*
+ * ticket status;
+ */
+CREATE TYPE ticket_status AS ENUM ('reserved', 'paid', 'cancelled');

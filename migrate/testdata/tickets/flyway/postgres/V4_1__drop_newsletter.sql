@@ -1,0 +1,4 @@
+/*
+ * drop newsletter;
+ */
+ALTER TABLE customers DROP COLUMN newsletter;

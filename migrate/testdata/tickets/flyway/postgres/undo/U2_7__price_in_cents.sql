@@ -1,0 +1,3 @@
+ALTER TABLE tickets ADD COLUMN price numeric(10,2) NOT NULL DEFAULT 0;
+UPDATE tickets SET price = price_cents / 100.0;
+ALTER TABLE tickets DROP COLUMN price_cents;

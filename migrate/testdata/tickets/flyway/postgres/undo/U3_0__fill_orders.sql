@@ -1,0 +1,2 @@
+UPDATE tickets SET order_id = NULL;
+DELETE FROM orders;

@@ -1,0 +1,1 @@
+UPDATE orders SET total_cents = total_cents - 1 WHERE id IN (1, 2, 3);

@@ -1,0 +1,2 @@
+ALTER TABLE venues DROP COLUMN slug;
+ALTER TABLE venues ALTER COLUMN name TYPE text;

@@ -1,0 +1,2 @@
+DELETE FROM customers;
+DELETE FROM events;

@@ -1,0 +1,1 @@
+ALTER TABLE events ADD FULLTEXT INDEX events_search (name);

@@ -1,0 +1,1 @@
+ALTER TABLE tickets MODIFY status enum('reserved', 'paid', 'cancelled') NOT NULL DEFAULT 'reserved';

@@ -1,0 +1,2 @@
+ALTER TABLE venues DROP COLUMN slug;
+ALTER TABLE venues MODIFY name varchar(150) NOT NULL;

@@ -1,0 +1,2 @@
+ALTER TABLE customers DROP COLUMN newsletter;
+RENAME TABLE settings TO options;

@@ -1,0 +1,9 @@
+BEGIN;
+
+INSERT INTO venues (id, name, city) VALUES
+    (1, 'O''Hara''s Hall; upstairs', 'Cork'),
+    (2, 'The -- Dash', 'Lyon'),
+    (3, 'Gasometer /* old */', 'Wien');
+SELECT setval('venues_id_seq', 3);
+
+COMMIT;

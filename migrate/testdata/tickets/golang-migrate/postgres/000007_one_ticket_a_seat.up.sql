@@ -1,0 +1,1 @@
+ALTER TABLE tickets ADD CONSTRAINT tickets_seat UNIQUE (event_id, seat);

@@ -1,0 +1,6 @@
+BEGIN;
+
+DROP TRIGGER customers_touch ON customers;
+DROP FUNCTION touch();
+
+COMMIT;

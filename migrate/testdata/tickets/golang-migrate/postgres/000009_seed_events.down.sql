@@ -1,0 +1,6 @@
+BEGIN;
+
+DELETE FROM customers;
+DELETE FROM events;
+
+COMMIT;

@@ -1,0 +1,1 @@
+CREATE INDEX CONCURRENTLY tickets_customer ON tickets (customer_id) WHERE status <> 'cancelled';

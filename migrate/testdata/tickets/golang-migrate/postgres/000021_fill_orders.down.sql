@@ -1,0 +1,6 @@
+BEGIN;
+
+UPDATE tickets SET order_id = NULL;
+DELETE FROM orders;
+
+COMMIT;

@@ -1,0 +1,6 @@
+BEGIN;
+
+DROP TRIGGER orders_audit ON orders;
+DROP FUNCTION audit_orders();
+
+COMMIT;

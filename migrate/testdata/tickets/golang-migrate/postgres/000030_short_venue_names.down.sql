@@ -1,0 +1,6 @@
+BEGIN;
+
+ALTER TABLE venues DROP COLUMN slug;
+ALTER TABLE venues ALTER COLUMN name TYPE text;
+
+COMMIT;

@@ -1,0 +1,6 @@
+BEGIN;
+
+ALTER TABLE venues ALTER COLUMN name TYPE varchar(200);
+ALTER TABLE venues ADD COLUMN slug text GENERATED ALWAYS AS (lower(replace(city, ' ', '-'))) STORED;
+
+COMMIT;

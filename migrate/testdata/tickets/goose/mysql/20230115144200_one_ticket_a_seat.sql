@@ -1,0 +1,5 @@
+-- +goose Up
+ALTER TABLE tickets ADD CONSTRAINT tickets_seat UNIQUE (event_id, seat);
+
+-- +goose Down
+ALTER TABLE tickets DROP INDEX tickets_seat;

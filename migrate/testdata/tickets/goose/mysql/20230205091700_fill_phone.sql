@@ -1,0 +1,5 @@
+-- +goose Up
+UPDATE customers SET phone = CONCAT('+353 ', LPAD(id, 7, '0')) WHERE phone IS NULL;
+
+-- +goose Down
+UPDATE customers SET phone = NULL;

@@ -1,0 +1,5 @@
+-- +goose Up
+ALTER TABLE customers MODIFY phone varchar(40) NOT NULL COMMENT 'with the country''s code; +353, say';
+
+-- +goose Down
+ALTER TABLE customers MODIFY phone varchar(40) NULL COMMENT 'with the country''s code; +353, say';

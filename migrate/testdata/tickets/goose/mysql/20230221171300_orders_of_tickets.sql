@@ -1,0 +1,7 @@
+-- +goose Up
+ALTER TABLE tickets ADD COLUMN order_id bigint NULL, ADD KEY tickets_order (order_id);
+ALTER TABLE tickets ADD CONSTRAINT tickets_of_order FOREIGN KEY (order_id) REFERENCES orders (id);
+
+-- +goose Down
+ALTER TABLE tickets DROP FOREIGN KEY tickets_of_order;
+ALTER TABLE tickets DROP COLUMN order_id;

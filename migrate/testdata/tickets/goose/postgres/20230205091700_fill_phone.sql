@@ -1,0 +1,5 @@
+-- +goose Up
+UPDATE customers SET phone = '+353 ' || lpad(id::text, 7, '0') WHERE phone IS NULL;
+
+-- +goose Down
+UPDATE customers SET phone = NULL;

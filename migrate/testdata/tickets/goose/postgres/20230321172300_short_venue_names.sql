@@ -1,0 +1,7 @@
+-- +goose Up
+ALTER TABLE venues ALTER COLUMN name TYPE varchar(200);
+ALTER TABLE venues ADD COLUMN slug text GENERATED ALWAYS AS (lower(replace(city, ' ', '-'))) STORED;
+
+-- +goose Down
+ALTER TABLE venues DROP COLUMN slug;
+ALTER TABLE venues ALTER COLUMN name TYPE text;

@@ -1,0 +1,2 @@
+ALTER TABLE customers MODIFY phone varchar(40) NOT NULL COMMENT 'with the country''s code; +353, say';
+

@@ -1,0 +1,2 @@
+CREATE INDEX tickets_status ON tickets (status, customer_id);
+

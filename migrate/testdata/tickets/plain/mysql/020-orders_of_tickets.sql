@@ -1,0 +1,4 @@
+ALTER TABLE tickets ADD COLUMN order_id bigint NULL, ADD KEY tickets_order (order_id);
+
+ALTER TABLE tickets ADD CONSTRAINT tickets_of_order FOREIGN KEY (order_id) REFERENCES orders (id);
+

@@ -1,0 +1,2 @@
+ALTER TABLE events ADD FULLTEXT INDEX events_search (name);
+

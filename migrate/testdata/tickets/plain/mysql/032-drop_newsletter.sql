@@ -1,0 +1,4 @@
+ALTER TABLE customers DROP COLUMN newsletter;
+
+RENAME TABLE settings TO options;
+

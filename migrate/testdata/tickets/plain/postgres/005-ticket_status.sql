@@ -1,0 +1,2 @@
+CREATE TYPE ticket_status AS ENUM ('reserved', 'paid', 'cancelled');
+

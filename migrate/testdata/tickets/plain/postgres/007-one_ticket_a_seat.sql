@@ -1,0 +1,2 @@
+ALTER TABLE tickets ADD CONSTRAINT tickets_seat UNIQUE (event_id, seat);
+

@@ -1,0 +1,4 @@
+ALTER TABLE customers ADD COLUMN phone text;
+
+COMMENT ON COLUMN customers.phone IS 'with the country''s code; +353, say';
+

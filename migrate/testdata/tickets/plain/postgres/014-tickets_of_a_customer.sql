@@ -1,0 +1,2 @@
+CREATE INDEX CONCURRENTLY tickets_customer ON tickets (customer_id) WHERE status <> 'cancelled';
+

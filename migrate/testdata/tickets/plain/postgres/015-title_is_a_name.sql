@@ -1,0 +1,2 @@
+ALTER TABLE events RENAME COLUMN title TO name;
+

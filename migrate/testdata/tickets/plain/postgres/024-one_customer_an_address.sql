@@ -1,0 +1,2 @@
+CREATE UNIQUE INDEX CONCURRENTLY customers_email ON customers (lower(email));
+

@@ -1,0 +1,7 @@
+
+-- +migrate Up
+-- fill phone
+UPDATE customers SET phone = CONCAT('+353 ', LPAD(id, 7, '0')) WHERE phone IS NULL;
+
+-- +migrate Down
+UPDATE customers SET phone = NULL;

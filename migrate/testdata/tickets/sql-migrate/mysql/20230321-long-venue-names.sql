@@ -1,0 +1,9 @@
+
+-- +migrate Up
+-- long venue names
+ALTER TABLE venues MODIFY name varchar(400) NOT NULL;
+ALTER TABLE venues ADD COLUMN slug varchar(100) AS (LOWER(REPLACE(city, ' ', '-'))) VIRTUAL;
+
+-- +migrate Down
+ALTER TABLE venues DROP COLUMN slug;
+ALTER TABLE venues MODIFY name varchar(150) NOT NULL;

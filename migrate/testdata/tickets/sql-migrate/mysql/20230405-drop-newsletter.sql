@@ -1,0 +1,9 @@
+
+-- +migrate Up
+-- drop newsletter
+ALTER TABLE customers DROP COLUMN newsletter;
+RENAME TABLE settings TO options;
+
+-- +migrate Down
+RENAME TABLE options TO settings;
+ALTER TABLE customers ADD COLUMN newsletter tinyint(1) NOT NULL DEFAULT 0;

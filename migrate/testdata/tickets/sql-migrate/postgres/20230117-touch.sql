@@ -1,0 +1,16 @@
+
+-- +migrate Up
+-- touch
+-- +migrate StatementBegin
+CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.updated_at := now(); -- whoever writes; always
+    RETURN NEW;
+END;
+$$;
+-- +migrate StatementEnd
+CREATE TRIGGER customers_touch BEFORE UPDATE ON customers FOR EACH ROW EXECUTE FUNCTION touch();
+
+-- +migrate Down
+DROP TRIGGER customers_touch ON customers;
+DROP FUNCTION touch();

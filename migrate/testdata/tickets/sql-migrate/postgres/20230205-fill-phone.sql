@@ -1,0 +1,7 @@
+
+-- +migrate Up
+-- fill phone
+UPDATE customers SET phone = '+353 ' || lpad(id::text, 7, '0') WHERE phone IS NULL;
+
+-- +migrate Down
+UPDATE customers SET phone = NULL;

@@ -1,0 +1,9 @@
+
+-- +migrate Up
+-- orders of tickets
+ALTER TABLE tickets ADD COLUMN order_id bigint;
+ALTER TABLE tickets ADD CONSTRAINT tickets_order FOREIGN KEY (order_id) REFERENCES orders (id) NOT VALID;
+ALTER TABLE tickets VALIDATE CONSTRAINT tickets_order;
+
+-- +migrate Down
+ALTER TABLE tickets DROP COLUMN order_id;

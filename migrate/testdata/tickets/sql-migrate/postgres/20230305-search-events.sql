@@ -1,0 +1,8 @@
+
+-- +migrate Up
+-- search events
+ALTER TABLE events ADD COLUMN search tsvector GENERATED ALWAYS AS (to_tsvector('simple', name)) STORED;
+CREATE INDEX events_search ON events USING gin (search);
+
+-- +migrate Down
+ALTER TABLE events DROP COLUMN search;

@@ -1,0 +1,6 @@
+
+-- +migrate Up
+-- refunded tickets
+ALTER TYPE ticket_status ADD VALUE IF NOT EXISTS 'refunded';
+
+-- +migrate Down
