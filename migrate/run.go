@@ -44,6 +44,7 @@ type run struct {
 	*session
 	lease  *state.Lease
 	conn   *sql.Conn // where statements run
+	pooled bool      // it goes through a pooler that shares sessions
 	engine *changeling.Engine
 	result Result
 }
@@ -70,13 +71,20 @@ func (r *run) discard() {
 	}
 }
 
-// fresh is a new connection for the statements of one migration. It is known as the lease's: whoever takes over ends it.
+// fresh is a new connection for the statements of one migration. It is known as the lease's: whoever takes over ends it. Where a
+// pooler shares sessions it stays nameless, because the name would stay with the session; there only transactions run, which
+// hold the claim.
 func (r *run) fresh(ctx context.Context) (err error) {
 	r.discard()
 	if err := r.quiet(ctx); err != nil {
 		return err
 	}
-	if r.conn, err = r.db.Conn(ctx); err != nil {
+	if !r.server.mysql {
+		if r.pooled, err = changeling.Pooled(ctx, r.db); err != nil {
+			return err
+		}
+	}
+	if r.conn, err = r.db.Conn(ctx); err != nil || r.pooled {
 		return err
 	}
 	if !r.server.mysql {

@@ -63,14 +63,16 @@ func (r *run) unedited(p *program) error {
 // advance does one unit, unless it is done.
 func (r *run) advance(ctx context.Context, p *program, u *unit) error {
 	x := p.steps[u.seq]
-	if u.kind == unitSetting { // it holds for a connection only, so each one needs it
-		_, err := r.conn.ExecContext(ctx, u.statements[0].SQL)
-		return err
-	}
-	if x != nil && x.Done {
+	if x != nil && x.Done && u.kind != unitSetting {
 		return nil
 	}
 	switch u.kind {
+	case unitSetting: // it holds for a connection only, so each one needs it
+		if err := r.unshared(u); err != nil {
+			return err
+		}
+		_, err := r.conn.ExecContext(ctx, u.statements[0].SQL)
+		return err
 	case unitTx, unitGo:
 		return r.tx(ctx, func(tx *sql.Tx) error {
 			if err := r.execute(ctx, tx, p, u); err != nil {
@@ -81,7 +83,20 @@ func (r *run) advance(ctx context.Context, p *program, u *unit) error {
 	case unitEngine:
 		return r.change(ctx, p, u, x)
 	}
+	if err := r.unshared(u); err != nil {
+		return err
+	}
 	return r.alone(ctx, p, u, x)
+}
+
+// unshared refuses what needs a session of its own where a pooler shares sessions: what is set there would be met by whoever gets
+// the session next.
+func (r *run) unshared(u *unit) error {
+	if !r.pooled {
+		return nil
+	}
+	return &fault.Problem{Kind: fault.Precondition, Text: fmt.Sprintf("`%s` runs outside of a transaction, and the connection goes through a pooler that gives each transaction another session: "+
+		"connect to the server itself, and run the same command again. What is done is kept", shorten(u.statements[0].SQL, 200))}
 }
 
 // alone runs a statement that is no transaction: begun, done, noted. A death between two of these leaves a record that was
