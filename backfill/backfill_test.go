@@ -256,7 +256,7 @@ func TestB13Workers(t *testing.T) {
 	t.Parallel()
 	each(t, func(d database) {
 		d.accounts()
-		ctx, cancel := context.WithTimeout(d.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(d.Context(), 5*time.Minute)
 		defer cancel()
 		j := d.jobs(d.db)
 		for _, name := range []string{"one", "two", "three"} {

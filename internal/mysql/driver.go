@@ -217,7 +217,7 @@ func (e *Error) ServerMessage() string { return e.Text }
 // states are the SQLSTATEs of server errors, MySQL 9.7 and MariaDB 11.8 error lists.
 var states = map[uint16]string{
 	1205: "55P03", 3572: "55P03", // lock wait timeout, NOWAIT
-	1213: "40P01", 1614: "40P01", 1412: "40001", 1615: "40001", 1020: "40001", 3101: "40001",
+	1213: "40P01", 1614: "40P01", 1412: "40001", 1615: "40001", 1020: "40001", 3100: "40001", 3101: "40001", // the last two: a group rolled the transaction back
 	1040: "53300", 1203: "53300", 1041: "53200", 1037: "53200", 1038: "53200",
 	1317: "57014", 3024: "57014", 1969: "57014",
 	1053: "57P01", 1927: "08006", 4031: "08006", 3169: "08006",
