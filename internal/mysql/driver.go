@@ -244,13 +244,19 @@ func (c *conn) state(err error) error {
 	return err
 }
 
+// farewell says that the server has spoken unasked, which it does when it ends a session: after wait_timeout, a KILL, a shutdown. The
+// driver reads that instead of an answer and finds the wrong number on it, an error without a type.
+func farewell(cause error) bool {
+	return cause == my.ErrMalformPacket || strings.HasPrefix(cause.Error(), "invalid sequence ")
+}
+
 // coded gives an error its SQLSTATE. An error that no server sent stays as it is.
 func coded(err error) error {
 	for cause := err; cause != nil; {
 		if e, ok := cause.(*my.MyError); ok {
 			return &Error{Code: e.Code, Text: e.Message, sqlSta: states[e.Code], err: err}
 		}
-		if cause == my.ErrBadConn || cause == driver.ErrBadConn || cause == io.EOF {
+		if cause == my.ErrBadConn || cause == driver.ErrBadConn || cause == io.EOF || farewell(cause) {
 			// Not wrapped: database/sql runs a statement again by itself that ended with driver.ErrBadConn.
 			return &Error{Text: "the connection broke", sqlSta: "08006", err: fmt.Errorf("the connection broke: %v", cause)}
 		}

@@ -1,0 +1,40 @@
+package mysql_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/changeling-db/changeling/internal/dbtest/mytest"
+	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/internal/mysql"
+)
+
+// TestFarewellOfTheServer: a server that ends an idle session says why, unasked. Whoever sends a statement then reads that instead of
+// an answer, and has to take it for what it is: a connection that is no more.
+func TestFarewellOfTheServer(t *testing.T) {
+	t.Parallel()
+	mytest.Each(t, func(t *testing.T, version string) {
+		db := mysql.Wrap(mytest.Open(t, mytest.Database(t, version)))
+		defer db.Close()
+		for _, query := range []bool{false, true} {
+			conn, err := db.Conn(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := conn.ExecContext(t.Context(), "SET SESSION wait_timeout = 1"); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(2500 * time.Millisecond)
+			if query {
+				var n int
+				err = conn.QueryRowContext(t.Context(), "SELECT 1").Scan(&n)
+			} else {
+				_, err = conn.ExecContext(t.Context(), "DO 1")
+			}
+			if !fault.Lost(err) {
+				t.Errorf("the first statement after the end of the session: %v, want a lost connection", err)
+			}
+			_ = conn.Close() // it is gone
+		}
+	})
+}
