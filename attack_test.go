@@ -16,18 +16,7 @@ import (
 // of his run by a change, neither with the rights of who makes it, nor with the owner's, nor by users who write meanwhile.
 func TestNobodyElsesFunctionsRun(t *testing.T) {
 	t.Parallel()
-	t.Run("whole", func(t *testing.T) {
-		t.Parallel()
-		if n, what := trapped(t, func(s string) string { return s }); n > 0 {
-			t.Errorf("somebody's functions were called %d times: %s", n, what)
-		}
-	})
-	t.Run("mutant", func(t *testing.T) {
-		t.Parallel()
-		if n, _ := trapped(t, func(s string) string { return strings.ReplaceAll(s, "OPERATOR(pg_catalog.=)", "=") }); n == 0 {
-			t.Error("the mutant lives: operators are not qualified, and the trap does not notice")
-		}
-	})
+	pgtest.NobodyElsesFunctionsRun(t, trapped)
 }
 
 // trapped makes a change of a table in a database with a trap, and answers how often who ran what of it.

@@ -63,22 +63,7 @@ func TestColumnLedgerDisturbed(t *testing.T) {
 	s.on(progressed("copy"), func() { pgtest.Exec(t, other, `VACUUM FULL accounts`) })
 	s.on(began("verify"), func() { s.ledger.Truncate(t.Context()) })
 	stop := s.write()
-	stops := 0
-	for {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(200+random.IntN(900))*time.Millisecond)
-		if stops > 10 {
-			ctx = t.Context()
-		}
-		err := changeling.Apply(ctx, s.db, widen, s.config)
-		cancel()
-		if err == nil {
-			break
-		}
-		if ctx.Err() == nil || !errors.Is(err, changeling.ErrStopped) {
-			t.Fatalf("after %d stops: %v", stops, err)
-		}
-		stops++
-	}
+	stops := s.applyStopped(random, 200*time.Millisecond, 10)
 	s.pause(200 * time.Millisecond)
 	stop()
 	s.changed()
@@ -122,25 +107,7 @@ func TestColumnDiesAtEveryStatement(t *testing.T) {
 	native := pgtest.Open(t, pgtest.Database(t))
 	pgtest.Exec(t, native, append(slices.Clone(setup), grow)...)
 	pgtest.Exec(t, native, between...)
-	want := byName(t, native)
-	dsn := pgtest.Database(t)
-	db := pgtest.Open(t, dsn)
-	pgtest.Exec(t, db, setup...)
-	all := deaths(t, dsn, rand.New(rand.NewPCG(seed(t), 10)), act)
-	if !full() {
-		all = all[:len(all)/3]
-	}
-	for _, death := range all {
-		raze(t, db)
-		pgtest.Exec(t, db, setup...)
-		at := dieAt(t, dsn, act, death)
-		pgtest.Exec(t, db, between...)
-		if err := act(t.Context(), db); err != nil {
-			t.Errorf("%s: the second run: %v", at, err)
-			continue
-		}
-		sameAs(t, byName(t, db), want, at)
-	}
+	mortal{setup: setup, act: act, look: byName, want: byName(t, native), stream: 10}.test(t)
 }
 
 // TestColumnAbort: before its swap a change by a second column can be taken back at each of its steps, and nothing of it stays.

@@ -30,7 +30,7 @@ func (r tables) Compare(ctx context.Context, c copier.Chunk) (source, shadow ver
 	}
 	query, args := r.rows.Compare(c.Range)
 	s := r.comparing()
-	s.ByOrder = r.pair.Ordered && r.pair.SameKey
+	s.ByOrder = r.rows.SideBySide()
 	err = r.patiently(ctx, "chunk", func(ctx context.Context) error {
 		return r.tx(ctx, s, func(ctx context.Context, t *tx) error {
 			var reset bool

@@ -136,18 +136,14 @@ func (r *run) beginCopy(ctx context.Context) error {
 	return r.reload(ctx)
 }
 
-// rewritten is why a copy begins again that did not fit to its source any more.
-func (r *run) rewritten() string {
-	return "somebody truncated or rewrote " + r.table().String() + " (TRUNCATE, or a rebuild such as VACUUM FULL or OPTIMIZE), or a crash emptied an unlogged table; the copy begins again"
-}
-
 // giveBack takes the shadow and the capture away when the disk is full, so that the users can go on to write: otherwise they
 // would be worse off than without the change. It begins anew when it is run again. Emptying the shadow is not enough: also an
-// empty table needs room for its files. A limit of the server's on its own files (53400) is not the disk.
+// empty table needs room for its files. A limit of the server's on its own files (53400) is not the disk. At the cutover nothing is taken
+// away: the swap may have happened, with nobody left to say so.
 func (r *run) giveBack(ctx context.Context, err error) error {
 	problem, ok := errors.AsType[*fault.Problem](err)
 	p := r.record.Plan
-	if !ok || !fault.Full(err) || fault.Code(err) == "53400" || p.Route != plan.ShadowTable || p.Undoes != nil || r.record.Step > p.Find(plan.Cutover) {
+	if !ok || !fault.Full(err) || fault.Code(err) == "53400" || p.Route != plan.ShadowTable || p.Undoes != nil || r.record.Step >= p.Find(plan.Cutover) {
 		return err
 	}
 	told := *problem
@@ -178,8 +174,9 @@ func (r *run) rewind(ctx context.Context) error {
 	})
 }
 
-// restart begins the copy again: the shadow is emptied and made bare, and the counter goes back. Keys stay in the log.
-func (r *run) restart(ctx context.Context, why string) error {
+// restart begins the copy again after somebody rewrote or truncated the source: the shadow is emptied and made bare, and
+// the counter goes back. Keys stay in the log.
+func (r *run) restart(ctx context.Context) error {
 	if r.record.Plan.Undoes != nil {
 		return r.backRounds(ctx, true)
 	}
@@ -189,7 +186,7 @@ func (r *run) restart(ctx context.Context, why string) error {
 		copyStep = r.record.Plan.Find(plan.Capture) // it may be what was lost
 	}
 	s := r.engine.store
-	r.engine.config.Events(event.Restarted{Reason: why})
+	r.engine.config.Events(event.Restarted{Reason: "somebody truncated or rewrote " + r.table().String() + " (TRUNCATE, or a rebuild such as VACUUM FULL or OPTIMIZE), or a crash emptied an unlogged table; the copy begins again"})
 	return r.patiently(ctx, "restart", func(ctx context.Context) error {
 		return r.tx(ctx, session{Idle: long}, func(ctx context.Context, t *tx) error {
 			if err := t.ddl(ctx, again); err != nil {

@@ -232,6 +232,42 @@ func TestDiesAtEveryStatement(t *testing.T) {
 	}
 }
 
+// mortal is something that dies at each statement, and is done again: it must leave what is wanted, with what users wrote between.
+type mortal struct {
+	setup  []string
+	act    func(context.Context, *sql.DB) error
+	look   func(*testing.T, *sql.DB) []string
+	want   []string
+	stream uint64 // of chance
+	more   func(db *sql.DB, at string)
+}
+
+// test takes a third of the deaths that others take, unless all are asked for.
+func (m mortal) test(t *testing.T) {
+	t.Helper()
+	dsn := pgtest.Database(t)
+	db := pgtest.Open(t, dsn)
+	pgtest.Exec(t, db, m.setup...)
+	all := deaths(t, dsn, rand.New(rand.NewPCG(seed(t), m.stream)), m.act)
+	if !full() {
+		all = all[:len(all)/3]
+	}
+	for _, death := range all {
+		raze(t, db)
+		pgtest.Exec(t, db, m.setup...)
+		at := dieAt(t, dsn, m.act, death)
+		pgtest.Exec(t, db, between...)
+		if err := m.act(t.Context(), db); err != nil {
+			t.Errorf("%s: the second run: %v", at, err)
+			continue
+		}
+		sameAs(t, m.look(t, db), m.want, at)
+		if m.more != nil {
+			m.more(db, at)
+		}
+	}
+}
+
 // TestDiesInADirectChange: also a statement that the server does at once, and after which the table has another name, is
 // done once, whenever the run dies.
 func TestDiesInADirectChange(t *testing.T) {

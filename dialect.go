@@ -86,6 +86,8 @@ type texts interface {
 	Drain(limit int64, note bool) string
 	Boundary(after copier.Key, n int64) (string, []any)
 	Compare(r copier.Range) (string, []any)
+	// SideBySide says that Compare walks along the keys of both tables.
+	SideBySide() bool
 	CompareCounts() string
 	Relog(r copier.Range) (string, []any)
 	RelogChecked() string

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -97,29 +96,12 @@ func TestRebuildDiesAtEveryStatement(t *testing.T) {
 	native := pgtest.Open(t, pgtest.Database(t))
 	pgtest.Exec(t, native, append(slices.Clone(victim), `ALTER TABLE orders SET (fillfactor = 70), CLUSTER ON orders_email`)...)
 	pgtest.Exec(t, native, between...)
-	want := portrait(t, native)
-	dsn := pgtest.Database(t)
-	db := pgtest.Open(t, dsn)
-	pgtest.Exec(t, db, victim...)
-	all := deaths(t, dsn, rand.New(rand.NewPCG(seed(t), 8)), act)
-	if !full() {
-		all = all[:len(all)/3]
-	}
-	for _, death := range all {
-		raze(t, db)
-		pgtest.Exec(t, db, victim...)
-		at := dieAt(t, dsn, act, death)
-		pgtest.Exec(t, db, between...)
-		if err := act(t.Context(), db); err != nil {
-			t.Errorf("%s: the second run: %v", at, err)
-			continue
-		}
-		sameAs(t, portrait(t, db), want, at)
+	mortal{setup: victim, act: act, look: portrait, want: portrait(t, native), stream: 8, more: func(db *sql.DB, at string) {
 		var options string
 		if err := db.QueryRow(`SELECT reloptions::text || (SELECT indisclustered FROM pg_index WHERE indexrelid = 'orders_email'::regclass) FROM pg_class WHERE oid = 'orders'::regclass`).Scan(&options); err != nil || options != "{fillfactor=70}true" {
 			t.Errorf("%s: options and cluster mark are %s (%v)", at, options, err)
 		}
-	}
+	}}.test(t)
 }
 
 // TestRebuildInOrder: the rows stand in the order of the index; without the order in the copy's statement they do not.
@@ -169,15 +151,7 @@ func TestRebuildLedger(t *testing.T) {
 	}
 	s.pause(200 * time.Millisecond)
 	stop()
-	if r := s.proves(); r.Wrong() > 0 {
-		t.Errorf("the table is not what was written: %s", r)
-	}
-	if stats := s.ledger.Stats(); stats.Failures() > 0 || stats.BlindCommitted > 0 {
-		t.Errorf("users met: %s", stats)
-	}
-	if n := s.story.count(differed); n > 0 {
-		t.Errorf("the verification found %d times that rows differed", n)
-	}
+	s.untouched()
 	t.Logf("%s; users: %s", s.figures(), s.ledger.Stats())
 }
 

@@ -257,7 +257,7 @@ func (r *run) steps(ctx context.Context) error {
 			r.engine.config.Events(event.StepEnded{Step: string(step.Kind), Name: step.Name, Took: time.Since(began), Done: r.rowsDone.Load()})
 		case errors.Is(err, errPaused):
 		case errors.Is(err, copier.ErrReset):
-			if err := r.restart(ctx, r.rewritten()); err != nil {
+			if err := r.restart(ctx); err != nil {
 				return err
 			}
 		case ctx.Err() == nil && (fault.Lost(err) || fault.Transient(err) || errors.Is(err, state.ErrMoved)):

@@ -217,6 +217,32 @@ mysql_data() {
 	rm -f "$new/log"
 }
 
+# begin_unpacking WHAT RELEASE finds the mirror and makes $new, from which $target gets what is in the packages. $link says what
+# else helps.
+begin_unpacking() {
+	have apt-get && have dpkg || die "$1 is missing and comes from Debian's packages, for which this system lacks apt. $link"
+	mirror=$(debian_mirror)
+	if [ -z "$mirror" ] && is_root; then
+		apt-get -qq update
+		mirror=$(debian_mirror)
+	fi
+	[ -n "$mirror" ] || die "$1 is missing, and apt on this system has no list of Debian's archive, from which it comes. If this is Debian: sudo apt-get update. $link"
+	say "fetching $1 (Debian $2)"
+	target=$(cache)
+	mkdir -p "$target"
+	new=$(mktemp -d "$target/.new-XXXXXX")
+	trap 'rm -rf -- "$new"' EXIT
+	chmod 755 "$new"
+}
+
+# finish_unpacking NAME puts $new into its place in the cache.
+finish_unpacking() {
+	chmod -R a+rX "$new"
+	rm -rf -- "$target/$1"
+	mv "$new" "$target/$1"
+	trap - EXIT
+}
+
 # mysql_from_debian SERVER VERSION RELEASE: MySQL or MariaDB, unpacked with its libraries and not installed.
 mysql_from_debian() {
 	name=$1-$2
@@ -227,19 +253,7 @@ mysql_from_debian() {
 		fi
 	done
 	link="Link a directory with bin/server and data as $(cache)/$name; scripts/setup.sh says what they are."
-	have apt-get && have dpkg || die "$name is missing and comes from Debian's packages, for which this system lacks apt. $link"
-	mirror=$(debian_mirror)
-	if [ -z "$mirror" ] && is_root; then
-		apt-get -qq update
-		mirror=$(debian_mirror)
-	fi
-	[ -n "$mirror" ] || die "$name is missing, and apt on this system has no list of Debian's archive, from which it comes. If this is Debian: sudo apt-get update. $link"
-	say "fetching $name (Debian $3)"
-	target=$(cache)
-	mkdir -p "$target"
-	new=$(mktemp -d "$target/.new-XXXXXX")
-	trap 'rm -rf -- "$new"' EXIT
-	chmod 755 "$new"
+	begin_unpacking "$name" "$3"
 	unpack_debian "$3" "$mirror" "$1-server-core" "$1-client-core" ||
 		die "$name could not be fetched from $mirror, see above. $link"
 	programs && [ -e "$new/bin/server" ] || die "the packages of $name from Debian $3 hold no server, or in another place than scripts/setup.sh expects."
@@ -254,10 +268,7 @@ mysql_from_debian() {
 	}
 	echo "$version" >"$new/version"
 	echo "$layout" >"$new/layout"
-	chmod -R a+rX "$new"
-	rm -rf -- "$target/$name"
-	mv "$new" "$target/$name"
-	trap - EXIT
+	finish_unpacking "$name"
 }
 
 # pooler_from_debian: PgBouncer, unpacked with its libraries and not installed, because its package starts a service.
@@ -268,26 +279,11 @@ pooler_from_debian() {
 		fi
 	done
 	link="Link a directory with bin/pgbouncer as $(cache)/pgbouncer."
-	have apt-get && have dpkg || die "PgBouncer is missing and comes from Debian's packages, for which this system lacks apt. $link"
-	mirror=$(debian_mirror)
-	if [ -z "$mirror" ] && is_root; then
-		apt-get -qq update
-		mirror=$(debian_mirror)
-	fi
-	[ -n "$mirror" ] || die "PgBouncer is missing, and apt on this system has no list of Debian's archive, from which it comes. If this is Debian: sudo apt-get update. $link"
-	say 'fetching PgBouncer (Debian bookworm)'
-	target=$(cache)
-	mkdir -p "$target"
-	new=$(mktemp -d "$target/.new-XXXXXX")
-	trap 'rm -rf -- "$new"' EXIT
-	chmod 755 "$new"
+	begin_unpacking PgBouncer bookworm
 	unpack_debian bookworm "$mirror" pgbouncer || die "PgBouncer could not be fetched from $mirror, see above. $link"
 	programs && [ -e "$new/bin/pgbouncer" ] || die "the package of PgBouncer holds its program in another place than scripts/setup.sh expects."
 	find "$new/bin" -type f ! -name pgbouncer -delete
-	chmod -R a+rX "$new"
-	rm -rf -- "$target/pgbouncer"
-	mv "$new" "$target/pgbouncer"
-	trap - EXIT
+	finish_unpacking pgbouncer
 }
 
 mysql_entries() {

@@ -1,4 +1,4 @@
-// Command changeling changes live PostgreSQL tables: see docs/COMMAND.md, or `changeling --help`.
+// Command changeling changes live tables of PostgreSQL, MySQL and MariaDB: see docs/COMMAND.md, or `changeling --help`.
 package main
 
 import (

@@ -120,17 +120,23 @@ func (s shape) run(t *testing.T, major int) {
 	if route, want := routeOf(events), s.route(); route != want {
 		t.Errorf("route %q, want %q: the shape does not test what it should", route, want)
 	}
+	alike(t, s, native, engine, "- native, + engine")
+}
+
+// alike fails the test where two databases differ.
+func alike(t *testing.T, s shape, native, engine *database, signs string) {
+	t.Helper()
 	if d := diff(native.rows(t, s), engine.rows(t, s)); d != "" {
-		t.Errorf("rows, - native, + engine:\n%s", d)
+		t.Errorf("rows, %s:\n%s", signs, d)
 	}
 	if d := diff(dump(t, native.server, native.dsn), dump(t, engine.server, engine.dsn)); d != "" {
-		t.Errorf("dump, - native, + engine:\n%s", d)
+		t.Errorf("dump, %s:\n%s", signs, d)
 	}
 	if d := diff(describe(t, native.db), describe(t, engine.db)); d != "" {
-		t.Errorf("catalogue, - native, + engine:\n%s", d)
+		t.Errorf("catalogue, %s:\n%s", signs, d)
 	}
 	if d := diff(native.next(t), engine.next(t)); d != "" {
-		t.Errorf("next values, - native, + engine:\n%s", d)
+		t.Errorf("next values, %s:\n%s", signs, d)
 	}
 }
 

@@ -87,18 +87,7 @@ func (s shape) undo(t *testing.T, major int, touch bool) error {
 	if dropped, err := c.Cleanup(ctx, changeling.Now); !dropped || err != nil {
 		t.Errorf("Cleanup = %v, %v", dropped, err)
 	}
-	if d := diff(native.rows(t, s), engine.rows(t, s)); d != "" {
-		t.Errorf("rows, - before, + after:\n%s", d)
-	}
-	if d := diff(dump(t, native.server, native.dsn), dump(t, engine.server, engine.dsn)); d != "" {
-		t.Errorf("dump, - before, + after:\n%s", d)
-	}
-	if d := diff(describe(t, native.db), describe(t, engine.db)); d != "" {
-		t.Errorf("catalogue, - before, + after:\n%s", d)
-	}
-	if d := diff(native.next(t), engine.next(t)); d != "" {
-		t.Errorf("next values, - before, + after:\n%s", d)
-	}
+	alike(t, s, native, engine, "- before, + after")
 	return nil
 }
 

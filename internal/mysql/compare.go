@@ -51,6 +51,9 @@ func (w Rows) Relog(r copier.Range) (string, []any) {
 	return w.relog(w.own("again") + Then + "INSERT INTO " + w.temporary("again") + " (" + w.keyList("") + ") " + keys), nil
 }
 
+// SideBySide is false: digests are compared.
+func (w Rows) SideBySide() bool { return false }
+
 // Confirm leaves out what is in the log by now, and puts the rest there. It answers how many keys were looked at, how many
 // differ, these keys, and whether the source was truncated.
 //

@@ -118,8 +118,9 @@ func (w Rows) notPendingShadow(alias string) string {
 	return "NOT EXISTS (SELECT FROM " + w.converted("pending") + " p WHERE " + w.sameShadow(alias, "p") + ")"
 }
 
-// joins says that the rows of both tables can be laid side by side in the order of their keys, and compared value by value.
-func (w Rows) joins() bool {
+// SideBySide says that the rows of both tables can be laid side by side in the order of their keys, and compared value by value, in a session that walks
+// along these. Compare does so then.
+func (w Rows) SideBySide() bool {
 	for _, m := range w.Pair.Columns {
 		if m.Image == "" {
 			return false
@@ -169,7 +170,7 @@ func (w Rows) join(r copier.Range) (string, []any) {
 // that only the shadow has.
 func (w Rows) Compare(r copier.Range) (string, []any) {
 	w = w.judged()
-	if w.joins() {
+	if w.SideBySide() {
 		return w.join(r)
 	}
 	where, args := w.within(w.alias()+".", false, r)

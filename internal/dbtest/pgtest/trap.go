@@ -41,6 +41,23 @@ func (p *Trap) Calls() (n int, what string) {
 	return n, what
 }
 
+// NobodyElsesFunctionsRun runs what sets a trap, works in it with statements that rewrite has seen, and answers its Calls. Nothing may be
+// called; and with operators that are not qualified something must be, or the trap would not notice.
+func NobodyElsesFunctionsRun(t *testing.T, trapped func(t *testing.T, rewrite func(string) string) (calls int, what string)) {
+	t.Run("whole", func(t *testing.T) {
+		t.Parallel()
+		if n, what := trapped(t, func(s string) string { return s }); n > 0 {
+			t.Errorf("somebody's functions were called %d times: %s", n, what)
+		}
+	})
+	t.Run("mutant", func(t *testing.T) {
+		t.Parallel()
+		if n, _ := trapped(t, func(s string) string { return strings.ReplaceAll(s, "OPERATOR(pg_catalog.=)", "=") }); n == 0 {
+			t.Error("the mutant lives: operators are not qualified, and the trap does not notice")
+		}
+	})
+}
+
 func trap(attacker string) string {
 	var b strings.Builder
 	b.WriteString(`SET ROLE ` + attacker + `;
