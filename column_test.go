@@ -340,7 +340,8 @@ func TestColumnUnconvertible(t *testing.T) {
 			t.Fatal(err)
 		}
 		cancel()
-		pgtest.Exec(t, db, `INSERT INTO codes VALUES (1000, 'abc')`, `UPDATE codes SET code = 'x' WHERE id = 7`)
+		// One transaction: the change stops at the first of them that it sees.
+		pgtest.Exec(t, db, `WITH added AS (INSERT INTO codes VALUES (1000, 'abc')) UPDATE codes SET code = 'x' WHERE id = 7`)
 		if broken {
 			pgtest.Exec(t, db, `UPDATE changeling.change SET hold = false, want = 'cutover'`)
 			err := <-done

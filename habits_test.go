@@ -18,7 +18,7 @@ func TestTimeoutsOfTheRole(t *testing.T) {
 	db := pgtest.Open(t, dsn)
 	pgtest.Exec(t, db, `CREATE TABLE orders (id int PRIMARY KEY, email text UNIQUE, amount int)`, `INSERT INTO orders SELECT i, 'a' || i, i FROM generate_series(1, 700) i`,
 		`CREATE FUNCTION slow(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.002); RETURN $1; END'`, `CREATE INDEX orders_slow ON orders (slow(id))`)
-	for setting, limit := range map[string]string{"statement_timeout": "1s", "lock_timeout": "30ms", "idle_in_transaction_session_timeout": "30ms", "idle_session_timeout": "1s"} {
+	for setting, limit := range map[string]string{"statement_timeout": "1s", "lock_timeout": "30ms", "idle_in_transaction_session_timeout": "600ms", "idle_session_timeout": "1s"} {
 		pgtest.Exec(t, db, fmt.Sprintf(`DO $$ BEGIN EXECUTE format('ALTER DATABASE %%I SET %s = ''%s''', current_database()); END $$`, setting, limit))
 	}
 	hurried := pgtest.Open(t, dsn)
