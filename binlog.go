@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -35,6 +36,7 @@ type follower struct {
 	seen    map[string]bool
 	read    capture.Position // behind keys
 	written time.Time        // when the log was written last
+	emptied bool             // an undo's source was truncated, and its shadow was not yet
 	ended   error            // why nothing can be read any more
 	over    bool             // the tables are swapped
 }
@@ -297,7 +299,7 @@ func (f *follower) catchUp(ctx context.Context) error {
 	if err := f.upto(ctx); err != nil {
 		return err
 	}
-	if len(f.keys) == 0 && time.Since(f.written) < hoard {
+	if len(f.keys) == 0 && !f.emptied && time.Since(f.written) < hoard {
 		return nil
 	}
 	return f.write(ctx)
@@ -343,8 +345,28 @@ func (f *follower) underLock(ctx context.Context, conn execer) error {
 		return fmt.Errorf("%w: the binary log was not read to its end in %s", cutover.ErrBusy, 2*f.run.engine.config.LockWait)
 	case err != nil:
 		return err
+	case f.emptied:
+		return fmt.Errorf("%w: the source was truncated", cutover.ErrBusy)
+	}
+	if err := f.mark(ctx, conn); err != nil {
+		return err
 	}
 	return f.put(ctx, conn)
+}
+
+// mark notes, over a connection that has locked the tables, where the log ends: what comes later is written to the new table, and an undo
+// begins to read there.
+func (f *follower) mark(ctx context.Context, conn execer) error {
+	undo := f.run.record.Plan.Undo
+	if undo == nil {
+		return nil
+	}
+	text, err := json.Marshal(f.read)
+	if err != nil {
+		return err
+	}
+	_, err = conn.ExecContext(ctx, mysql.SetPosition(undo.Pair), string(text))
+	return err
 }
 
 // take keeps a batch in mind. What ends the reading for good is an error.
@@ -359,6 +381,9 @@ func (f *follower) take(ctx context.Context, b capture.Batch) error {
 		}
 	}
 	f.read = b.Position
+	if f.run.undoes() {
+		return f.takeBack(b)
+	}
 	switch {
 	case len(b.Altered) > 0:
 		now, err := f.run.engine.fingerprint(ctx, f.run.pair.Source, f.run.pair.Table)
@@ -373,6 +398,24 @@ func (f *follower) take(ctx context.Context, b capture.Batch) error {
 		return copier.ErrReset
 	}
 	return nil
+}
+
+// takeBack is take for an undo, which cannot begin anew. The swap of the change itself is the first thing that its log has.
+func (f *follower) takeBack(b capture.Batch) error {
+	for _, text := range b.Altered {
+		if !strings.Contains(text, "changeling_"+f.run.id) {
+			return &unreadable{"somebody altered the table after the change (" + shorten(text, 200) + ")"}
+		}
+	}
+	f.emptied = f.emptied || b.Truncated
+	return nil
+}
+
+// unreadable says why an undo cannot read any more what was written since the cutover.
+type unreadable struct{ why string }
+
+func (u *unreadable) Error() string {
+	return "what was written since the cutover is not known any more: " + u.why
 }
 
 // identity is the same for the same values and no others. Keys that only the server takes for equal stay two.
@@ -398,17 +441,24 @@ func (f *follower) judge(ctx context.Context, err error) error {
 	switch {
 	case err == nil || ctx.Err() != nil:
 		return err
+	case f.run.undoes() && unfollowed(err):
+		err = &unreadable{err.Error()}
 	case errors.Is(err, capture.ErrPurged), errors.Is(err, capture.ErrServer), errors.Is(err, capture.ErrXA):
 		err = fmt.Errorf("%w: %w", copier.ErrReset, err)
 	case errors.Is(err, capture.ErrStatement), errors.Is(err, capture.ErrKey), errors.Is(err, capture.ErrImage), errors.Is(err, capture.ErrEvent):
 		err = &fault.Problem{Kind: fault.Refused, Err: err, Text: fmt.Sprintf(
 			"the binary log does not tell any more which rows of %s changed: %v. Nothing was swapped; `changeling abort %s`, and begin again with --capture triggers", f.run.table(), err, f.run.id)}
-	case errors.Is(err, copier.ErrReset), fault.KindOf(err) != fault.Unexpected:
+	case errors.Is(err, copier.ErrReset), errors.As(err, new(*unreadable)), fault.KindOf(err) != fault.Unexpected:
 	default:
 		return &unread{err} // the connection, which the reader makes anew
 	}
 	f.ended = err
 	return err
+}
+
+// unfollowed says that the binary log does not have, or does not tell, what an undo needs of it.
+func unfollowed(err error) bool {
+	return slices.ContainsFunc([]error{capture.ErrPurged, capture.ErrServer, capture.ErrXA, capture.ErrStatement, capture.ErrKey, capture.ErrImage, capture.ErrEvent}, func(e error) bool { return errors.Is(err, e) })
 }
 
 // unread is a binary log that cannot be reached just now.
@@ -419,7 +469,28 @@ func (u *unread) Unwrap() error  { return u.err }
 func (*unread) SQLState() string { return "08006" }
 
 // write puts the keys into the log and notes how far was read, in one transaction.
-func (f *follower) write(ctx context.Context) error { return f.save(ctx, f.keys, f.read) }
+func (f *follower) write(ctx context.Context) error {
+	if f.emptied {
+		if err := f.refill(ctx); err != nil {
+			return err
+		}
+		f.emptied = false
+	}
+	return f.save(ctx, f.keys, f.read)
+}
+
+// refill follows a TRUNCATE of an undo's source: see Rows.Refill.
+func (f *follower) refill(ctx context.Context) error {
+	empty, fill := f.run.rows.Refill()
+	return f.run.patiently(ctx, "refill", func(ctx context.Context) error {
+		return f.run.tx(ctx, session{Idle: long}, func(ctx context.Context, t *tx) error {
+			if err := t.ddl(ctx, plan.Step{SQL: empty}); err != nil {
+				return err
+			}
+			return t.all(ctx, fill)
+		})
+	})
+}
 
 func (f *follower) save(ctx context.Context, keys []capture.Key, at capture.Position) error {
 	text, err := json.Marshal(at)

@@ -223,12 +223,7 @@ func TestBinlogPurged(t *testing.T) {
 	for _, table := range []string{"orders", "twin"} {
 		mytest.Exec(t, db, `UPDATE `+table+` SET amount = 77 WHERE id = 7`, `DELETE FROM `+table+` WHERE id = 8`)
 	}
-	var name string
-	mytest.Exec(t, db, `FLUSH BINARY LOGS`)
-	if err := db.QueryRow(`SELECT SUBSTRING_INDEX(file_name, '/', -1) FROM performance_schema.file_instances WHERE event_name = 'wait/io/file/sql/binlog' ORDER BY 1 DESC LIMIT 1`).Scan(&name); err != nil {
-		t.Fatal(err)
-	}
-	mytest.Exec(t, db, `PURGE BINARY LOGS TO '`+name+`'`)
+	purge(t, db)
 	config.Events = event.Tee(told.tell, event.Lines(t.Output()))
 	if err := changeling.Apply(t.Context(), db, myGrow, config); err != nil {
 		t.Fatal(err)
@@ -238,6 +233,17 @@ func TestBinlogPurged(t *testing.T) {
 	}
 	mytest.Exec(t, db, strings.Replace(myGrow, "orders", "twin", 1))
 	equalMy(t, db, "orders", "twin", "after the log was purged")
+}
+
+// purge drops all binary logs but one that begins now.
+func purge(t *testing.T, db *sql.DB) {
+	t.Helper()
+	var name string
+	mytest.Exec(t, db, `FLUSH BINARY LOGS`)
+	if err := db.QueryRow(`SELECT SUBSTRING_INDEX(file_name, '/', -1) FROM performance_schema.file_instances WHERE event_name = 'wait/io/file/sql/binlog' ORDER BY 1 DESC LIMIT 1`).Scan(&name); err != nil {
+		t.Fatal(err)
+	}
+	mytest.Exec(t, db, `PURGE BINARY LOGS TO '`+name+`'`)
 }
 
 // TestBinlogStalledCommit: a transaction is in the log and can be read there, and is not visible yet, because the server

@@ -93,6 +93,19 @@ type texts interface {
 	RelogChecked() string
 	// Confirm is the second half of the two before, for servers that need one; empty for others.
 	Confirm() string
+
+	// What follows is asked of the pair of an undo. Window answers whether its capture is armed, whether it logs, and how large its log is,
+	// in no row where log or table is gone. Disarm ends the window, each statement in a transaction. LogOnly takes a hand-over back.
+	Window() string
+	Disarm() []string
+	LogOnly() []string
+	// SetAside moves the oldest key of the log to those that do not fit, with why, and answers it. PutBack is the way back, MisfitRows
+	// lists them.
+	SetAside() string
+	PutBack() string
+	MisfitRows() string
+	// Refill answers a TRUNCATE: empty is for the old table, where it is no part of a transaction, and fill is the rest.
+	Refill() (empty, fill []string)
 }
 
 // missing says that a table is not there.

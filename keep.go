@@ -7,6 +7,7 @@ import (
 	"github.com/changeling-db/changeling/internal/fault"
 	"github.com/changeling-db/changeling/internal/mysql"
 	"github.com/changeling-db/changeling/internal/postgres"
+	"github.com/changeling-db/changeling/plan"
 )
 
 // ours refuses to drop an old table that is not the one which the cutover put there, or a place where somebody has put
@@ -31,4 +32,24 @@ func (r *run) ours(ctx context.Context) error {
 		return &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf("beside the old table %s somebody has put something of his own: %s. Nothing was dropped: move it away, then `changeling cleanup %s --now`", r.pair.Old, others, r.id)}
 	}
 	return nil
+}
+
+// recognise notes by which identity the table will be known that the last step of a plan drops, where it is not in the plan itself.
+func (r *run) recognise(ctx context.Context, t *tx, p *plan.Plan) error {
+	rows, ok := r.engine.dialect.Rows(p.Pair).(mysql.Rows)
+	if !ok {
+		return nil
+	}
+	var heap int64
+	var others string
+	var err error
+	if p.Undoes != nil { // it is the source now
+		err = t.QueryRowContext(ctx, rows.Heap()).Scan(&heap)
+	} else {
+		err = t.QueryRowContext(ctx, rows.Kept()).Scan(&heap, &others)
+	}
+	if err != nil {
+		return err
+	}
+	return r.engine.store.Exec(ctx, t, r.engine.store.Text.SetHeap, r.id, heap, 0)
 }

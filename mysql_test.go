@@ -286,7 +286,19 @@ func (l *myLedger) change(pool *sql.DB, fast bool) error {
 	l.Helper()
 	ctx, cancel := context.WithTimeout(l.Context(), time.Minute)
 	defer cancel()
-	stop := make(chan struct{})
+	stop := l.write(ctx)
+	err := changeling.Apply(ctx, pool, myGrow, changeling.Config{Fast: fast, DropAfter: changeling.DropNow, Binlog: l.binlog, CutoverAttempts: l.attempts, Events: event.Tee(l.sink, event.Lines(l.Output()))})
+	time.Sleep(200 * time.Millisecond)
+	stop()
+	if err == nil {
+		mytest.Exec(l, l.db, strings.Replace(myGrow, "orders", "mirror", 1))
+	}
+	return err
+}
+
+// write begins the users' writes, until stop is called.
+func (l *myLedger) write(ctx context.Context) (stop func()) {
+	done := make(chan struct{})
 	var wg sync.WaitGroup
 	seed := seed(l.T)
 	for writer := range 8 {
@@ -294,7 +306,7 @@ func (l *myLedger) change(pool *sql.DB, fast bool) error {
 			random := rand.New(rand.NewPCG(seed, uint64(l.round*8+writer)))
 			for n := 0; ; n++ {
 				select {
-				case <-stop:
+				case <-done:
 					return
 				case <-time.After(20 * time.Millisecond):
 				}
@@ -307,14 +319,10 @@ func (l *myLedger) change(pool *sql.DB, fast bool) error {
 			}
 		})
 	}
-	err := changeling.Apply(ctx, pool, myGrow, changeling.Config{Fast: fast, DropAfter: changeling.DropNow, Binlog: l.binlog, CutoverAttempts: l.attempts, Events: event.Tee(l.sink, event.Lines(l.Output()))})
-	time.Sleep(200 * time.Millisecond)
-	close(stop)
-	wg.Wait()
-	if err == nil {
-		mytest.Exec(l, l.db, strings.Replace(myGrow, "orders", "mirror", 1))
+	return func() {
+		close(done)
+		wg.Wait()
 	}
-	return err
 }
 
 // myWrite is one transaction of a user: the same statements on the table and on its mirror. Each writer has rows of his own,

@@ -63,13 +63,10 @@ func (d mysqld) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.
 	if err != nil {
 		return nil, err
 	}
-	p, err := mysql.Plan(ctx, db, ddl, mysql.Options{ID: id, LockWait: wait, Replicas: server.Replicas, Binlog: d.capture == CaptureBinlog,
+	p, err := mysql.Plan(ctx, db, ddl, mysql.Options{ID: id, LockWait: wait, Replicas: server.Replicas, Binlog: d.capture == CaptureBinlog, UndoLog: undoLog,
 		Triggers: func(ctx context.Context) (string, error) { return d.unfollowable(ctx, db) }})
 	if err != nil || p.Route != plan.ShadowTable {
 		return p, err
-	}
-	if undoLog > 0 {
-		p.NoUndo = "on MySQL and MariaDB nothing is logged after the cutover yet"
 	}
 	var number sql.NullInt64
 	if err := db.QueryRowContext(ctx, d.texts(p.Pair).Heap()).Scan(&number); err != nil && !fault.Denied(err) {
@@ -446,10 +443,13 @@ func (a *renaming) Drain(ctx context.Context) (int64, error) {
 	a.wrote.Store(0)
 	var taken, resets, none int64
 	if err := a.conn.QueryRowContext(ctx, a.rows.Drain(0, true)).Scan(&taken, &resets, &none, &none); err != nil {
+		if a.undoes() && misfit(err) {
+			err = gaveWay("a row does not fit the old table: %s", fault.Message(err)) // the next drain says which
+		}
 		return a.pending, err
 	}
 	_, rows, keys, err := a.relogged(ctx, a.conn, a.rows.RelogChecked())
-	if err == nil && rows > 0 {
+	if err == nil && rows > 0 && !a.record.Plan.Lossy {
 		err = a.unequal(keys)
 	}
 	if err != nil {

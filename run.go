@@ -143,7 +143,7 @@ func (c *Change) Run(ctx context.Context) error {
 	_ = c.reload(last)
 	e.config.Events(r.summary(err, time.Since(began)))
 	r.flush(last)
-	if err == nil {
+	if err == nil && e.dialect.Transactional() { // elsewhere no log of ours grows
 		short, cancel := context.WithTimeout(ctx, brief)
 		defer cancel()
 		_ = e.tend(short, r.id) // what it does not get done the next one does

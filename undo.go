@@ -10,7 +10,6 @@ import (
 	"github.com/changeling-db/changeling/copier"
 	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/fault"
-	"github.com/changeling-db/changeling/internal/postgres"
 	"github.com/changeling-db/changeling/internal/retry"
 	"github.com/changeling-db/changeling/internal/state"
 	"github.com/changeling-db/changeling/plan"
@@ -119,6 +118,9 @@ func (c *Change) turn(ctx context.Context, loss Loss) error {
 		if err := s.Advance(ctx, t, r.id, r.record.Step, 0); err != nil {
 			return err
 		}
+		if err := r.recognise(ctx, t, &p); err != nil {
+			return err
+		}
 		return s.Exec(ctx, t, s.Text.SetState, r.id, string(state.Running), "", 0)
 	})
 	if fault.Duplicate(err) {
@@ -170,9 +172,9 @@ type backlog struct {
 // window asks how the second capture is.
 func (c *Change) window(ctx context.Context, p *plan.Plan) (w backlog, err error) {
 	err = newRun(c, nil).pinned(ctx, func(q state.DB) error {
-		return q.QueryRowContext(ctx, postgres.Window(p.Pair)).Scan(&w.armed, &w.logs, &w.size)
+		return q.QueryRowContext(ctx, c.engine.dialect.Rows(p.Pair).Window()).Scan(&w.armed, &w.logs, &w.size)
 	})
-	if isNoRows(err) {
+	if isNoRows(err) || fault.Undefined(err) {
 		return backlog{}, nil
 	}
 	w.there = true
@@ -225,7 +227,7 @@ func (r *run) giveUp(ctx context.Context) error {
 	p, s := r.record.Plan, r.engine.store
 	return r.patiently(ctx, "abort", func(ctx context.Context) error {
 		return r.tx(ctx, session{}, func(ctx context.Context, t *tx) error {
-			if err := t.as(ctx, r.pair.Owner, func() error { return t.all(ctx, []string{postgres.LogOnly(r.pair)}) }); err != nil {
+			if err := t.as(ctx, r.pair.Owner, func() error { return t.all(ctx, r.rows.LogOnly()) }); err != nil {
 				return err
 			}
 			if err := s.Exec(ctx, t, s.Text.Forget, r.id); err != nil {
@@ -237,14 +239,27 @@ func (r *run) giveUp(ctx context.Context) error {
 			if err := s.Advance(ctx, t, r.id, r.record.Step, p.Undoes.Find(plan.Drop)); err != nil {
 				return err
 			}
+			if err := r.recognise(ctx, t, p.Undoes); err != nil {
+				return err
+			}
 			return s.Exec(ctx, t, s.Text.Finish, r.id, string(state.Done), p.Fingerprint)
 		})
 	})
 }
 
-// refused is the end of an undo because of data: it is given up, and the window stays open.
+// undoes says that the run is an undo.
+func (r *run) undoes() bool { return r.record.Plan.Undoes != nil || r.pair.Judge != nil }
+
+// refused is the end of an undo because of data: it is given up, and the window stays open; or because nobody can know any more what was
+// written since the cutover, and it closes.
 func (r *run) refused(ctx context.Context, err error) error {
 	kind := fault.KindOf(err)
+	if gone, ok := errors.AsType[*unreadable](err); ok && r.record.Plan.Undoes != nil {
+		if err := errors.Join(r.giveUp(ctx), r.reload(ctx)); err != nil {
+			return err
+		}
+		return errors.Join(r.noUndo("%s", gone.why), r.disarm(ctx, gone.why))
+	}
 	if r.record.Plan.Undoes == nil || r.record.Step > r.record.Plan.Find(plan.Cutover) || kind != fault.Refusal && kind != fault.Mismatch {
 		return err
 	}
@@ -283,14 +298,11 @@ func (r *run) drainBack(ctx context.Context, note bool) error {
 			return nil
 		}
 		left = n
-		if err := r.back(ctx, func(ctx context.Context, t *tx) error { return t.all(ctx, []string{r.texts().PutBack()}) }); err != nil {
+		if err := r.back(ctx, func(ctx context.Context, t *tx) error { return t.all(ctx, []string{r.rows.PutBack()}) }); err != nil {
 			return err
 		}
 	}
 }
-
-// texts are those of an undo's own.
-func (r *run) texts() postgres.Rows { return postgres.Rows{Pair: r.pair} }
 
 // back is a transaction that moves rows to the old table.
 func (r *run) back(ctx context.Context, fn func(ctx context.Context, t *tx) error) error {
@@ -307,7 +319,10 @@ func (r *run) backRounds(ctx context.Context, note bool) error {
 		case err == nil:
 			return nil
 		case errors.Is(err, copier.ErrReset):
-			err = r.back(ctx, func(ctx context.Context, t *tx) error { return t.all(ctx, r.texts().Refill()) })
+			err = r.back(ctx, func(ctx context.Context, t *tx) error {
+				_, fill := r.rows.Refill()
+				return t.all(ctx, fill)
+			})
 		case misfit(err):
 			err = r.setAside(ctx, note)
 		}
@@ -341,7 +356,7 @@ func (r *run) setAside(ctx context.Context, note bool) error {
 			why := shorten(fault.Message(err), 200)
 			var key string
 			return r.back(ctx, func(ctx context.Context, t *tx) error {
-				return t.QueryRowContext(ctx, r.texts().SetAside(), why).Scan(&key)
+				return t.QueryRowContext(ctx, r.rows.SetAside(), why).Scan(&key)
 			})
 		}
 	}
@@ -350,7 +365,7 @@ func (r *run) setAside(ctx context.Context, note bool) error {
 // misfits are the rows that do not fit, ten of them for a person.
 func (r *run) misfits(ctx context.Context) (list []string, n int64, err error) {
 	err = r.pinned(ctx, func(q state.DB) error {
-		rows, err := q.QueryContext(ctx, r.texts().MisfitRows())
+		rows, err := q.QueryContext(ctx, r.rows.MisfitRows())
 		if err != nil {
 			return err
 		}
@@ -416,8 +431,17 @@ func (c *Change) tend(ctx context.Context) error {
 		return newRun(c, lease).disarm(ctx, why)
 	}
 	as := *c.record
-	as.Plan = c.record.Plan.Undo
-	return newRun(&Change{engine: c.engine, record: &as}, lease).backRounds(ctx, false)
+	as.Plan, as.Step = c.record.Plan.Undo, 0
+	r := newRun(&Change{engine: c.engine, record: &as}, lease)
+	if r.follower, err = c.engine.dialect.Follow(ctx, r); err != nil || r.follower == nil {
+		return errors.Join(err, r.backRounds(ctx, false))
+	}
+	defer r.follower.close()
+	err = r.backRounds(ctx, false)
+	if gone, ok := errors.AsType[*unreadable](err); ok {
+		return newRun(c, lease).disarm(ctx, gone.why)
+	}
+	return err
 }
 
 // disarm ends an undo window. It may run twice.
@@ -430,7 +454,7 @@ func (r *run) disarm(ctx context.Context, why string) error {
 	if err != nil || !w.there || !w.armed && !w.logs {
 		return err
 	}
-	for _, s := range postgres.Disarm(p.Pair) {
+	for _, s := range r.engine.dialect.Rows(p.Pair).Disarm() {
 		if err := r.patiently(ctx, "disarm", func(ctx context.Context) error {
 			return r.tx(ctx, session{Strong: true}, func(ctx context.Context, t *tx) error { return t.all(ctx, []string{s}) })
 		}); err != nil {

@@ -22,21 +22,33 @@ func position(p schema.Pair) schema.Name {
 	return schema.Name{Schema: p.Log.Schema, Table: "position_" + p.Change}
 }
 
+// place is the row there that belongs to a pair: an undo has its own.
+func place(p schema.Pair) string {
+	if turnedRound(p) {
+		return "2"
+	}
+	return "1"
+}
+
 // InstallLog makes the key log for keys that a run reads in the binary log. Every statement may run twice.
 func InstallLog(p schema.Pair) []string {
 	return append(makeLog(p), "CREATE TABLE IF NOT EXISTS "+qualified(position(p))+" (one int NOT NULL PRIMARY KEY, at longtext NOT NULL) ENGINE=InnoDB")
 }
 
 // Position answers how far the log was read, in no row before the first time, and SetPosition notes it.
-func Position(p schema.Pair) string { return "SELECT o.at FROM " + qualified(position(p)) + " o" }
+func Position(p schema.Pair) string {
+	return "SELECT o.at FROM " + qualified(position(p)) + " o WHERE o.one = " + place(p)
+}
 
 // SetPosition takes the position as its argument.
 func SetPosition(p schema.Pair) string {
-	return "REPLACE INTO " + qualified(position(p)) + " (one, at) VALUES (1, $1)"
+	return "REPLACE INTO " + qualified(position(p)) + " (one, at) VALUES (" + place(p) + ", $1)"
 }
 
 // ForgetPosition makes the next run begin at the end of the binary log.
-func ForgetPosition(p schema.Pair) string { return "DELETE FROM " + qualified(position(p)) }
+func ForgetPosition(p schema.Pair) string {
+	return "DELETE FROM " + qualified(position(p)) + " WHERE one = " + place(p)
+}
 
 // LogZone is the time zone under which LogKeys writes a TIMESTAMP.
 const LogZone = "+00:00"

@@ -23,9 +23,12 @@ func (w Rows) pendingShadow() string {
 	return "EXISTS (SELECT 1 FROM " + qualified(w.Pair.Log) + " p WHERE " + w.sameShadow("d", "p") + ")"
 }
 
+// Compare, Relog and what belongs to them look at an undo's pair as its Judge.
+
 // Compare digests one key range of both tables in one statement, and so in one snapshot: rows and sum of the source, rows
 // and sum of the shadow, and whether the source was truncated.
 func (w Rows) Compare(r copier.Range) (string, []any) {
+	w = w.judged()
 	side := func(shadow bool, from, not string) string {
 		return "(SELECT COUNT(*) AS n, CAST(COALESCE(SUM(" + w.digest(!shadow) + "), 0) AS CHAR) AS h FROM " + from + " WHERE " + w.within(shadow, r) + " AND NOT " + not + ")"
 	}
@@ -35,6 +38,7 @@ func (w Rows) Compare(r copier.Range) (string, []any) {
 
 // CompareCounts counts both tables without the pending keys, in one snapshot, and says whether the source was truncated.
 func (w Rows) CompareCounts() string {
+	w = w.judged()
 	return "SELECT (SELECT COUNT(*) FROM " + qualified(w.Pair.Source) + " s WHERE NOT " + w.pending("s") + "), (SELECT COUNT(*) FROM " +
 		qualified(w.Pair.Shadow) + " d WHERE NOT " + w.pendingShadow() + "), FALSE"
 }
@@ -42,6 +46,7 @@ func (w Rows) CompareCounts() string {
 // Relog finds the rows of a range that differ. Confirm puts their keys into the log, so that the next drain copies them
 // again. Both may run twice, and both in one session.
 func (w Rows) Relog(r copier.Range) (string, []any) {
+	w = w.judged()
 	var back []string
 	for _, k := range w.Pair.Key {
 		back = append(back, "d."+quote(k.Shadow))
@@ -60,6 +65,7 @@ func (w Rows) SideBySide() bool { return false }
 // A log that a run writes lags behind the table. If it was brought up to date between Relog and Confirm, and nobody drained
 // it meanwhile, then what is left does differ.
 func (w Rows) Confirm() string {
+	w = w.judged()
 	return strings.Join([]string{
 		"DELETE f FROM " + w.temporary("differing") + " f WHERE " + w.pending("f"),
 		"INSERT INTO " + qualified(w.Pair.Log) + " (" + w.keyList("") + ") SELECT " + w.keyList("") + " FROM " + w.temporary("differing"),
@@ -70,6 +76,7 @@ func (w Rows) Confirm() string {
 // RelogChecked is Relog for the keys that were drained after the verification began. They are taken out of the checks.
 // A key that is pending again comes back through the next drain.
 func (w Rows) RelogChecked() string {
+	w = w.judged()
 	return w.relog(w.own("again") + Then + "INSERT INTO " + w.temporary("again") + " (" + w.keyList("") + ") SELECT DISTINCT " + w.keyList("c.") +
 		" FROM " + qualified(w.Pair.Checks) + " c" + Then + "DELETE FROM " + qualified(w.Pair.Checks))
 }

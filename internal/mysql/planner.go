@@ -25,6 +25,8 @@ type Options struct {
 	// Binlog says that anything but the binary log is to be refused.
 	Binlog   bool
 	Replicas int // that read the server's binary log
+	// UndoLog is greater than zero if an undo is wanted: how large its log may become.
+	UndoLog int64
 }
 
 // Plan finds out what the server does with a statement, and how the change goes. What it tries, it tries on an empty twin
@@ -388,6 +390,17 @@ func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, er
 		add(plan.Step{Kind: plan.Exec, Name: "carry triggers", SQL: stand, Lock: "none",
 			Why: "your triggers, on the shadow and under names of the change's own, silent for the change itself; under the swap's lock they get their own names"})
 	}
+	if w.options.UndoLog > 0 {
+		p.Undo, p.NoUndo = w.undo(r, pair)
+	}
+	release := []string{"DROP TABLE IF EXISTS " + qualified(pair.Log) + ", " + qualified(pair.Checks) + ", " + qualified(pair.Alive) + ", " + qualified(position(pair)),
+		"DROP DATABASE IF EXISTS " + quote(pair.Log.Schema)}
+	drop := []string{"DROP TABLE IF EXISTS " + qualified(pair.Old), "DROP DATABASE IF EXISTS " + quote(pair.Old.Schema)}
+	if p.Undo != nil {
+		add(plan.Step{Kind: plan.Exec, Name: "prepare undo", SQL: prepareUndo(p.Undo.Pair), Lock: "none", Why: "where an undo writes which rows it copies back"})
+		release = []string{"DROP TABLE IF EXISTS " + qualified(pair.Log) + ", " + qualified(pair.Checks) + ", " + qualified(pair.Alive)}
+		drop = append(drop, "DROP DATABASE IF EXISTS "+quote(pair.Log.Schema))
+	}
 	swap, lock := SwapTo(pair, pair.Old), "exclusive metadata lock"
 	if len(pair.Foreign) > 0 {
 		swap, lock = CallSwap(pair), "exclusive metadata lock, and on the tables that foreign keys refer to one that lets only readers through"
@@ -396,9 +409,8 @@ func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, er
 	}
 	add(plan.Step{Kind: plan.Cutover, Name: "cutover", SQL: []string{swap}, Done: Swapped(pair), Tables: []string{qualified(pair.Source)}, LockWait: wait, Lock: lock,
 		Why: "the last keys under the table's lock, then the swap, in one statement"})
-	add(plan.Step{Kind: plan.Release, Name: "release", SQL: []string{"DROP TABLE IF EXISTS " + qualified(pair.Log) + ", " + qualified(pair.Checks) + ", " + qualified(pair.Alive) + ", " + qualified(position(pair)),
-		"DROP DATABASE IF EXISTS " + quote(pair.Log.Schema)}, Why: "the key log and its database"})
-	add(plan.Step{Kind: plan.Drop, Name: "drop old table", SQL: []string{"DROP TABLE IF EXISTS " + qualified(pair.Old), "DROP DATABASE IF EXISTS " + quote(pair.Old.Schema)},
+	add(plan.Step{Kind: plan.Release, Name: "release", SQL: release, Why: "the key log and its database"})
+	add(plan.Step{Kind: plan.Drop, Name: "drop old table", SQL: drop,
 		Lock: "exclusive metadata lock on the old table", Why: "when its time has come"})
 	return p, nil
 }

@@ -302,9 +302,12 @@ func dropUndo(change string) []string {
 
 // Disarm ends the window of an undo: the first statement takes no lock on the table and lets the triggers do nothing, the
 // second one takes them off, wherever the table is by now. Each is a transaction, and may run twice.
-func Disarm(p schema.Pair) []string {
-	return []string{quieten(p), dropTriggers(p)}
+func (w Rows) Disarm() []string {
+	return []string{quieten(w.Pair), dropTriggers(w.Pair)}
 }
+
+// LogOnly makes the capture log keys and write no rows any more, as after a hand-over that did not come to its swap.
+func (w Rows) LogOnly() []string { return []string{LogOnly(w.Pair)} }
 
 // quieten silences a capture's function, if it is there.
 func quieten(p schema.Pair) string {
@@ -323,7 +326,8 @@ func dropTriggers(p schema.Pair) string {
 
 // Window answers how an undo's capture is: whether it is armed, and how many keys are in its log and among its misfits, up to
 // a bound that is quick to count. It answers no row where the log or the table is gone.
-func Window(p schema.Pair) string {
+func (w Rows) Window() string {
+	p := w.Pair
 	exists := "pg_catalog.to_regclass(" + ident.Literal(qualified(p.Log)) + ")"
 	on := "pg_catalog.to_regclass(" + ident.Literal(qualified(p.Source)) + ")"
 	return "SELECT (SELECT pg_catalog.count(*) OPERATOR(pg_catalog.=) 2 FROM pg_catalog.pg_trigger WHERE tgrelid OPERATOR(pg_catalog.=) " + on + " AND tgenabled OPERATOR(pg_catalog.=) 'A'::\"char\" AND tgname::text OPERATOR(pg_catalog.=) ANY (ARRAY[" +
@@ -352,9 +356,9 @@ func (w Rows) MisfitRows() string {
 
 // Refill answers a TRUNCATE of the new table: the old one is emptied, and every row that there is by now is to be copied. It is
 // one transaction; what commits later is in the log by itself.
-func (w Rows) Refill() []string {
+func (w Rows) Refill() (empty, fill []string) {
 	p := w.Pair
-	return []string{
+	return nil, []string{
 		"TRUNCATE " + qualified(p.Shadow) + ", " + qualified(p.Checks) + ", " + qualified(p.Misfits),
 		"DELETE FROM " + qualified(p.Log) + " WHERE " + ident.Quote(p.Key[0].Source) + " IS NULL",
 		"INSERT INTO " + qualified(p.Log) + " (" + w.sourceKey("") + ") SELECT " + w.sourceKey("") + " FROM ONLY " + qualified(p.Source),
