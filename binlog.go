@@ -226,6 +226,45 @@ func (f *follower) position(ctx context.Context) (p capture.Position, err error)
 	return p, json.Unmarshal([]byte(text), &p)
 }
 
+// purged says why the binary log does not reach back to a pair's position, or nothing if it does, or if that cannot be asked.
+func purged(ctx context.Context, db *sql.DB, p schema.Pair) (why string, err error) {
+	var text string
+	var at capture.Position
+	if err := db.QueryRowContext(ctx, mysql.Position(p)).Scan(&text); err != nil {
+		return "", err
+	}
+	if err := json.Unmarshal([]byte(text), &at); err != nil {
+		return "", err
+	}
+	here, err := capture.Current(ctx, db)
+	if err != nil || here.Server != at.Server { // with GTIDs another server may have it too
+		return "", nil
+	}
+	rows, err := db.QueryContext(ctx, "SHOW BINARY LOGS")
+	if err != nil {
+		if fault.Lost(err) {
+			return "", err
+		}
+		return "", nil
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil {
+		return "", err
+	}
+	var name string
+	into := []any{&name}
+	for range columns[1:] {
+		into = append(into, new(sql.RawBytes))
+	}
+	for rows.Next() {
+		if err := rows.Scan(into...); err != nil || name == at.File {
+			return "", err
+		}
+	}
+	return "the server has purged its binary log of that time (" + at.File + ")", rows.Err()
+}
+
 // source is where the log is read: the server itself, or a replica that logs what it applies.
 func (f *follower) source() *sql.DB {
 	if f.replica != nil {

@@ -239,6 +239,7 @@ func TestMySQLUndoPurged(t *testing.T) {
 	c := made(t, db, myGrow, byBinlog(dsn, changeling.Config{Fast: true, Events: event.Lines(t.Output())}))
 	stands(t, c, "done", "open")
 	purge(t, db)
+	stands(t, c, "done", "gone: the server has purged")
 	if err := c.Undo(t.Context(), changeling.NoLoss); !errors.Is(err, changeling.ErrRefused) || !strings.Contains(err.Error(), "purged") {
 		t.Errorf("Undo = %v, want a refusal that says that the log was purged", err)
 	}
@@ -322,5 +323,54 @@ func TestMySQLDiesInAnUndo(t *testing.T) {
 			}
 		}
 		t.Logf("%d points, %d deaths", total, len(points))
+	})
+}
+
+// TestMySQLUndoTypes: values of many types come back, those that only the old table has and those that the change made coarser, of rows
+// that were written for another column's sake.
+func TestMySQLUndoTypes(t *testing.T) {
+	t.Parallel()
+	eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
+		columns := []string{"e enum('x','y','it''s')", "s set('a','b','c')", "j json", "b bit(5)", "u bigint unsigned", "d double", "f float", "n decimal(30,10)", "y year", "t time(6)",
+			"c char(5)", "v varchar(40) CHARACTER SET latin1", "bin varbinary(20)", "txt text", "g point", "ts timestamp(6) NULL DEFAULT NULL ON UPDATE CURRENT_TIMESTAMP(6)", "sum int AS (id + 1) STORED"}
+		values := `'it''s', 'a,c', '{"a": [1, null]}', b'10101', 18446744073709551615, 0.1, 1.5, 12345678901234567890.0123456789, 2026, '-01:02:03.000004', 'ab', 'ÄÖ', X'00FF61', 'text', ST_GeomFromText('POINT(1 2)'), '2026-03-04 05:06:07.000008'`
+		var dropped, kept []string
+		for _, c := range columns {
+			dropped, kept = append(dropped, "dropped_"+c), append(kept, "kept_"+c)
+		}
+		ddl := `ALTER TABLE orders MODIFY amount bigint`
+		for _, c := range dropped {
+			name, _, _ := strings.Cut(c, " ")
+			ddl += ", DROP COLUMN " + name
+		}
+		ddl += ", MODIFY kept_e varchar(20), MODIFY kept_u decimal(20,0), MODIFY kept_n decimal(22,2), MODIFY kept_t time, MODIFY kept_v varchar(40) CHARACTER SET utf8mb4, MODIFY kept_bin blob, MODIFY kept_ts timestamp(2) NULL DEFAULT NULL, MODIFY kept_y int"
+		for _, table := range []string{"orders", "twin"} {
+			mytest.Exec(t, db, `CREATE TABLE `+table+` (id int PRIMARY KEY, amount int, `+strings.Join(append(slices.Clone(dropped), kept...), ", ")+`)`)
+			plain := func(list []string) (names []string) {
+				for _, c := range list[:len(list)-1] {
+					name, _, _ := strings.Cut(c, " ")
+					names = append(names, name)
+				}
+				return names
+			}
+			mytest.Exec(t, db, `INSERT INTO `+table+` (id, amount, `+strings.Join(append(plain(dropped), plain(kept)...), ", ")+`) VALUES (1, 1, `+values+`, `+values+`)`,
+				`INSERT INTO `+table+` (id) VALUES (2)`, `INSERT INTO `+table+` (id, amount) SELECT 3, 3`)
+		}
+		c := made(t, db, ddl, byBinlog(dsn, changeling.Config{Fast: true, Events: event.Lines(t.Output())}))
+		mytest.Exec(t, db, `UPDATE orders SET amount = 10 + id WHERE id < 3`, `INSERT INTO orders (id, amount) VALUES (4, 4)`, `DELETE FROM orders WHERE id = 3`)
+		mytest.Exec(t, db, `UPDATE twin SET amount = 10 + id, dropped_ts = dropped_ts, kept_ts = kept_ts WHERE id < 3`, `INSERT INTO twin (id, amount) VALUES (4, 4)`, `DELETE FROM twin WHERE id = 3`)
+		if err := c.Undo(t.Context(), changeling.NoLoss); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := myDefinition(t, db, "orders"), myDefinition(t, db, "twin"); got != want {
+			t.Errorf("the table is\n%s\nwant\n%s", got, want)
+		}
+		for _, c := range append(dropped, kept...) {
+			name, _, _ := strings.Cut(c, " ")
+			var differing int
+			if err := db.QueryRow(`SELECT COUNT(*) FROM twin t LEFT JOIN orders o ON o.id = t.id WHERE o.id IS NULL OR NOT (HEX(o.` + name + `) <=> HEX(t.` + name + `))`).Scan(&differing); err != nil || differing != 0 {
+				t.Errorf("%s: %d values differ, %v", name, differing, err)
+			}
+		}
 	})
 }

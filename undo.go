@@ -167,6 +167,7 @@ func (c *Change) noUndo(format string, args ...any) error {
 type backlog struct {
 	there, armed, logs bool
 	size               int64
+	unread             string // why the server's own log does not have it any more, where that is read
 }
 
 // window asks how the second capture is.
@@ -178,6 +179,9 @@ func (c *Change) window(ctx context.Context, p *plan.Plan) (w backlog, err error
 		return backlog{}, nil
 	}
 	w.there = true
+	if err == nil && w.armed && p.Pair.Binlog {
+		w.unread, err = purged(ctx, c.engine.db, p.Pair)
+	}
 	return w, err
 }
 
@@ -188,6 +192,10 @@ func (w backlog) closed(p *plan.Plan) string {
 		return "the log of what was written since is gone"
 	case w.size >= p.Pair.Limit:
 		return fmt.Sprintf("more was written since than the log may hold (%d MiB)", p.Pair.Limit>>20)
+	case w.unread != "":
+		return w.unread
+	case p.Pair.Binlog && !w.armed:
+		return "the binary log could not be followed all the time since"
 	case !w.armed, !w.logs:
 		return "writes were not logged all the time since: another change was begun, or somebody took the triggers off"
 	}

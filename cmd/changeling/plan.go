@@ -259,6 +259,8 @@ func (v planView) print(w io.Writer) error {
 		row("disk", "%s more while the change runs; the old table's space comes back when it is dropped", size(v.Spare))
 	}
 	switch {
+	case v.Undo == "yes" && v.plan.Pair.Binlog:
+		row("undo", "possible until the old table is dropped, as long as the server keeps its binary log")
 	case v.Undo == "yes":
 		row("undo", "possible until the old table is dropped; meanwhile each write to the table logs its key")
 	case v.Undo != "":

@@ -66,7 +66,7 @@ func (s *stream) decode(e *replication.RowsEvent, data []byte) error {
 	}
 	cfg := &s.reader.cfg
 	if differs, err := cfg.layout(e.Table); err != nil || differs != "" {
-		return nil // the table map says so, in its turn
+		return nil // rows says so, in its turn
 	}
 	partial := e.Type() == replication.EnumRowsEventTypeUnknown
 	e.Table = plain(e.Table, partial)
@@ -247,19 +247,29 @@ func (s *stream) table(te *replication.TableMapEvent) error {
 	if !s.ours(te) {
 		return nil
 	}
-	differs, err := s.reader.cfg.layout(te)
-	if err != nil {
-		return err
+	_, err := s.reader.cfg.layout(te)
+	return err
+}
+
+// unlike notes that rows were not read, because they do not look like the Config. A table map alone says nothing: under LOCK TABLES MySQL
+// writes one for each locked table, whatever becomes of it.
+func (s *stream) unlike(te *replication.TableMapEvent) error {
+	if !s.ours(te) {
+		return nil
 	}
-	if differs != "" && len(s.tx.happen.Altered) == 0 {
+	differs, err := s.reader.cfg.layout(te)
+	if err == nil && differs != "" && len(s.tx.happen.Altered) == 0 {
 		s.tx.happen.Altered = []string{differs}
 	}
-	return nil
+	return err
 }
 
 func (s *stream) rows(e *replication.RowsEvent) error {
-	if e.Table == nil || len(e.Rows) == 0 {
+	if e.Table == nil {
 		return nil
+	}
+	if len(e.Rows) == 0 {
+		return s.unlike(e.Table)
 	}
 	for _, k := range e.Rows {
 		s.tx.keys = append(s.tx.keys, k)
