@@ -15,6 +15,6 @@ func (w Rows) Kept() string {
 	}
 	file := func(n schema.Name) string { return literal(fileName(n.Schema) + "/" + fileName(n.Table)) }
 	return fmt.Sprintf("SELECT COALESCE((SELECT CAST(CRC32(CONCAT(%s, ' ', i.table_id)) AS SIGNED) FROM information_schema.%s i WHERE i.name = %s), 0), "+
-		"COALESCE((SELECT GROUP_CONCAT(i.table_name SEPARATOR ', ') FROM information_schema.tables i WHERE i.table_schema = %s AND i.table_name <> %s), '')",
+		"COALESCE((SELECT GROUP_CONCAT(i.table_name SEPARATOR ', ') FROM information_schema.tables i WHERE i.table_schema = %s AND i.table_name <> %s AND i.table_type <> 'TEMPORARY'), '')", // MariaDB 11 lists the session's own
 		file(w.Pair.Source), view, file(w.Pair.Old), literal(w.Pair.Old.Schema), literal(w.Pair.Old.Table))
 }
