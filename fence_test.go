@@ -61,7 +61,7 @@ func TestFrozenRunner(t *testing.T) {
 			if c.mutate != nil {
 				s.mutate = c.mutate
 			}
-			s.config.Lease, s.config.Owner = time.Second, "the frozen one"
+			s.config.Lease, s.config.Owner = 3*time.Second, "the frozen one"
 			chunk := s.at(c.match, c.n)
 			s.start()
 			s.until(chunk)
@@ -70,7 +70,7 @@ func TestFrozenRunner(t *testing.T) {
 			chunk.open()
 
 			second := &scene{T: t, ddl: widen, db: s.db, mutate: func(_ context.Context, x mutant.Statement) string { return x.Text }, change: nil}
-			second.config = changeling.Config{Lease: time.Second, Owner: "the second", Events: second.story.tell}
+			second.config = changeling.Config{Lease: 3 * time.Second, Owner: "the second", Events: second.story.tell}
 			second.pool = pgtest.Mutant(t, s.dsn, second.rewrite)
 			mine := second.at(copying, 1)
 			for {
@@ -99,7 +99,7 @@ func TestFrozenRunner(t *testing.T) {
 				return chunks != chunksAfter || state != stateAfter
 			}
 			if c.mutate != nil {
-				for deadline := time.Now().Add(20 * time.Second); !wrote(); time.Sleep(5 * time.Millisecond) {
+				for deadline := time.Now().Add(3 * time.Minute); !wrote(); time.Sleep(5 * time.Millisecond) {
 					if time.Now().After(deadline) {
 						t.Error("the mutant lives: without its fence the run that woke up wrote nothing")
 						break
@@ -132,12 +132,9 @@ func TestFrozenUnderTheLock(t *testing.T) {
 	verdict := s.at(judging, 1)
 	s.start()
 	s.until(verdict)
-	began := time.Now()
+	worst, began := strained(t, s.db), time.Now()
 	s.both(`UPDATE accounts SET amount = -1 WHERE id = 1`)
-	t.Logf("a user waited %s for a run that stood still under the lock", time.Since(began).Round(time.Millisecond))
-	if waited := time.Since(began); waited > 8*time.Second {
-		t.Errorf("a user waited %s for a run that stood still under the lock", waited)
-	}
+	within(t, time.Since(began), 8*time.Second, worst, "a user's wait for a run that stood still under the lock took")
 	verdict.open()
 	if v := s.finish(); v.caught() {
 		t.Error(v)

@@ -139,7 +139,7 @@ func (c *crowd) change(config changeling.Config) error {
 		wg.Go(func() { c.write(ctx, seed, w) })
 		wg.Go(func() { c.read(ctx, seed, w) })
 	}
-	bounded, cancel := context.WithTimeout(c.Context(), time.Minute)
+	bounded, cancel := context.WithTimeout(c.Context(), 5*time.Minute)
 	defer cancel()
 	err := changeling.Apply(bounded, pgtest.Open(c.T, c.dsn), widen, config)
 	time.Sleep(400 * time.Millisecond)
@@ -173,7 +173,7 @@ func TestOpenSnapshots(t *testing.T) {
 		rounds = 20
 	}
 	var moved int64
-	for range rounds {
+	for round := 0; round < rounds || moved == 0 && round < 10; round++ {
 		c := newCrowd(t)
 		if err := c.change(changeling.Config{DropAfter: changeling.DropNow, Events: event.Lines(t.Output())}); err != nil {
 			t.Fatal(err)
@@ -224,7 +224,7 @@ func TestOldSnapshotIsWaitedFor(t *testing.T) {
 	go func() {
 		done <- changeling.Apply(t.Context(), pgtest.Open(t, c.dsn), widen, changeling.Config{Fast: true, DropAfter: changeling.DropNow, Events: event.Tee(told.tell, event.Lines(t.Output()))})
 	}()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	waits := func(e event.Event) bool {
 		tried, ok := e.(event.CutoverTried)
@@ -291,7 +291,7 @@ func TestSerializableAcrossTheSwap(t *testing.T) {
 			go func() {
 				done <- changeling.Apply(t.Context(), pool, widen, changeling.Config{Fast: true, DropAfter: changeling.DropNow, Events: told.tell})
 			}()
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 			defer cancel()
 			if err := told.await(ctx, began("release")); err != nil {
 				t.Fatal(err)
@@ -336,7 +336,7 @@ func TestDualWriteGoesUnnoticed(t *testing.T) {
 		done <- changeling.Apply(t.Context(), pgtest.Open(t, c.dsn), widen, changeling.Config{Fast: true, DropAfter: changeling.DropNow, Events: told.tell})
 	}()
 	// The whole shadow is younger than this snapshot, so the swap waits, with the trigger writing both tables.
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(3 * time.Minute)
 	for n = 0; n == 0 && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if err := c.db.QueryRow(`SELECT count(*) FROM pg_proc WHERE proname LIKE 'changeling%' AND prosrc LIKE '%good%'`).Scan(&n); err != nil {
 			t.Fatal(err)
@@ -354,17 +354,18 @@ func TestDualWriteGoesUnnoticed(t *testing.T) {
 	if _, err := held.Exec(`UPDATE ` + shadow + ` SET amount = amount WHERE id = 30`); err != nil { // what no user does, and a drain does
 		t.Fatal(err)
 	}
+	worst := strained(t, c.db)
+	var took time.Duration
 	for _, table := range []string{"accounts", "mirror"} {
 		if _, err := old.Exec(`DELETE FROM ` + table + ` WHERE id = 10`); err != nil {
 			t.Errorf("a user's DELETE: %v", err)
 		}
 		began := time.Now()
 		pgtest.Exec(t, c.db, `UPDATE `+table+` SET amount = 77 WHERE id = 30`)
-		if took := time.Since(began); took > time.Second {
-			t.Errorf("a user waited %s for a row of the shadow", took)
-		}
+		took = max(took, time.Since(began))
 		pgtest.Exec(t, c.db, `INSERT INTO `+table+` VALUES (50001, 'fresh', 1, NULL)`, `UPDATE `+table+` SET id = 50002 WHERE id = 40`)
 	}
+	within(t, took, time.Second, worst, "a user's wait for a row of the shadow took")
 	if err := errors.Join(held.Rollback(), old.Commit()); err != nil {
 		t.Fatal(err)
 	}

@@ -65,7 +65,7 @@ func TestMySQLFrozenRunner(t *testing.T) {
 				pool.SetMaxOpenConns(20)
 				first := make(chan error, 1)
 				go func() {
-					first <- changeling.Apply(t.Context(), pool, myGrow, changeling.Config{Lease: time.Second, Owner: "the frozen one", Events: upon(event.Discard, began("build"), func() { mu.Lock(); building = true; mu.Unlock() })})
+					first <- changeling.Apply(t.Context(), pool, myGrow, changeling.Config{Lease: 3 * time.Second, Owner: "the frozen one", Events: upon(event.Discard, began("build"), func() { mu.Lock(); building = true; mu.Unlock() })})
 				}()
 				select {
 				case <-arrived:
@@ -82,21 +82,19 @@ func TestMySQLFrozenRunner(t *testing.T) {
 				})
 				second.SetMaxOpenConns(20)
 				if c.name == "under the lock" { // nobody waits for long, although nobody takes the change over
-					began := time.Now()
+					worst, began := strained(t, db), time.Now()
 					mytest.Exec(t, db, `UPDATE orders SET amount = -1 WHERE id = 1`)
-					if waited := time.Since(began); waited > 8*time.Second {
-						t.Errorf("a user waited %s for a run that stood still under the lock", waited)
-					}
+					within(t, time.Since(began), 8*time.Second, worst, "a user's wait for a run that stood still under the lock took")
 				}
-				patience := 40 * time.Second
+				patience := 5 * time.Minute
 				if c.mute != "" {
-					patience = 4 * time.Second
+					patience = 8 * time.Second
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), patience)
 				defer cancel()
 				err := changeling.ErrOwned
 				for errors.Is(err, changeling.ErrOwned) && ctx.Err() == nil {
-					err = changeling.Apply(ctx, second, myGrow, changeling.Config{Lease: time.Second, Owner: "the second"})
+					err = changeling.Apply(ctx, second, myGrow, changeling.Config{Lease: 3 * time.Second, Owner: "the second"})
 				}
 				if c.mute != "" {
 					if err == nil {
@@ -156,7 +154,7 @@ func TestMySQLFrozenProcess(t *testing.T) {
 		if err := reader.Rollback(); err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 		defer cancel()
 		err = changeling.ErrOwned
 		for errors.Is(err, changeling.ErrOwned) && ctx.Err() == nil {

@@ -132,8 +132,11 @@ var building = matching(`^CREATE INDEX CONCURRENTLY`)
 func TestFrozenBuilder(t *testing.T) {
 	t.Parallel()
 	nameless := func(_ context.Context, x mutant.Statement) string {
-		if strings.HasPrefix(x.Text, "SELECT pg_catalog.current_setting('application_name') = ") {
+		switch {
+		case strings.HasPrefix(x.Text, "SELECT pg_catalog.current_setting('application_name') = "):
 			return "SELECT true"
+		case strings.HasPrefix(x.Text, "WITH beat AS"): // whose answer could come before the build's statement is sent
+			return `SELECT $2::bigint, '', false, '' WHERE $1::text || $3::bigint || $4::text IS NOT NULL`
 		}
 		return strings.Replace(x.Text, "SELECT pg_catalog.set_config('application_name', 'changeling ", "SELECT pg_catalog.set_config('application_name', 'somebody ", 1)
 	}
@@ -148,15 +151,15 @@ func TestFrozenBuilder(t *testing.T) {
 			if c.mutate != nil {
 				s.mutate = c.mutate
 			}
-			s.config.Lease, s.config.Owner = time.Second, "the frozen one"
+			s.config.Lease, s.config.Owner = 3*time.Second, "the frozen one"
 			build := s.at(building, 1)
 			s.start()
 			s.until(build)
 			thaw := s.freeze()
 			t.Cleanup(thaw)
 			build.open()
-			for deadline := time.Now().Add(30 * time.Second); ; {
-				err := changeling.Apply(t.Context(), s.db, buildIndex, changeling.Config{Lease: time.Second})
+			for deadline := time.Now().Add(5 * time.Minute); ; {
+				err := changeling.Apply(t.Context(), s.db, buildIndex, changeling.Config{Lease: 3 * time.Second})
 				if err == nil {
 					break
 				}
@@ -191,17 +194,15 @@ func TestBuildGivesWay(t *testing.T) {
 	old := s.begin() // the build waits for it
 	old.both(`UPDATE accounts SET amount = 1 WHERE id = 1`)
 	s.start()
-	s.waiting(`SELECT EXISTS (SELECT FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting%')`)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	s.waiting(`SELECT EXISTS (SELECT FROM pg_stat_progress_create_index WHERE datname = current_database() AND phase LIKE 'waiting%')`)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	began := time.Now()
+	worst, began := strained(t, s.db), time.Now()
 	// In the transaction for which the build waits: without giving way this is a deadlock.
 	if _, err := old.tx.ExecContext(ctx, `LOCK TABLE accounts IN ACCESS EXCLUSIVE MODE`); err != nil {
 		t.Fatalf("the user's lock: %v", err)
 	}
-	if took := time.Since(began); took > 900*time.Millisecond {
-		t.Errorf("a user waited %s for an index build", took)
-	}
+	within(t, time.Since(began), 900*time.Millisecond, worst, "a user's wait for an index build took")
 	old.commit()
 	if v := s.finish(); v.err != nil {
 		t.Fatal(v.err)
@@ -223,15 +224,13 @@ func TestValidationGivesWay(t *testing.T) {
 	pgtest.Exec(t, s.db, `CREATE FUNCTION slow(bigint) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS 'BEGIN IF $1 % 2 = 0 THEN PERFORM pg_sleep(0.001); END IF; RETURN true; END'`)
 	s.ddl = `ALTER TABLE accounts ADD CONSTRAINT c CHECK (slow(id))`
 	s.start()
-	s.waiting(`SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE '%VALIDATE CONSTRAINT%' AND state = 'active' AND query_start < clock_timestamp() - interval '50 ms' AND pid <> pg_backend_pid())`)
-	began := time.Now()
+	s.waiting(`SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%VALIDATE CONSTRAINT%' AND state = 'active' AND query_start < clock_timestamp() - interval '50 ms' AND pid <> pg_backend_pid())`)
+	worst, began := strained(t, s.db), time.Now()
 	user := s.begin()
 	if _, err := user.tx.ExecContext(t.Context(), `LOCK TABLE accounts IN ACCESS EXCLUSIVE MODE`); err != nil {
 		t.Fatal(err)
 	}
-	if took := time.Since(began); took > 900*time.Millisecond {
-		t.Errorf("a user waited %s for a validation", took)
-	}
+	within(t, time.Since(began), 900*time.Millisecond, worst, "a user's wait for a validation took")
 	user.commit()
 	if v := s.finish(); v.err != nil {
 		t.Fatal(v.err)

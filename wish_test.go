@@ -34,8 +34,8 @@ func gone(t *testing.T, db *sql.DB, query string) time.Duration {
 		if n == 0 {
 			return time.Since(began)
 		}
-		if time.Since(began) > 20*time.Second {
-			t.Fatalf("not 0 after 20 s: %s", query)
+		if time.Since(began) > 3*time.Minute {
+			t.Fatalf("not 0 after 3 min: %s", query)
 		}
 		<-tick.C
 	}
@@ -63,12 +63,11 @@ func TestPauseWhileWorkIsUnderWay(t *testing.T) {
 			s.start()
 			const asleep = `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' AND query LIKE 'SELECT pg_catalog.pg_sleep(60)%'`
 			s.waiting(strings.Replace(asleep, "count(*)", "count(*) = 1", 1))
+			worst := strained(t, s.db)
 			if err := s.change.Pause(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if took := gone(t, s.db, asleep); took > 2*time.Second {
-				t.Errorf("what was under way stopped %v after the pause, want at most 2 s", took)
-			}
+			within(t, gone(t, s.db, asleep), 2*time.Second, worst, "what was under way stopped after the pause in")
 			reaches(t, s.change, "a pause", func(x changeling.Status) bool {
 				return x.Status == "paused" && strings.Contains(x.ThrottleReason, "paused by request")
 			})
@@ -109,7 +108,7 @@ func TestAbortWhileAStatementRunsOnMySQL(t *testing.T) {
 		}
 		end := make(chan error, 1)
 		go func() { end <- c.Run(t.Context()) }()
-		const asleep = `SELECT COUNT(*) FROM information_schema.processlist WHERE info = '` + long + `'`
+		const asleep = `SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE() AND info = '` + long + `'`
 		tick := time.NewTicker(20 * time.Millisecond)
 		defer tick.Stop()
 		for n := 0; n == 0; <-tick.C {
@@ -117,11 +116,9 @@ func TestAbortWhileAStatementRunsOnMySQL(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		aborted := make(chan error, 1)
+		worst, aborted := strained(t, db), make(chan error, 1)
 		go func() { aborted <- c.Abort(t.Context()) }()
-		if took := gone(t, db, asleep); took > 2*time.Second {
-			t.Errorf("the statement ended %v after the abort, want at most 2 s", took)
-		}
+		within(t, gone(t, db, asleep), 2*time.Second, worst, "the statement ended after the abort in")
 		if err := <-aborted; err != nil {
 			t.Error(err)
 		}
@@ -145,12 +142,14 @@ func TestHoldWhileItRuns(t *testing.T) {
 	}
 	var g gauges
 	c, end := start(t, db, changeling.Config{DropAfter: changeling.DropNow, Events: g.sink, Throttle: changeling.Throttle{CutoverWindow: throttle.Window{never}}})
-	reaches(t, c, "its window", held)
-	g.mu.Lock()
-	if !strings.Contains(g.waiting, "outside of the window, which never opens") {
-		t.Errorf("it waits for %q, want the window", g.waiting)
+	waitsFor := func(reason string) func(changeling.Status) bool { // it is told a moment after the status is saved
+		return func(s changeling.Status) bool {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			return held(s) && strings.Contains(g.waiting, reason)
+		}
 	}
-	g.mu.Unlock()
+	reaches(t, c, "its window", waitsFor("outside of the window, which never opens"))
 	pgtest.Exec(t, db, `UPDATE orders SET amount = -1 WHERE id <= 500`)
 	if err := c.Hold(t.Context()); err != nil {
 		t.Fatal(err)
@@ -158,11 +157,7 @@ func TestHoldWhileItRuns(t *testing.T) {
 	if err := c.Set(t.Context(), "cutover-window", "off"); err != nil {
 		t.Fatal(err)
 	}
-	reaches(t, c, "a hold", func(changeling.Status) bool {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		return strings.Contains(g.waiting, "changeling cutover")
-	})
+	reaches(t, c, "a hold", waitsFor("changeling cutover"))
 	if err := c.Set(t.Context(), "cutover-window", "TZ=UTC * * 31 2 *"); err != nil {
 		t.Fatal(err)
 	}
@@ -227,8 +222,8 @@ func TestKillBlockers(t *testing.T) {
 	}{
 		{"none", []session{{"idle", "", false}}, false},
 		{"idle-in-transaction", []session{{"idle", "", true}}, true},
-		{"idle-in-transaction", []session{{"idle", "", true}, {"active", "SELECT pg_sleep(30)", false}}, false},
-		{"older-than=2s", []session{{"idle", "", true}, {"active", "SELECT pg_sleep(30)", true}}, true},
+		{"idle-in-transaction", []session{{"idle", "", true}, {"active", "SELECT pg_sleep(600)", false}}, false},
+		{"older-than=2s", []session{{"idle", "", true}, {"active", "SELECT pg_sleep(600)", true}}, true},
 		{"older-than=1h", []session{{"idle", "", false}}, false},
 		{"older-than=1s", []session{{"changeling of another kind", "", false}}, false},
 	} {
@@ -274,9 +269,17 @@ func TestKillBlockers(t *testing.T) {
 			}
 			told := fmt.Sprint(s.Remarks)
 			for _, x := range c.sessions {
-				var there bool
-				if err := db.QueryRow(`SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1)`, x.name).Scan(&there); err != nil || there == x.ends {
-					t.Errorf("session %q is there: %v, %v; want that it was ended: %v", x.name, there, err, x.ends)
+				there := true
+				for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) { // one that was ended lets its locks go before it is gone
+					if err := db.QueryRow(`SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1)`, x.name).Scan(&there); err != nil {
+						t.Fatal(err)
+					}
+					if !x.ends || !there || time.Now().After(deadline) {
+						break
+					}
+				}
+				if there == x.ends {
+					t.Errorf("session %q is there: %v; want that it was ended: %v", x.name, there, x.ends)
 				}
 				if strings.Contains(told, "("+x.name+")") != x.ends {
 					t.Errorf("the history says %s, session %q was to be ended: %v", told, x.name, x.ends)
@@ -310,7 +313,7 @@ func TestKillBlockersOnMySQL(t *testing.T) {
 		if err := changeling.Apply(t.Context(), db, myGrow, config); !errors.Is(err, changeling.ErrNoCutover) {
 			t.Fatalf("the change ended with %v, want ErrNoCutover", err)
 		}
-		config.Events = nil
+		config.Events, config.CutoverAttempts = nil, 0
 		config.Kill = changeling.Kill{Idle: true}
 		if err := changeling.Apply(t.Context(), db, myGrow, config); err != nil {
 			t.Fatal(err)
@@ -349,8 +352,8 @@ func TestKillBlockersOnMySQL(t *testing.T) {
 func TestVeto(t *testing.T) {
 	t.Parallel()
 	db := ordersTable(t, 500)
-	asked := 0
-	var told []string
+	asked, vetoes := 0, 0
+	var others []string // attempts that failed of something else, on a busy machine
 	err := changeling.Apply(t.Context(), db, widenOrders, changeling.Config{DropAfter: changeling.DropNow,
 		BeforeCutover: func(_ context.Context, id string) error {
 			if asked++; asked < 3 {
@@ -360,11 +363,15 @@ func TestVeto(t *testing.T) {
 		},
 		Events: func(e event.Event) {
 			if e, ok := e.(event.CutoverTried); ok && e.Err != nil {
-				told = append(told, e.Err.Error())
+				if strings.Contains(e.Err.Error(), "not allowed: a deployment is under way") {
+					vetoes++
+				} else {
+					others = append(others, e.Err.Error())
+				}
 			}
 		}})
-	if err != nil || asked != 3 || len(told) != 2 || !strings.Contains(told[0], "not allowed: a deployment is under way") {
-		t.Errorf("ended with %v after %d questions, told %q; want a swap at the third", err, asked, told)
+	if err != nil || vetoes != 2 || asked != 3+len(others) {
+		t.Errorf("ended with %v after %d questions, told of %d vetoes, and of %q; want a swap at the third", err, asked, vetoes, others)
 	}
 	asked = -100
 	pgtest.Exec(t, db, `ALTER TABLE orders ALTER COLUMN amount TYPE int`)
