@@ -84,7 +84,9 @@ func (q *queue) rewrite(_ context.Context, x mutant.Statement) string {
 	do := q.then
 	if q.next < len(queueing) {
 		if queueing[q.next].name == "the drain" && is("the rename") { // there was nothing to drain
-			q.next++
+			if q.next++; q.at == "the drain" {
+				q.at = "the rename"
+			}
 		}
 		if name := queueing[q.next].name; is(name) {
 			if q.next++; name == q.at {
@@ -143,11 +145,10 @@ func (q *queue) kill(ids []int64) {
 
 func (q *queue) until(what func() bool) {
 	q.Helper()
-	for range 2000 {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
 		if what() {
 			return
 		}
-		time.Sleep(2 * time.Millisecond)
 	}
 	q.Error("it did not come to that")
 }
@@ -278,7 +279,7 @@ func TestMariaDBQueueMutants(t *testing.T) {
 			}, true, false, false},
 		} {
 			t.Run(c.name, func(t *testing.T) {
-				for round := range 4 {
+				for round := range 20 {
 					q := open(t)
 					l := newMyLedger(t, q.db, round)
 					if strings.HasSuffix(c.name, "by the binary log") {
@@ -384,7 +385,7 @@ func TestMariaDBOthersWait(t *testing.T) {
 				q := open(t)
 				mytest.Exec(t, q.db, `CREATE TABLE orders `+myOrders, `CREATE PROCEDURE empties() TRUNCATE TABLE orders`)
 				fillMy(t, q.db, "orders", 200)
-				ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 				defer cancel()
 				did := make(chan error, 1)
 				q.then = c.mutate
@@ -407,7 +408,7 @@ func TestMariaDBOthersWait(t *testing.T) {
 				if c.mutate != nil { // what is left of it is not the table that was put away, and would be kept
 					drop = changeling.Keep
 				}
-				err := changeling.Apply(ctx, q.pool, myGrow, changeling.Config{DropAfter: drop, LockWait: 2 * time.Second, Events: event.Tee(told.tell, event.Lines(t.Output()))})
+				err := changeling.Apply(ctx, q.pool, myGrow, changeling.Config{DropAfter: drop, LockWait: 10 * time.Second, Events: event.Tee(told.tell, event.Lines(t.Output()))})
 				select {
 				case err := <-did:
 					if err != nil {
@@ -494,9 +495,11 @@ func TestMariaDBReaderHolds(t *testing.T) {
 					t.Error(err)
 				}
 				time.Sleep(2200 * time.Millisecond) // until he counts, in whole seconds
-			case event.CutoverTried:
-				if e.Err != nil && said == "" {
-					said = e.Err.Error()
+			case event.CutoverTried: // on a busy machine an attempt may fail of something else before
+				if e.Err != nil && !strings.Contains(said, says) {
+					if said = e.Err.Error(); !strings.Contains(said, says) {
+						return
+					}
 					if err := reader.Rollback(); err != nil {
 						t.Error(err)
 					}
@@ -508,7 +511,7 @@ func TestMariaDBReaderHolds(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !strings.Contains(said, says) || !strings.Contains(said, fmt.Sprintf("connection %d of ", id)) {
-			t.Errorf("the first attempt says %q, want %q and connection %d", said, says, id)
+			t.Errorf("the attempts say %q, want %q and connection %d", said, says, id)
 		}
 	}
 	t.Run("shown", func(t *testing.T) {

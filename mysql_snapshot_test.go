@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/changeling-db/changeling"
 	"github.com/changeling-db/changeling/event"
@@ -83,7 +84,7 @@ func testSnapshots(t *testing.T, version string) {
 		return x.Text
 	})
 	pool.SetMaxOpenConns(20)
-	config.CutoverAttempts = 1
+	config.LockWait = 10 * time.Second // in which the mutant's users act, too
 	err = changeling.Apply(t.Context(), pool, myGrow, config)
 	if !errors.Is(err, changeling.ErrNoCutover) || !strings.Contains(err.Error(), "REPEATABLE READ") {
 		t.Fatalf("with a snapshot from a moment ago: Apply = %v, want ErrNoCutover that says why", err)
@@ -93,6 +94,7 @@ func testSnapshots(t *testing.T, version string) {
 	}
 	mytest.Exec(t, reader, `COMMIT`)
 
+	config.CutoverAttempts = 0
 	if err := changeling.Apply(t.Context(), db, myGrow, config); err != nil {
 		t.Fatalf("without old snapshots: %v", err)
 	}

@@ -242,7 +242,7 @@ func TestMySQLMutants(t *testing.T) {
 					return c.instead
 				})
 				mutated.SetMaxOpenConns(20)
-				for round := range 4 {
+				for round := range 20 {
 					l := newMyLedger(t, db, round)
 					l.attempts = 4
 					err := l.change(mutated, true)
@@ -284,7 +284,7 @@ func newMyLedger(t *testing.T, db *sql.DB, round int) *myLedger {
 // change alters the table under its users, and the mirror after they have ended.
 func (l *myLedger) change(pool *sql.DB, fast bool) error {
 	l.Helper()
-	ctx, cancel := context.WithTimeout(l.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(l.Context(), 5*time.Minute)
 	defer cancel()
 	stop := l.write(ctx)
 	err := changeling.Apply(ctx, pool, myGrow, changeling.Config{Fast: fast, DropAfter: changeling.DropNow, Binlog: l.binlog, CutoverAttempts: l.attempts, Events: event.Tee(l.sink, event.Lines(l.Output()))})
@@ -369,7 +369,7 @@ func myWrite(ctx context.Context, db *sql.DB, random *rand.Rand, writer, n int) 
 func TestMySQLDies(t *testing.T) {
 	t.Parallel()
 	eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
-		dieMy(t, dsn, db, changeling.Config{DropAfter: changeling.DropNow, Lease: time.Second, Fast: true})
+		dieMy(t, dsn, db, changeling.Config{DropAfter: changeling.DropNow, Lease: 3 * time.Second, Fast: true})
 	})
 }
 
@@ -463,7 +463,7 @@ func TestMySQLAbort(t *testing.T) {
 		}
 		done := make(chan error, 1)
 		go func() { done <- c.Run(t.Context()) }()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 		defer cancel()
 		if err := told.await(ctx, holding); err != nil {
 			t.Fatal(err)

@@ -134,7 +134,7 @@ func openWriter(s *scene) {
 	u := s.begin()
 	u.both(`UPDATE accounts SET amount = -1 WHERE id = 1`)
 	s.start()
-	ctx, cancel := context.WithTimeout(s.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(s.Context(), 5*time.Minute)
 	defer cancel()
 	waits := make(chan error, 1)
 	go func() { waits <- s.story.await(ctx, retried) }()
@@ -267,6 +267,7 @@ func writesBeforeLock(s *scene) {
 
 // Invariant I4: under the lock the drain sees what committed while the lock was waited for.
 func lockWaits(s *scene) {
+	s.config.LockWait = 9 * time.Second // it is seen to wait, and is there still when the writer commits
 	lock := s.at(locking, 1)
 	s.start()
 	s.until(lock)
