@@ -144,7 +144,7 @@ func TestColumnAbort(t *testing.T) {
 // heldOrOver waits until a change holds, or ends before, as one that a mutant has broken may.
 func heldOrOver(s *scene) bool {
 	s.Helper()
-	for deadline := time.Now().Add(time.Minute); s.story.count(holding) == 0; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); s.story.count(holding) == 0; time.Sleep(5 * time.Millisecond) {
 		if len(s.done) > 0 {
 			return false
 		}
@@ -282,7 +282,7 @@ func TestColumnSnapshots(t *testing.T) {
 				t.Fatal(v.err)
 			}
 		} else {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 			if err := s.story.await(ctx, began("cutover")); err != nil {
 				t.Fatal(err)
 			}
@@ -335,7 +335,7 @@ func TestColumnUnconvertible(t *testing.T) {
 		config.Events = told.tell
 		done := make(chan error, 1)
 		go func() { done <- changeling.Apply(t.Context(), pool, ddl, config) }()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 		if err := told.await(ctx, holding); err != nil {
 			t.Fatal(err)
 		}

@@ -49,7 +49,7 @@ func start(t *testing.T, db *sql.DB, c changeling.Config) (*changeling.Change, <
 // reaches waits until the database says that the change is where it is wanted.
 func reaches(t *testing.T, c *changeling.Change, what string, there func(changeling.Status) bool) changeling.Status {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

@@ -227,7 +227,7 @@ func TestDiesAtEveryStatement(t *testing.T) {
 		}
 	})
 	t.Logf("%d crashes; the longest second run took %s, after %s", len(all), longest.took.Round(time.Millisecond), longest.at)
-	if longest.took > 10*time.Second {
+	if longest.took > 25*time.Second { // a lease is 30 s
 		t.Error("somebody waited for the lease of a dead run")
 	}
 }

@@ -22,7 +22,7 @@ func TestFailover(t *testing.T) {
 		config changeling.Config
 		at     func(changeling.Status) bool
 	}{
-		{"copying", changeling.Config{Throttle: changeling.Throttle{MaxRows: 8000}}, func(s changeling.Status) bool { return s.Step == "copy rows" && s.RowsDone > 4000 }},
+		{"copying", changeling.Config{Throttle: changeling.Throttle{MaxRows: 2000}}, func(s changeling.Status) bool { return s.Step == "copy rows" && s.RowsDone > 2000 }},
 		{"holding", changeling.Config{Hold: true}, held},
 		{"swapped", changeling.Config{}, func(s changeling.Status) bool { return s.Status == "done" }},
 	} {
@@ -54,6 +54,14 @@ func TestFailover(t *testing.T) {
 			end := make(chan error, 1)
 			go func() { end <- change.Run(run) }()
 			reaches(t, change, "where the server dies", c.at)
+			replica := pgtest.Open(t, standby.DSN("postgres"))
+			for known := !c.config.Hold; !known; time.Sleep(10 * time.Millisecond) { // of a change that the replica has not heard of nothing can be asked
+				if err := replica.QueryRow(`SELECT to_regclass('changeling.change') IS NOT NULL`).Scan(&known); err == nil && known {
+					err = replica.QueryRow(`SELECT EXISTS (SELECT FROM changeling.change WHERE id = $1)`, change.ID()).Scan(&known)
+				} else if err != nil {
+					t.Fatal(err)
+				}
+			}
 			if err := primary.Kill(); err != nil {
 				t.Fatal(err)
 			}
@@ -65,7 +73,7 @@ func TestFailover(t *testing.T) {
 			<-ended
 
 			now := pgtest.Open(t, standby.DSN("postgres"))
-			pgtest.Exec(t, now, `SELECT pg_promote(true, 60)`)
+			pgtest.Exec(t, now, `SELECT pg_promote(true, 300)`)
 			users, stop = context.WithTimeout(t.Context(), time.Second)
 			both(users, now)
 			stop()

@@ -65,7 +65,7 @@ func TestFailoverOnMySQL(t *testing.T) {
 			}()
 			run, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			e, err := changeling.Open(t.Context(), db, c.config(source.DSN("app"), changeling.Config{Hold: true, Lease: time.Second}))
+			e, err := changeling.Open(t.Context(), db, c.config(source.DSN("app"), changeling.Config{Hold: true, Lease: 3 * time.Second}))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -77,6 +77,13 @@ func TestFailoverOnMySQL(t *testing.T) {
 			end := make(chan error, 1)
 			go func() { end <- change.Run(run) }()
 			reaches(t, change, "where the server dies", held)
+			for known := 0; known == 0; time.Sleep(10 * time.Millisecond) { // the replica has heard of it, too
+				if err := replica.QueryRow(`SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'changeling' AND table_name = 'chg'`).Scan(&known); err == nil && known == 1 {
+					err = replica.QueryRow(`SELECT COUNT(*) FROM changeling.chg WHERE status = 'held'`).Scan(&known)
+				} else if err != nil {
+					t.Fatal(err)
+				}
+			}
 			if err := source.Kill(); err != nil {
 				t.Fatal(err)
 			}
@@ -94,7 +101,7 @@ func TestFailoverOnMySQL(t *testing.T) {
 			bothMy(users, now)
 			stop()
 			var told story
-			config := c.config(behind.DSN("app"), changeling.Config{Events: told.tell, Lease: time.Second})
+			config := c.config(behind.DSN("app"), changeling.Config{Events: told.tell, Lease: 3 * time.Second})
 			e2, err := changeling.Open(t.Context(), now, config)
 			if err != nil {
 				t.Fatal(err)
@@ -126,7 +133,7 @@ func TestFailoverOnMySQL(t *testing.T) {
 
 func waitMy(t *testing.T, db *sql.DB, question string) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; {
+	for deadline := time.Now().Add(3 * time.Minute); ; {
 		var yes bool
 		if err := db.QueryRowContext(t.Context(), question).Scan(&yes); err != nil {
 			t.Fatal(err)
@@ -135,7 +142,7 @@ func waitMy(t *testing.T, db *sql.DB, question string) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("not true after 30 s: %s", question)
+			t.Fatalf("not true after 3 min: %s", question)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}

@@ -152,7 +152,7 @@ func TestMySQLTriggersWhenItDies(t *testing.T) {
 				return x.Text
 			})
 			mortal.SetMaxOpenConns(20)
-			first := changeling.Apply(t.Context(), mortal, myGrow, changeling.Config{Fast: true, Lease: time.Second, DropAfter: changeling.DropNow})
+			first := changeling.Apply(t.Context(), mortal, myGrow, changeling.Config{Fast: true, Lease: 3 * time.Second, DropAfter: changeling.DropNow})
 			mortal.Close()
 			if since.Load() < 0 {
 				t.Fatalf("the change ended before its swap: %v", first)
@@ -169,7 +169,7 @@ func TestMySQLTriggersWhenItDies(t *testing.T) {
 			fires(when)
 			err := changeling.ErrOwned
 			for errors.Is(err, changeling.ErrOwned) {
-				err = changeling.Apply(t.Context(), db, myGrow, changeling.Config{Fast: true, Lease: time.Second, DropAfter: changeling.DropNow})
+				err = changeling.Apply(t.Context(), db, myGrow, changeling.Config{Fast: true, Lease: 3 * time.Second, DropAfter: changeling.DropNow})
 			}
 			if err != nil {
 				t.Fatalf("%s: the second run: %v", when, err)

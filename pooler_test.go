@@ -19,7 +19,7 @@ import (
 func pooled(t *testing.T) (direct, through string) {
 	t.Helper()
 	server := pgtest.Own(t, dbtest.Options{})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	p, err := server.Pooler(ctx, "transaction")
 	if err != nil {
@@ -116,7 +116,7 @@ func TestDiesBehindAPooler(t *testing.T) {
 	t.Parallel()
 	direct, through := pooled(t)
 	users := pgtest.Open(t, direct)
-	config := changeling.Config{Lease: time.Second, DropAfter: changeling.DropNow, Snapshots: changeling.SnapshotsIgnore}
+	config := changeling.Config{Lease: 2 * time.Second, DropAfter: changeling.DropNow, Snapshots: changeling.SnapshotsIgnore}
 	whole, counter := pgtest.Dying(t, through, dying.Death{})
 	prepare := func() {
 		pgtest.Exec(t, users, `DROP SCHEMA public CASCADE`, `DROP SCHEMA IF EXISTS changeling CASCADE`, `CREATE SCHEMA public`)

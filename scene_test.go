@@ -158,7 +158,7 @@ func (s *scene) until(g *gate) {
 	case <-g.reached:
 	case err := <-s.done:
 		s.Fatalf("the change ended before its gate: %v", err)
-	case <-time.After(time.Minute):
+	case <-time.After(5 * time.Minute):
 		s.Fatal("the change does not arrive at its gate")
 	}
 }
@@ -192,7 +192,7 @@ func (s *scene) start() {
 
 func (s *scene) held() {
 	s.Helper()
-	ctx, cancel := context.WithTimeout(s.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(s.Context(), 5*time.Minute)
 	defer cancel()
 	if err := s.story.await(ctx, holding); err != nil {
 		s.Fatalf("the change does not hold: %v", err)
@@ -219,7 +219,7 @@ func (s *scene) finish() verdict {
 	v := verdict{}
 	select {
 	case v.err = <-s.done:
-	case <-time.After(2 * time.Minute):
+	case <-time.After(5 * time.Minute):
 		s.Fatal("the change does not end")
 	}
 	v.differed = s.story.count(differed)
@@ -292,7 +292,7 @@ func (s *scene) waiting(query string) {
 	s.Helper()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(20 * time.Second); ; <-tick.C {
+	for deadline := time.Now().Add(3 * time.Minute); ; <-tick.C {
 		var yes bool
 		if err := s.db.QueryRowContext(s.Context(), query).Scan(&yes); err != nil {
 			s.Fatal(err)
@@ -301,7 +301,7 @@ func (s *scene) waiting(query string) {
 			return
 		}
 		if time.Now().After(deadline) {
-			s.Fatalf("not true after 20 s: %s", query)
+			s.Fatalf("not true after 3 min: %s", query)
 		}
 	}
 }

@@ -3,11 +3,13 @@ package changeling_test
 import (
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/changeling-db/changeling"
+	"github.com/changeling-db/changeling/event"
 )
 
 func TestSettings(t *testing.T) {
@@ -74,13 +76,15 @@ func TestSetWhileItRuns(t *testing.T) {
 	t.Parallel()
 	db := ordersTable(t, 20000)
 	var g gauges
-	c, end := start(t, db, changeling.Config{Events: g.sink, DropAfter: changeling.DropNow, Throttle: changeling.Throttle{MaxRows: 500}})
+	c, end := start(t, db, changeling.Config{Events: g.sink, DropAfter: changeling.DropNow, Throttle: changeling.Throttle{MaxRows: 200}})
 	reaches(t, c, "a copy", func(s changeling.Status) bool { return s.RowsDone > 0 })
-	began, from := time.Now(), rowsDone(t, c)
+	began := time.Now()
+	from := rowsDone(t, c)
 	reaches(t, c, "two seconds", func(changeling.Status) bool { return time.Since(began) > 2*time.Second })
 	// A second's worth of blocks may be more than a second's worth of rows, where blocks differ.
-	if rows := rowsDone(t, c) - from; rows > 500*2+2*700 {
-		t.Errorf("%d rows in 2 s, want about 1000", rows)
+	rows := rowsDone(t, c) - from
+	if took := time.Since(began); float64(rows) > 200*took.Seconds()+2*700 {
+		t.Errorf("%d rows in %s, want about 200 in a second", rows, took)
 	}
 	errs := make(chan error)
 	names := map[string]string{"max-lag": "off", "max-load": "70", "nice": "1", "max-archive": "9000"}
@@ -92,14 +96,14 @@ func TestSetWhileItRuns(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	g.shows(t, "active sessions", says("limit 70"))
-	g.mu.Lock()
-	for _, r := range g.last.Readings {
-		if r.Name == "replica lag" {
-			t.Error("replica lag is watched although it was set off")
-		}
+	watches := func(name string) bool {
+		return slices.ContainsFunc(g.last.Readings, func(r event.Reading) bool { return r.Name == name })
 	}
-	g.mu.Unlock()
+	reaches(t, c, "all settings", func(changeling.Status) bool { // one may be heard before the others are said
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return slices.ContainsFunc(g.last.Readings, says("limit 70")) && !watches("replica lag")
+	})
 	if err := c.Set(t.Context(), "max-load"); err != nil {
 		t.Fatal(err)
 	}
@@ -116,8 +120,8 @@ func TestSetWhileItRuns(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(20 * time.Second):
-		t.Error("20,000 rows take longer than 20 s although the cap was taken away")
+	case <-time.After(time.Minute):
+		t.Error("20,000 rows take longer than a minute although the cap of 200 in a second was taken away")
 	}
 	if err := c.Set(t.Context(), "nice", "2"); !errors.Is(err, changeling.ErrUsage) {
 		t.Errorf("Set of a change that is over = %v", err)

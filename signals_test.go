@@ -46,7 +46,7 @@ func (g *gauges) shows(t *testing.T, name string, there func(event.Reading) bool
 	t.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(20 * time.Second); ; <-tick.C {
+	for deadline := time.Now().Add(3 * time.Minute); ; <-tick.C {
 		g.mu.Lock()
 		last := g.last
 		g.mu.Unlock()
@@ -56,7 +56,7 @@ func (g *gauges) shows(t *testing.T, name string, there func(event.Reading) bool
 			}
 		}
 		if time.Now().After(deadline) {
-			t.Errorf("%s does not read as expected after 20 s: %+v", name, last)
+			t.Errorf("%s does not read as expected after 3 min: %+v", name, last)
 			return
 		}
 	}
@@ -111,7 +111,7 @@ func TestSignalsOfPostgres(t *testing.T) {
 			})
 			g.shows(t, "disk of the server", func(r event.Reading) bool { return r.Hard && r.Load > 0 && calm(r) })
 
-			busy(t, db, 3, `SELECT pg_sleep(60)`)
+			busy(t, db, 3, `SELECT pg_sleep(600)`)
 			g.shows(t, "active sessions", says("active sessions 3, limit 3"))
 			g.shows(t, "oldest transaction", func(r event.Reading) bool { return over(r) && strings.Contains(r.Text, "of postgres") })
 			slow := pgtest.Open(t, server.DSN("postgres"))
@@ -144,7 +144,7 @@ func TestWaitsForUs(t *testing.T) {
 	s.start()
 	s.until(copies)
 	u := s.begin()
-	go u.tx.ExecContext(t.Context(), `SET LOCAL lock_timeout = '20s'; LOCK TABLE accounts IN ACCESS EXCLUSIVE MODE`)
+	go u.tx.ExecContext(t.Context(), `SET LOCAL lock_timeout = '300s'; LOCK TABLE accounts IN ACCESS EXCLUSIVE MODE`)
 	g.shows(t, "sessions that wait for us", says("sessions that wait for us 1, limit 1"))
 	copies.open()
 	g.shows(t, "sessions that wait for us", calm)
