@@ -59,7 +59,7 @@ func tell(t *testing.T, h *hook.Hooks) (failures []string, next []event.Event) {
 	for _, e := range events {
 		sink(e)
 	}
-	if took := time.Since(began); took > time.Second {
+	if took := time.Since(began); took > 20*time.Second {
 		t.Errorf("events were held up for %v", took)
 	}
 	cancel()
@@ -132,9 +132,9 @@ func TestFailures(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := hook.New([]hook.Hook{parse(t, "done="+c.target), parse(t, "before-cutover="+c.target)}, "")
-			h.Timeout = 300 * time.Millisecond
-			if name == "fails" {
-				h.Timeout = 10 * time.Second
+			h.Timeout = time.Minute
+			if name == "hangs" {
+				h.Timeout = 300 * time.Millisecond
 			}
 			failures, _ := tell(t, h)
 			if len(failures) != 1 || !strings.Contains(failures[0], "of done failed: ") || !strings.Contains(failures[0], c.want) || strings.Contains(failures[0], "secret") {

@@ -26,7 +26,7 @@ func TestBackfill(t *testing.T) {
 	worker.signal(15)
 	began := time.Now()
 	worker.ends(0)
-	if took := time.Since(began); took > 15*time.Second {
+	if took := time.Since(began); took > time.Minute {
 		t.Errorf("the worker ended after %s", took)
 	}
 	contains(t, "list", s.run(0, "backfill", "list").stdout, "more", "purge", "done", "100 rows")

@@ -109,7 +109,7 @@ func (s *shell) startWith(prepare func(*exec.Cmd), args ...string) *process {
 	s.t.Helper()
 	p := &process{t: s.t, cmd: s.command(s.t.Context(), args...), line: "changeling " + strings.Join(args, " ")}
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.err
-	p.cmd.WaitDelay = 5 * time.Second // a child of the command may hold the pipes
+	p.cmd.WaitDelay = time.Minute // a child of the command may hold the pipes
 	if prepare != nil {
 		prepare(p.cmd)
 	}
@@ -222,7 +222,7 @@ func (s *shell) until(what string, is func(changeling.Status) bool) changeling.S
 
 func poll(t *testing.T, is func() bool, what func() string) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(patience)
 	for !is() {
 		select {
 		case <-deadline:

@@ -66,7 +66,7 @@ func (s *shell) atTerminal(code int, question, answer string, args ...string) st
 	r := p.wait()
 	select {
 	case <-done:
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		s.t.Error("the terminal stays open")
 	}
 	if r.code != code {

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -59,7 +60,10 @@ func TestHooksOfACommand(t *testing.T) {
 	veto := write("veto", `echo x >> `+asked+`; if [ $(wc -l < `+asked+`) -lt 2 ]; then echo "a deployment is under way" >&2; exit 1; fi`)
 	out := s.run(0, "run", "--hook", "all="+write("hears", `echo "$CHANGELING_EVENT $CHANGELING_CHANGE" >> `+heard), "--hook", "verified="+write("fails", "echo no room >&2; exit 3"),
 		"--hook", "before-cutover="+veto, statementText).stdout
-	contains(t, "run", out, "hook "+filepath.Join(dir, "fails")+" of verified failed: exit status 3: no room", "not allowed: hook "+veto, "a deployment is under way", "swapped at attempt 2")
+	contains(t, "run", out, "hook "+filepath.Join(dir, "fails")+" of verified failed: exit status 3: no room", "not allowed: hook "+veto, "a deployment is under way")
+	if !regexp.MustCompile(`swapped at attempt ([2-9]|\d\d)`).MatchString(out) {
+		t.Errorf("it does not swap after the veto:\n%s", out)
+	}
 	text, err := os.ReadFile(heard)
 	if err != nil {
 		t.Fatal(err)
