@@ -354,7 +354,7 @@ func TestDualWriteGoesUnnoticed(t *testing.T) {
 	if _, err := held.Exec(`UPDATE ` + shadow + ` SET amount = amount WHERE id = 30`); err != nil { // what no user does, and a drain does
 		t.Fatal(err)
 	}
-	worst := strained(t, c.db)
+	strain := pgtest.Strained(t, c.db)
 	var took time.Duration
 	for _, table := range []string{"accounts", "mirror"} {
 		if _, err := old.Exec(`DELETE FROM ` + table + ` WHERE id = 10`); err != nil {
@@ -365,7 +365,7 @@ func TestDualWriteGoesUnnoticed(t *testing.T) {
 		took = max(took, time.Since(began))
 		pgtest.Exec(t, c.db, `INSERT INTO `+table+` VALUES (50001, 'fresh', 1, NULL)`, `UPDATE `+table+` SET id = 50002 WHERE id = 40`)
 	}
-	within(t, took, time.Second, worst, "a user's wait for a row of the shadow took")
+	strain.Within(took, time.Second, "a user's wait for a row of the shadow took")
 	if err := errors.Join(held.Rollback(), old.Commit()); err != nil {
 		t.Fatal(err)
 	}

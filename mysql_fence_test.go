@@ -15,6 +15,7 @@ import (
 	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/dbtest/mutant"
 	"github.com/changeling-db/changeling/internal/dbtest/mytest"
+	"github.com/changeling-db/changeling/internal/dbtest/pgtest"
 )
 
 // TestMySQLFrozenRunner freezes a run at a statement of DDL, which carries no token and runs on a connection of its own, lets
@@ -82,9 +83,9 @@ func TestMySQLFrozenRunner(t *testing.T) {
 				})
 				second.SetMaxOpenConns(20)
 				if c.name == "under the lock" { // nobody waits for long, although nobody takes the change over
-					worst, began := strained(t, db), time.Now()
+					strain, began := pgtest.Strained(t, db), time.Now()
 					mytest.Exec(t, db, `UPDATE orders SET amount = -1 WHERE id = 1`)
-					within(t, time.Since(began), 8*time.Second, worst, "a user's wait for a run that stood still under the lock took")
+					strain.Within(time.Since(began), 8*time.Second, "a user's wait for a run that stood still under the lock took")
 				}
 				patience := 5 * time.Minute
 				if c.mute != "" {

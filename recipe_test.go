@@ -197,12 +197,12 @@ func TestBuildGivesWay(t *testing.T) {
 	s.waiting(`SELECT EXISTS (SELECT FROM pg_stat_progress_create_index WHERE datname = current_database() AND phase LIKE 'waiting%')`)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	worst, began := strained(t, s.db), time.Now()
+	strain, began := pgtest.Strained(t, s.db), time.Now()
 	// In the transaction for which the build waits: without giving way this is a deadlock.
 	if _, err := old.tx.ExecContext(ctx, `LOCK TABLE accounts IN ACCESS EXCLUSIVE MODE`); err != nil {
 		t.Fatalf("the user's lock: %v", err)
 	}
-	within(t, time.Since(began), 900*time.Millisecond, worst, "a user's wait for an index build took")
+	strain.Within(time.Since(began), 900*time.Millisecond, "a user's wait for an index build took")
 	old.commit()
 	if v := s.finish(); v.err != nil {
 		t.Fatal(v.err)
@@ -225,12 +225,12 @@ func TestValidationGivesWay(t *testing.T) {
 	s.ddl = `ALTER TABLE accounts ADD CONSTRAINT c CHECK (slow(id))`
 	s.start()
 	s.waiting(`SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%VALIDATE CONSTRAINT%' AND state = 'active' AND query_start < clock_timestamp() - interval '50 ms' AND pid <> pg_backend_pid())`)
-	worst, began := strained(t, s.db), time.Now()
+	strain, began := pgtest.Strained(t, s.db), time.Now()
 	user := s.begin()
 	if _, err := user.tx.ExecContext(t.Context(), `LOCK TABLE accounts IN ACCESS EXCLUSIVE MODE`); err != nil {
 		t.Fatal(err)
 	}
-	within(t, time.Since(began), 900*time.Millisecond, worst, "a user's wait for a validation took")
+	strain.Within(time.Since(began), 900*time.Millisecond, "a user's wait for a validation took")
 	user.commit()
 	if v := s.finish(); v.err != nil {
 		t.Fatal(v.err)

@@ -89,13 +89,13 @@ func (l lagging) test(t *testing.T, config changeling.Config) {
 	earlier := 0
 	p.await(t, "a copy that does not wait", func() bool { earlier = len(p.waits); return !p.waiting() })
 
-	worst := strained(t, l.db)
+	strain := pgtest.Strained(t, l.db)
 	l.stop()
 	p.mu.Lock()
 	stopped := time.Since(p.began)
 	p.mu.Unlock()
 	told := p.await(t, "a wait", func() bool { return len(p.waits) > earlier && p.waiting() })
-	within(t, told-stopped-l.most, 1500*time.Millisecond, worst, "the stop after the lag came to its limit took")
+	strain.Within(told-stopped-l.most, 1500*time.Millisecond, "the stop after the lag came to its limit took")
 	before := -1
 	p.await(t, "a while", func() bool {
 		if before < 0 {
@@ -114,9 +114,9 @@ func (l lagging) test(t *testing.T, config changeling.Config) {
 	if len(during) != 1 && len(during) != 3 || !strings.Contains(during[0], "replica lag of "+l.replicaName) { // three: it fell back by itself a moment before
 		t.Errorf("waits told: %q, want one for the replica", during)
 	}
-	worst = strained(t, l.db)
+	strain = pgtest.Strained(t, l.db)
 	l.goOn()
-	within(t, p.await(t, "another chunk", func() bool { return len(p.chunks) > before })-resumed, 3*time.Second, worst, "going on after the replica did took")
+	strain.Within(p.await(t, "another chunk", func() bool { return len(p.chunks) > before })-resumed, 3*time.Second, "going on after the replica did took")
 	if err := c.Set(t.Context(), "max-rows-per-s", "off"); err != nil {
 		t.Fatal(err)
 	}

@@ -63,7 +63,7 @@ func TestNobodyWaits(t *testing.T) {
 			}
 			ctx, stop := context.WithCancel(t.Context())
 			var users sync.WaitGroup
-			worst := strained(t, db)
+			strain := pgtest.Strained(t, db)
 			longest := watchWaits(t, ctx, &users, db)
 			for n := range 3 {
 				users.Go(func() { write(t, ctx, db, n) })
@@ -85,7 +85,7 @@ func TestNobodyWaits(t *testing.T) {
 			case err != nil:
 				t.Error(err)
 			case c.mutate == nil:
-				within(t, waited, bound+slack, worst, "the longest wait of a user for a lock took")
+				strain.Within(waited, bound+slack, "the longest wait of a user for a lock took")
 			case waited <= bound+slack:
 				t.Errorf("the mutant lives: without a bound nobody waited longer than %s", waited)
 			}

@@ -63,11 +63,11 @@ func TestPauseWhileWorkIsUnderWay(t *testing.T) {
 			s.start()
 			const asleep = `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' AND query LIKE 'SELECT pg_catalog.pg_sleep(60)%'`
 			s.waiting(strings.Replace(asleep, "count(*)", "count(*) = 1", 1))
-			worst := strained(t, s.db)
+			strain := pgtest.Strained(t, s.db)
 			if err := s.change.Pause(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			within(t, gone(t, s.db, asleep), 2*time.Second, worst, "what was under way stopped after the pause in")
+			strain.Within(gone(t, s.db, asleep), 2*time.Second, "what was under way stopped after the pause in")
 			reaches(t, s.change, "a pause", func(x changeling.Status) bool {
 				return x.Status == "paused" && strings.Contains(x.ThrottleReason, "paused by request")
 			})
@@ -116,9 +116,9 @@ func TestAbortWhileAStatementRunsOnMySQL(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		worst, aborted := strained(t, db), make(chan error, 1)
+		strain, aborted := pgtest.Strained(t, db), make(chan error, 1)
 		go func() { aborted <- c.Abort(t.Context()) }()
-		within(t, gone(t, db, asleep), 2*time.Second, worst, "the statement ended after the abort in")
+		strain.Within(gone(t, db, asleep), 2*time.Second, "the statement ended after the abort in")
 		if err := <-aborted; err != nil {
 			t.Error(err)
 		}

@@ -201,9 +201,13 @@ func TestB10PauseResumeCancel(t *testing.T) {
 	each(t, func(d database) {
 		d.accounts()
 		j := d.jobs(d.db)
-		entered := make(chan struct{}, 1000)
+		entered, goOn := make(chan struct{}, 1000), make(chan struct{}) // not before there is a wish to hear
 		job := backfill.Job{Name: "go", Table: "accounts", Func: func(ctx context.Context, tx *sql.Tx, b backfill.Batch) (int64, error) {
 			entered <- struct{}{}
+			select {
+			case <-goOn:
+			case <-ctx.Done():
+			}
 			time.Sleep(20 * time.Millisecond) // so that there are many batches
 			r, err := tx.ExecContext(ctx, "UPDATE "+b.Table+" SET n = n + 1 WHERE "+b.Range)
 			if err != nil {
@@ -223,6 +227,7 @@ func TestB10PauseResumeCancel(t *testing.T) {
 		if err := j.Pause(d.Context(), "go"); err != nil {
 			d.Fatal(err)
 		}
+		close(goOn)
 		still := func() string { return d.ask("SELECT SUM(n) FROM accounts") }
 		for before := ""; before != still(); before = still() {
 			time.Sleep(1500 * time.Millisecond) // a wish is heard within half a second

@@ -50,18 +50,21 @@ func TestN4DiesAndGoesOn(t *testing.T) {
 			t.Fatalf("n is %s without a death", got)
 		}
 		points := rand.New(rand.NewPCG(7, 7)).Perm(statements)
-		if os.Getenv("CHANGELING_FULL") == "" {
-			points = points[:8]
+		wanted, unnoticed := 8, 0
+		if os.Getenv("CHANGELING_FULL") != "" {
+			wanted = statements
 		}
-		unnoticed := 0
 		for i, point := range points {
+			if i-unnoticed == wanted || i == 3*wanted {
+				break
+			}
 			cleared(t, d)
 			death := dying.Death{At: point + 1, Moment: dying.Moment(i % 2)}
 			name := fmt.Sprint("point", point)
 			db, dead := d.dying(t, death)
 			_, err := migrator(t, db, fsys, migrate.Config{Name: name}).Up(t.Context(), "")
 			last, died := dead.Died()
-			if !died || err == nil { // heartbeats count too: there may be fewer statements, and the last one is the lease's
+			if !died || err == nil { // heartbeats count too, of which a slow machine has many: there may be fewer statements, and the last one is the lease's
 				unnoticed++
 			}
 			m := migrator(t, d.db, fsys, migrate.Config{Name: name})
@@ -78,8 +81,8 @@ func TestN4DiesAndGoesOn(t *testing.T) {
 				t.Fatalf("killed %s statement %d, %s: %s", death.Moment, death.At, last, st.Message)
 			}
 		}
-		if unnoticed > len(points)/3 {
-			t.Errorf("%d of %d deaths were none", unnoticed, len(points))
+		if tried := min(len(points), wanted+unnoticed, 3*wanted); tried-unnoticed < wanted*2/3 {
+			t.Errorf("%d of %d deaths were none", unnoticed, tried)
 		}
 	})
 }

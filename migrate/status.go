@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -259,22 +260,33 @@ func (s *session) require(ctx context.Context, version string) error {
 // Wait returns when a version, and all before it, is applied by whoever applies it: for an init container. It changes nothing.
 // It ends with ctx, or with an error that waiting does not cure.
 func (m *Migrator) Wait(ctx context.Context, version string) error {
+	// Where the time ends between a question and its answer, what was seen before says more.
+	vain := func(seen error) error {
+		return &fault.Problem{Kind: fault.Behind, Err: seen, Text: "waited in vain: " + seen.Error()}
+	}
 	s, err := m.open(ctx)
+	if err != nil && ctx.Err() != nil {
+		return vain(err)
+	}
 	if err != nil {
 		return err
 	}
 	defer s.close() // nothing is in flight any more
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
-	for {
+	for seen := error(nil); ; {
 		err := s.require(ctx, version)
 		k := fault.KindOf(err)
+		if err != nil && k != fault.Behind && ctx.Err() != nil {
+			return vain(cmp.Or(seen, err))
+		}
+		seen = err
 		if err == nil || k != fault.Behind && k != fault.Broken && !fault.Transient(err) && !fault.Lost(err) {
 			return err
 		}
 		select {
 		case <-ctx.Done():
-			return &fault.Problem{Kind: fault.Behind, Err: err, Text: "waited in vain: " + err.Error()}
+			return vain(err)
 		case <-tick.C:
 		}
 	}

@@ -119,7 +119,7 @@ func (s *scene) watch(statements ...string) *capture.Reader {
 // upto returns what happened until now.
 func (s *scene) upto(r *capture.Reader) capture.Batch {
 	s.Helper()
-	ctx, cancel := context.WithTimeout(s.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(s.Context(), 3*time.Minute)
 	defer cancel()
 	b, err := r.Upto(ctx, s.current())
 	if err != nil {
@@ -131,7 +131,7 @@ func (s *scene) upto(r *capture.Reader) capture.Batch {
 // failure returns the error to which a reader comes.
 func (s *scene) failure(r *capture.Reader) error {
 	s.Helper()
-	ctx, cancel := context.WithTimeout(s.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(s.Context(), 3*time.Minute)
 	defer cancel()
 	for {
 		if _, err := r.Next(ctx); err != nil {
@@ -216,7 +216,7 @@ func TestMinimalInsert(t *testing.T) {
 		s := newScene(t, version)
 		r := s.watch("CREATE TABLE t (a INT NOT NULL, b INT NOT NULL DEFAULT 5, c INT, PRIMARY KEY (a, b))")
 		s.session("SET binlog_row_image = MINIMAL", "INSERT INTO t (a, c) VALUES (1, 1)")
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 		defer cancel()
 		b, err := r.Upto(ctx, s.current())
 		t.Log(show(b.Keys), err)

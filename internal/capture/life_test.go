@@ -62,8 +62,8 @@ func TestResume(t *testing.T) {
 					case 1:
 						s.exec("FLUSH BINARY LOGS")
 					case 2:
-						if n := s.killReaders(); n != 1 {
-							t.Errorf("%d readers were killed, want 1", n)
+						if n := s.killReaders(); n < 1 { // the one before may not have heard yet that it was killed
+							t.Error("no reader was killed")
 						}
 					case 3:
 						s.exec("FLUSH BINARY LOGS", "CREATE TABLE IF NOT EXISTS noise (a INT)", "INSERT INTO noise VALUES (1)")
@@ -115,23 +115,36 @@ func TestResume(t *testing.T) {
 	}
 }
 
-func (s *scene) killReaders() int {
+// killReaders ends the connections of all readers of the server, and says how many there were.
+func (s *scene) killReaders() (n int) {
+	s.Helper()
+	for _, id := range s.readers() {
+		if _, err := s.db.ExecContext(s.Context(), "KILL "+strconv.Itoa(id)); err != nil && !strings.Contains(err.Error(), "1094") { // it has gone by itself
+			s.Fatal(err)
+		}
+		n++
+	}
+	return n
+}
+
+func (s *scene) readers() (ids []int) {
 	s.Helper()
 	rows, err := s.db.QueryContext(s.Context(), "SELECT id FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'")
 	if err != nil {
 		s.Fatal(err)
 	}
 	defer rows.Close()
-	n := 0
 	for rows.Next() {
 		var id int
 		if err := rows.Scan(&id); err != nil {
 			s.Fatal(err)
 		}
-		s.exec("KILL " + strconv.Itoa(id))
-		n++
+		ids = append(ids, id)
 	}
-	return n
+	if err := rows.Err(); err != nil {
+		s.Fatal(err)
+	}
+	return ids
 }
 
 func (s *scene) logs() int {
@@ -322,7 +335,7 @@ func TestCancel(t *testing.T) {
 		}
 		cfg := s.config()
 		cfg.Addr = "127.0.0.1:1"
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
 		if _, err := s.open(cfg).Next(ctx); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "refused") {
 			t.Errorf("Next without a server returns %v", err)
@@ -377,8 +390,11 @@ func TestRights(t *testing.T) {
 			t.Errorf("keys %s, want 1", got)
 		}
 		r.Close()
-		if n := s.killReaders(); n != 0 {
-			t.Errorf("%d readers are left after Close", n)
+		for deadline := time.Now().Add(20 * time.Second); len(s.readers()) > 0; time.Sleep(20 * time.Millisecond) { // the server ends it when it gets to it
+			if time.Now().After(deadline) {
+				t.Errorf("%d readers are left after Close", len(s.readers()))
+				break
+			}
 		}
 		cfg.User, cfg.Password = "nobody", "x"
 		err := s.failure(s.open(cfg))
