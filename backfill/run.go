@@ -174,16 +174,8 @@ func (w *walk) listen(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		if s, err := w.asked(ctx); err == nil {
-			in, _, _ := window(w.job.Window) // it was checked when it was saved
-			switch {
-			case s.want == "cancel":
-				return errCancelled
-			case s.want == "pause":
-				w.gate.SetPaused("paused by request: `changeling backfill resume " + w.job.Name + "` goes on")
-			case !in:
-				w.gate.SetPaused("outside of its window " + w.job.Window + " UTC")
-			default:
-				w.gate.SetPaused("")
+			if err := w.obey(s); err != nil {
+				return err
 			}
 		}
 		select {
@@ -192,6 +184,22 @@ func (w *walk) listen(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// obey does what people want of the job.
+func (w *walk) obey(s *Status) error {
+	in, _, _ := window(w.job.Window) // it was checked when it was saved
+	switch {
+	case s.want == "cancel":
+		return errCancelled
+	case s.want == "pause":
+		w.gate.SetPaused("paused by request: `changeling backfill resume " + w.job.Name + "` goes on")
+	case !in:
+		w.gate.SetPaused("outside of its window " + w.job.Window + " UTC")
+	default:
+		w.gate.SetPaused("")
+	}
+	return nil
 }
 
 // asked is the job as it is saved. It is not interrupted by the end of the run, which would spoil a connection of the pool.
@@ -209,6 +217,9 @@ func (w *walk) batches(ctx context.Context) error {
 	}
 	if s.Over() {
 		return nil
+	}
+	if err := w.obey(s); err != nil { // before the first batch: a wish that was there before the run is not overtaken
+		return err
 	}
 	w.after, w.upto = s.After, s.Upto
 	if w.upto == "" {

@@ -124,7 +124,7 @@ func TestKillAndRestart(t *testing.T) {
 				_, err := busy.ExecContext(ctx, "SELECT count(*) FROM generate_series(1, 100000) a, generate_series(1, 100000) b")
 				computed <- err
 			}()
-			eventually(t, 10*time.Second, "the query runs", func() bool {
+			eventually(t, 3*time.Minute, "the query runs", func() bool {
 				var running bool
 				err := db.QueryRowContext(t.Context(), "SELECT state = 'active' FROM pg_stat_activity WHERE pid = $1", backend).Scan(&running)
 				return err == nil && running
@@ -138,7 +138,7 @@ func TestKillAndRestart(t *testing.T) {
 				t.Errorf("after Kill: Pid() = %d, postmaster alive %v", s.Pid(), alive(postmaster))
 			}
 			// Its files are closed and its memory is given back, but the kernel may need a moment to say so in /proc.
-			eventually(t, time.Second, "the busy backend is dead", func() bool { return !alive(backend) })
+			eventually(t, 3*time.Minute, "the busy backend is dead", func() bool { return !alive(backend) })
 			if err := <-computed; err == nil {
 				t.Error("the query of the busy backend succeeded")
 			}
@@ -199,11 +199,11 @@ func endsWithOwner(t *testing.T, role, server string) {
 		}
 	}
 	_ = cmd.Wait() // its status is that of a violent death
-	eventually(t, 30*time.Second, "server and directory are gone", func() bool {
+	eventually(t, 3*time.Minute, "server and directory are gone", func() bool {
 		return !alive(pid) && len(entries(t, tmp)) == 0
 	})
 	// The kernel may need a moment more for the threads of a killed server.
-	eventually(t, 10*time.Second, fmt.Sprintf("nobody listens on port %d", port), func() bool {
+	eventually(t, 3*time.Minute, fmt.Sprintf("nobody listens on port %d", port), func() bool {
 		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err == nil {
 			c.Close()
@@ -231,7 +231,7 @@ func diesDuringStart(t *testing.T, server string, after time.Duration) {
 		t.Fatal(err)
 	}
 	var dir []string
-	eventually(t, 10*time.Second, "the directory appears", func() bool {
+	eventually(t, 3*time.Minute, "the directory appears", func() bool {
 		dir = entries(t, tmp)
 		return len(dir) == 1
 	})
@@ -246,7 +246,7 @@ func diesDuringStart(t *testing.T, server string, after time.Duration) {
 			t.Logf("left behind: %q\n%s", naming(dir[0]), tree)
 		}
 	})
-	eventually(t, 30*time.Second, "processes and directory are gone", func() bool {
+	eventually(t, 3*time.Minute, "processes and directory are gone", func() bool {
 		return len(entries(t, tmp)) == 0 && len(naming(dir[0])) == 0
 	})
 }

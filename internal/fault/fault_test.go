@@ -174,27 +174,27 @@ func TestKindsWhileConnecting(t *testing.T) {
 	t.Parallel()
 	t.Run("nobody listens", func(t *testing.T) {
 		t.Parallel()
-		if got, want := kinds(connect(t, nil)), "transient"; got != want {
+		if got, want := kinds(connect(t, time.Minute, nil)), "transient"; got != want {
 			t.Errorf("kinds = %q, want %q", got, want)
 		}
 	})
 	t.Run("the server hangs up", func(t *testing.T) {
 		t.Parallel()
-		err := connect(t, func(c net.Conn) { c.Close() })
+		err := connect(t, time.Minute, func(c net.Conn) { c.Close() })
 		if got, want := kinds(err), "transient"; got != want {
 			t.Errorf("kinds(%v) = %q, want %q", err, got, want)
 		}
 	})
 	t.Run("the server never answers", func(t *testing.T) {
 		t.Parallel()
-		err := connect(t, func(net.Conn) {})
+		err := connect(t, time.Second, func(net.Conn) {})
 		if got, want := kinds(err), "transient canceled"; got != want {
 			t.Errorf("kinds(%v) = %q, want %q", err, got, want)
 		}
 	})
 	t.Run("the server is full", func(t *testing.T) {
 		t.Parallel()
-		err := connect(t, answer("SFATAL", "VFATAL", "C53300", "Msorry, too many clients already"))
+		err := connect(t, time.Minute, answer("SFATAL", "VFATAL", "C53300", "Msorry, too many clients already"))
 		if got, want := kinds(err), "transient"; got != want {
 			t.Errorf("kinds(%v) = %q, want %q", err, got, want)
 		}
@@ -204,22 +204,22 @@ func TestKindsWhileConnecting(t *testing.T) {
 	})
 	t.Run("the server shuts down", func(t *testing.T) {
 		t.Parallel()
-		err := connect(t, answer("SFATAL", "VFATAL", "C57P01", "Mterminating connection"))
+		err := connect(t, time.Minute, answer("SFATAL", "VFATAL", "C57P01", "Mterminating connection"))
 		if got, want := kinds(err), "transient"; got != want {
 			t.Errorf("kinds(%v) = %q, want %q", err, got, want)
 		}
 	})
 	t.Run("the password is wrong", func(t *testing.T) {
 		t.Parallel()
-		err := connect(t, answer("SFATAL", "VFATAL", "C28P01", "Mpassword authentication failed"))
+		err := connect(t, time.Minute, answer("SFATAL", "VFATAL", "C28P01", "Mpassword authentication failed"))
 		if got, want := kinds(err), "denied"; got != want {
 			t.Errorf("kinds(%v) = %q, want %q", err, got, want)
 		}
 	})
 }
 
-// connect is the error of pgx against a listener that does one thing with each connection, or is gone.
-func connect(t *testing.T, serve func(net.Conn)) error {
+// connect is the error of pgx, which waits for so long, against a listener that does one thing with each connection, or is gone.
+func connect(t *testing.T, wait time.Duration, serve func(net.Conn)) error {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -247,7 +247,7 @@ func connect(t *testing.T, serve func(net.Conn)) error {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.ConnectTimeout = time.Second
+	cfg.ConnectTimeout = wait
 	_, err = pgconn.ConnectConfig(t.Context(), cfg)
 	if err == nil {
 		t.Fatal("connected to a server that is none")

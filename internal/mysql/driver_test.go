@@ -21,10 +21,18 @@ func TestFarewellOfTheServer(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			var id, sessions int
+			if err := conn.QueryRowContext(t.Context(), "SELECT CONNECTION_ID()").Scan(&id); err != nil {
+				t.Fatal(err)
+			}
 			if _, err := conn.ExecContext(t.Context(), "SET SESSION wait_timeout = 1"); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(2500 * time.Millisecond)
+			for sessions = 1; sessions > 0; time.Sleep(50 * time.Millisecond) {
+				if err := db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM information_schema.processlist WHERE id = $1", id).Scan(&sessions); err != nil {
+					t.Fatal(err)
+				}
+			}
 			if query {
 				var n int
 				err = conn.QueryRowContext(t.Context(), "SELECT 1").Scan(&n)

@@ -41,6 +41,9 @@ func Strained(t testing.TB, db *sql.DB) *Strain {
 	}}
 }
 
+// Behind ends the measurement and answers how far the machine was behind.
+func (s *Strain) Behind() time.Duration { return s.stop() }
+
 // Within ends the measurement, and fails the test if something took longer than it may on a machine that is so far behind.
 func (s *Strain) Within(took, may time.Duration, what string) {
 	s.t.Helper()
