@@ -150,16 +150,18 @@ func (l *Lease) Sweep(ctx context.Context) error {
 		})
 }
 
-// doubt is how long a claim whose holder seems to live is watched for its next heartbeat, in steps of a blink.
+// doubt is how long a claim whose holder seems to live is watched for its next heartbeats, in steps of a blink. The first one may be
+// the last of a dead holder, which it sent before it died and the server got to afterwards; so it takes signs.
 const (
-	doubt = 3 * time.Second
+	doubt = 10 * time.Second
 	blink = 50 * time.Millisecond
+	signs = 2
 )
 
 // free returns the token of a claim that nobody holds any more, and whether it was given back, or says who has it. A holder that was killed a moment ago
-// looks alive until the server has noticed; one that lives beats again.
+// looks alive until the server has noticed; one that lives beats again and again.
 func (l *Lease) free(ctx context.Context) (token int64, released bool, err error) {
-	before := 0.0
+	before, beats := 0.0, 0
 	for began := time.Now(); ; {
 		var holder string
 		var alive bool
@@ -170,7 +172,10 @@ func (l *Lease) free(ctx context.Context) (token int64, released bool, err error
 		if holder == "" || !alive || silent >= l.grace.Seconds() {
 			return token, holder == "", nil
 		}
-		if silent < before || time.Since(began) > doubt {
+		if silent < before {
+			beats++
+		}
+		if beats == signs || time.Since(began) > doubt {
 			return 0, false, &fault.Problem{Kind: fault.Owned, Text: fmt.Sprintf(
 				"change %s is run by %s, last heard of %.0f s ago: watch it with `changeling status %s`, or wait until it ends; nothing was touched", l.Change, holder, max(silent, before), l.Change)}
 		}
