@@ -250,21 +250,45 @@ func (r *run) bounded(ctx context.Context, conn *sql.Conn, wait time.Duration, t
 	if err := conn.QueryRowContext(ctx, `SELECT CONNECTION_ID()`).Scan(&id); err != nil {
 		return err
 	}
-	killed := make(chan error, 1)
-	timer := time.AfterFunc(wait, func() {
-		_, err := r.engine.db.ExecContext(ctx, fmt.Sprintf("KILL QUERY %d", id))
-		killed <- err
-	})
+	over, killed := make(chan struct{}), make(chan bool, 1)
+	go func() { killed <- r.overdue(ctx, id, wait, over) }()
 	_, err := conn.ExecContext(ctx, text)
-	if timer.Stop() {
+	close(over)
+	if !<-killed { // or it might hit the next statement
 		return err
 	}
-	killErr := <-killed // or it might hit the next statement
-	if killErr == nil && fault.Code(err) == "57014" {
+	if fault.Code(err) == "57014" {
 		return errLate
 	}
 	_, _ = conn.ExecContext(ctx, "DO 0") // takes the kill, if it came when the statement was over
 	return err
+}
+
+// tedious is how long a statement may take beyond its bound without waiting for anybody. A slow disk takes longer for DDL than a
+// lock is waited for, and to end what has its lock by now clears nobody's way: it would be the same the next time.
+const tedious = 10 * time.Second
+
+// overdue ends the statement of a connection that waits for longer than it may, unless it is over, and says whether it was sent the kill.
+func (r *run) overdue(ctx context.Context, id int64, wait time.Duration, over <-chan struct{}) (killed bool) {
+	for deadline, pause := time.Now().Add(wait+tedious), wait; ; pause = max(wait/4, 5*time.Millisecond) {
+		select {
+		case <-over:
+			return false
+		case <-time.After(pause):
+		}
+		var waits bool
+		err := r.engine.db.QueryRowContext(ctx, mysql.Waiting(id)).Scan(&waits)
+		select {
+		case <-over:
+			return false
+		default:
+		}
+		if err == nil && !waits && time.Now().Before(deadline) {
+			continue
+		}
+		_, err = r.engine.db.ExecContext(ctx, fmt.Sprintf("KILL QUERY %d", id))
+		return err == nil
+	}
 }
 
 // errLate is a lock that was not granted in time.

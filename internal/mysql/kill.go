@@ -87,3 +87,9 @@ func (c *conn) identify(ctx context.Context, below *sql.DB) error {
 	c.id, c.below = id.Int64, below
 	return nil
 }
+
+// Waiting asks whether a connection waits for a lock. A server says so in one form for all of them, and begins what is no such wait
+// with a small letter.
+func Waiting(id int64) string {
+	return fmt.Sprintf(`SELECT EXISTS (SELECT 1 FROM information_schema.processlist WHERE id = %d AND CAST(state AS BINARY) LIKE 'Waiting for %%lock%%')`, id)
+}
