@@ -136,7 +136,7 @@ func TestColumnAbort(t *testing.T) {
 		if s.Kind == plan.Hold {
 			break // nobody asked for it, so it tells nothing, and the change went through
 		}
-		abortAll(t, db)
+		abortAll(t, db, "")
 		sameAs(t, byName(t, db), want, "aborted at "+s.Name)
 	}
 }
@@ -376,7 +376,7 @@ func TestColumnUnconvertible(t *testing.T) {
 	if err := changeling.Apply(t.Context(), db, ddl, byColumn()); !errors.Is(err, changeling.ErrData) || !strings.Contains(err.Error(), "id 321") {
 		t.Errorf("Apply = %v, want ErrData that names id 321", err)
 	}
-	abortAll(t, db)
+	abortAll(t, db, "")
 }
 
 // TestColumnKept: the old column stays until its time has come, and the statement is done all the while.

@@ -66,7 +66,7 @@ func TestMySQLInParts(t *testing.T) {
 		if err := changeling.Apply(ctx, db, `ALTER TABLE orders ADD COLUMN z int, ADD INDEX by_z (z)`, config); !errors.Is(err, changeling.ErrStopped) {
 			t.Fatalf("stopped after its first part, Apply = %v, want ErrStopped", err)
 		}
-		abortAll(t, db)
+		abortAll(t, db, mySchema(t, db)+".")
 		if now := myDefinition(t, db, "orders"); !strings.Contains(now, "`z` int") || strings.Contains(now, "by_z") {
 			t.Errorf("after the abort the table is\n%s\nwant the column and no index", now)
 		}
