@@ -56,9 +56,11 @@ func TestFailover(t *testing.T) {
 			reaches(t, change, "where the server dies", c.at)
 			replica := pgtest.Open(t, standby.DSN("postgres"))
 			for known := !c.config.Hold; !known; time.Sleep(10 * time.Millisecond) { // of a change that the replica has not heard of nothing can be asked
-				if err := replica.QueryRow(`SELECT to_regclass('changeling.change') IS NOT NULL`).Scan(&known); err == nil && known {
+				err := replica.QueryRow(`SELECT to_regclass('changeling.change') IS NOT NULL`).Scan(&known)
+				if err == nil && known {
 					err = replica.QueryRow(`SELECT EXISTS (SELECT FROM changeling.change WHERE id = $1)`, change.ID()).Scan(&known)
-				} else if err != nil {
+				}
+				if err != nil {
 					t.Fatal(err)
 				}
 			}

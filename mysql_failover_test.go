@@ -78,9 +78,11 @@ func TestFailoverOnMySQL(t *testing.T) {
 			go func() { end <- change.Run(run) }()
 			reaches(t, change, "where the server dies", held)
 			for known := 0; known == 0; time.Sleep(10 * time.Millisecond) { // the replica has heard of it, too
-				if err := replica.QueryRow(`SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'changeling' AND table_name = 'chg'`).Scan(&known); err == nil && known == 1 {
+				err := replica.QueryRow(`SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'changeling' AND table_name = 'chg'`).Scan(&known)
+				if err == nil && known == 1 {
 					err = replica.QueryRow(`SELECT COUNT(*) FROM changeling.chg WHERE status = 'held'`).Scan(&known)
-				} else if err != nil {
+				}
+				if err != nil {
 					t.Fatal(err)
 				}
 			}

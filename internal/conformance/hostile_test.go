@@ -160,7 +160,7 @@ func TestHostileNames(t *testing.T) {
 			if err := native.exec(t, alter); err != nil {
 				t.Fatalf("natively: %v", err)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
 			defer cancel()
 			undo(ctx, t, engine.runner, alter) // there and back again
 			err := changeling.Apply(ctx, engine.runner, alter, changeling.Config{DropAfter: changeling.DropNow, Fast: true})

@@ -90,7 +90,7 @@ func (s shape) run(t *testing.T, major int) {
 		t.Logf("%T %+v", e, e)
 	}}
 	// The rest of the package goes on where one shape hangs.
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
 	defer cancel()
 	err := changeling.Apply(ctx, engine.runner, s.Alter, config)
 	expectError := func(kind error, text string) {

@@ -61,7 +61,7 @@ func TestTwinUndo(t *testing.T) {
 
 func (s shape) undo(t *testing.T, major int, touch bool) error {
 	engine, native := s.twin(t, major), s.twin(t, major)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
 	defer cancel()
 	e, err := changeling.Open(ctx, engine.runner, changeling.Config{Fast: true, Events: func(e event.Event) { t.Logf("%T %+v", e, e) }})
 	if err != nil {
