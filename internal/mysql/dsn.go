@@ -12,8 +12,11 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
+	"sync"
 
+	"github.com/go-mysql-org/go-mysql/client"
 	"github.com/go-mysql-org/go-mysql/driver"
 )
 
@@ -98,20 +101,17 @@ func (t *Target) options(values url.Values) error {
 		if err != nil {
 			return fmt.Errorf("ssl-ca: %w", err)
 		}
-		if mode == "VERIFY_CA" {
-			return errors.New("ssl-mode=VERIFY_CA is not known yet: expected VERIFY_IDENTITY, which checks the server's name as well, REQUIRED or DISABLED")
-		}
-		if err := driver.SetCustomTLSConfig("x@"+t.Addr+"/x", pem, nil, nil, false, host); err != nil {
-			return fmt.Errorf("ssl-ca: %w", err)
-		}
 		roots := x509.NewCertPool()
 		if !roots.AppendCertsFromPEM(pem) {
 			return fmt.Errorf("ssl-ca: %s holds no certificate in PEM form", ca)
 		}
 		t.TLS = &tls.Config{RootCAs: roots, ServerName: host}
-		t.connector.Params.Set("ssl", "custom")
+		if mode == "VERIFY_CA" {
+			t.TLS = signedBy(roots)
+		}
+		t.connector.Params.Set(tlsOption, known(t.TLS))
 	default:
-		return fmt.Errorf("ssl-mode is unknown: expected DISABLED, REQUIRED or VERIFY_IDENTITY")
+		return fmt.Errorf("ssl-mode is unknown: expected DISABLED, REQUIRED, VERIFY_CA or VERIFY_IDENTITY")
 	}
 	values.Del("ssl-mode")
 	values.Del("ssl-ca")
@@ -119,6 +119,48 @@ func (t *Target) options(values url.Values) error {
 		return fmt.Errorf("the option %s is unknown: expected ssl-mode or ssl-ca", name)
 	}
 	return nil
+}
+
+// signedBy accepts a server whose certificate one of the authorities has signed, whatever name it has: that is what VERIFY_CA means, and
+// what goes with the certificates that a server makes for itself.
+func signedBy(roots *x509.CertPool) *tls.Config {
+	return &tls.Config{InsecureSkipVerify: true, VerifyConnection: func(s tls.ConnectionState) error {
+		between := x509.NewCertPool()
+		for _, c := range s.PeerCertificates[1:] {
+			between.AddCert(c)
+		}
+		_, err := s.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between})
+		return err
+	}}
+}
+
+// tlsOption is an option of the driver's that takes one of the settings known, by its number. The driver itself keeps one for
+// an address, and none without a name to check.
+const tlsOption = "changeling-tls"
+
+var settingsOfTLS struct {
+	mu   sync.Mutex
+	list []*tls.Config
+}
+
+// known registers a setting. The first one gives the driver its option, which replaces options of the application's own, if it has any.
+func known(c *tls.Config) string {
+	s := &settingsOfTLS
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.list = append(s.list, c); len(s.list) == 1 {
+		driver.SetDSNOptions(map[string]driver.DriverOption{tlsOption: func(c *client.Conn, number string) error {
+			n, err := strconv.Atoi(number)
+			if err != nil {
+				return err
+			}
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			c.SetTLSConfig(s.list[n])
+			return nil
+		}})
+	}
+	return strconv.Itoa(len(s.list) - 1)
 }
 
 // clientFile is the group [client] of ~/.my.cnf, empty where there is no such file.
