@@ -441,10 +441,15 @@ func (c *Change) tend(ctx context.Context) error {
 	as := *c.record
 	as.Plan, as.Step = c.record.Plan.Undo, 0
 	r := newRun(&Change{engine: c.engine, record: &as}, lease)
-	if r.follower, err = c.engine.dialect.Follow(ctx, r); err != nil || r.follower == nil {
-		return errors.Join(err, r.backRounds(ctx, false))
+	r.follower, err = c.engine.dialect.Follow(ctx, r)
+	switch {
+	case fault.KindOf(err) == fault.Precondition: // nobody said where the log is: another one will
+		return nil
+	case err != nil:
+		return err
+	case r.follower != nil:
+		defer r.follower.close()
 	}
-	defer r.follower.close()
 	err = r.backRounds(ctx, false)
 	if gone, ok := errors.AsType[*unreadable](err); ok {
 		return newRun(c, lease).disarm(ctx, gone.why)

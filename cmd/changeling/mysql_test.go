@@ -44,6 +44,17 @@ func TestMySQL(t *testing.T) {
 		contains(t, "run again", s.run(0, "run", statement).stdout, "nothing to do")
 		contains(t, "list", s.run(0, "list").stdout, ".orders", "done")
 		contains(t, "a wrong statement", s.run(2, "run", "ALTER TABLE orders MODIFY nothing bigint").stderr, "nothing", "Nothing was changed")
+		contains(t, "run", s.run(0, "run", "--fast", "ALTER TABLE orders MODIFY amount decimal(30) NOT NULL").stdout, "prepare undo", "done")
+		mytest.Exec(t, db, `INSERT INTO orders VALUES (3, 30)`)
+		id := s.newest().ID
+		contains(t, "status", s.run(0, "status", id).stdout, "changeling undo "+id)
+		contains(t, "cleanup", s.run(0, "cleanup").stdout, "kept changeling_"+id)
+		contains(t, "undo", s.run(0, "undo", id, "--yes").stdout, "swapped at attempt", "undone", "the new table stays as changeling_"+id)
+		contains(t, "cleanup --now", s.run(0, "cleanup", id, "--now", "--yes").stdout, "dropped changeling_"+id)
+		var sum int
+		if err := db.QueryRow(`SELECT SUM(amount) FROM orders`).Scan(&sum); err != nil || sum != 60 {
+			t.Errorf("after the undo the sum is %d, %v, want 60", sum, err)
+		}
 		contains(t, "an added column", s.run(0, "run", "ALTER TABLE orders ADD COLUMN note varchar(10)").stdout, "direct")
 	})
 }
