@@ -294,14 +294,31 @@ func (r *run) undo(ctx context.Context) error {
 	steps := r.record.Plan.Steps
 	for i := min(r.record.Step, len(steps)-1); i >= 0; i-- {
 		s := steps[i]
-		if len(s.Undo) == 0 || i == r.record.Step && s.Kind != plan.Loose {
+		if len(s.Undo) == 0 {
 			continue
+		}
+		if i == r.record.Step && s.Kind != plan.Loose {
+			// Nothing says whether it happened but the catalogue, and only of a server whose DDL commits by itself.
+			happened := false
+			if !r.engine.dialect.Transactional() && s.Done != "" {
+				if err := r.engine.db.QueryRowContext(ctx, s.Done).Scan(&happened); err != nil {
+					return err
+				}
+			}
+			if !happened {
+				continue
+			}
 		}
 		if err := r.patiently(ctx, "abort", func(ctx context.Context) error {
 			if s.Kind == plan.Loose {
 				return r.claimed(ctx, s, func(ctx context.Context, conn *sql.Conn) error { return all(ctx, conn, s.Undo) })
 			}
-			return r.tx(ctx, session{LockWait: s.LockWait, Strong: true}, func(ctx context.Context, t *tx) error { return t.all(ctx, s.Undo) })
+			return r.tx(ctx, session{LockWait: s.LockWait, Strong: true}, func(ctx context.Context, t *tx) error {
+				if !r.engine.dialect.Transactional() {
+					return r.each(ctx, t, plan.Step{SQL: s.Undo, LockWait: s.LockWait})
+				}
+				return t.all(ctx, s.Undo)
+			})
 		}); err != nil {
 			return err
 		}

@@ -181,26 +181,6 @@ func (r *run) freshen(ctx context.Context, key plan.Step) error {
 	})
 }
 
-// check asks for rows that break what the statement demands of them and the server would only find after the swap.
-func (r *run) check(ctx context.Context, s plan.Step) error {
-	if r.resumed {
-		if err := r.verifier.Settle(ctx); err != nil {
-			return r.explain(ctx, s, err)
-		}
-	}
-	for _, q := range s.SQL {
-		keys, err := r.ask(ctx, q)
-		if err != nil {
-			return r.explain(ctx, s, err)
-		}
-		if len(keys) > 0 {
-			return &fault.Problem{Kind: fault.Refusal, Text: fmt.Sprintf("%s: rows break it: %s. The source is untouched. Mend them and run the same command again, or `changeling abort %s`",
-				s.Name, strings.Join(keys, "; "), r.record.ID)}
-		}
-	}
-	return r.next(ctx)
-}
-
 // verify compares every row.
 func (r *run) verify(ctx context.Context, s plan.Step) error {
 	if r.pair.InPlace {

@@ -59,6 +59,8 @@ type Step struct {
 	// Done is one query that answers whether the step happened. It is asked before a step runs again.
 	// Empty where the step counter is saved in the transaction that did the work.
 	Done string `json:"done,omitempty"`
+	// Ranged says of an Ask step that SQL asks of one range of the key at a time, whose condition stands where Range does.
+	Ranged bool `json:"ranged,omitempty"`
 	// Undo takes away what the step made or has left over, outside of a transaction. Each statement may run twice. It runs
 	// before a Loose step is tried again, and in an abort.
 	Undo []string `json:"undo,omitempty"`
@@ -73,6 +75,9 @@ type Step struct {
 	Why  string `json:"why"`
 }
 
+// Range stands for the condition of a range of the key in a question that is asked range by range.
+const Range = "/* range */"
+
 // Plan is what a change will do.
 type Plan struct {
 	Format    int         `json:"format"`
@@ -82,7 +87,9 @@ type Plan struct {
 	Route     Route       `json:"route"`
 	Why       string      `json:"why"`
 	// Effect is what the server would do with the statement while others wait for it: direct, scan or rewrite. Empty: not known.
-	Effect string      `json:"effect,omitempty"`
+	Effect string `json:"effect,omitempty"`
+	// Native is the lightest way in which MySQL or MariaDB itself would do the statement, rehearsed; nil: not known.
+	Native *Native     `json:"native,omitempty"`
 	Pair   schema.Pair `json:"pair"`
 	Steps  []Step      `json:"steps"`
 	// Checks ask for the rows of the source that break what the statement demands of them.
@@ -106,6 +113,13 @@ type Plan struct {
 	Spare int64 `json:"spare_bytes"`
 	// Ways are those that could be gone, with what each would cost, where there is a choice.
 	Ways []Way `json:"ways,omitempty"`
+}
+
+// Native is how a server of MySQL or MariaDB does a statement by itself.
+type Native struct {
+	Algorithm string `json:"algorithm"`      // INSTANT, INPLACE or COPY
+	Lock      string `json:"lock,omitempty"` // NONE, or SHARED where writers are shut out; empty for INSTANT
+	Rebuild   bool   `json:"rebuild,omitempty"`
 }
 
 // Way is a route, and what it would cost. The figures are estimates.

@@ -13,6 +13,9 @@ func (w Rows) Boundary(after copier.Key, n int64) (string, []any) {
 		w.within(false, copier.Range{After: after}), w.keyList("s."), max(n-1, 0)), nil
 }
 
+// Within is a range of the key as a condition on the source, which is called s.
+func (w Rows) Within(r copier.Range) string { return w.within(false, r) }
+
 // pending says that a key is in the log, in the statement's own snapshot. Such keys are left out of a comparison: what is
 // left must be equal, without a lock and under any load.
 func (w Rows) pending(alias string) string {

@@ -97,20 +97,33 @@ type planner struct {
 	statement plan.Statement
 	options   Options
 	plan      *plan.Plan
-	zone      string    // the session's time_zone
-	steady    bool      // it has no hour twice
-	database  string    // the session's default one
-	likeness  [2]string // the twin's marks before the statement
-	cascade   string    // a foreign key that changes rows of the source by itself
+	zone      string // the session's time_zone
+	steady    bool   // it has no hour twice
+	database  string // the session's default one
+	likeness  string // the twin's marks before the statement
+	engine    string // of the source
+	keyed     bool   // the session has foreign_key_checks on
+	unchecked bool   // what is rehearsed is rehearsed with it off
+	logged    bool   // the server writes a binary log
+	history   string // the session's system_versioning_alter_history, of MariaDB
+	cascade   string // a foreign key that changes rows of the source by itself
 }
 
 func (w *planner) run(ctx context.Context) (*plan.Plan, error) {
 	var database sql.NullString
 	var system string
-	if err := w.conn.QueryRowContext(ctx, "SELECT @@time_zone, @@system_time_zone, DATABASE()").Scan(&w.zone, &system, &database); err != nil {
+	if err := w.conn.QueryRowContext(ctx, "SELECT @@time_zone, @@system_time_zone, DATABASE(), @@foreign_key_checks").Scan(&w.zone, &system, &database, &w.keyed); err != nil {
 		return nil, err
 	}
 	w.database = database.String
+	if err := w.conn.QueryRowContext(ctx, "SELECT @@log_bin").Scan(&w.logged); err != nil {
+		return nil, err
+	}
+	if w.dialect.maria {
+		if err := w.conn.QueryRowContext(ctx, "SELECT @@system_versioning_alter_history").Scan(&w.history); err != nil {
+			return nil, err
+		}
+	}
 	zone := w.zone
 	if zone == "SYSTEM" {
 		zone = system
@@ -140,7 +153,7 @@ func (w *planner) run(ctx context.Context) (*plan.Plan, error) {
 	if err != nil {
 		return nil, w.explain(err, "reading the definition of "+name.String())
 	}
-	w.plan.Rows, w.plan.Bytes = source.Rows, source.Bytes
+	w.plan.Rows, w.plan.Bytes, w.engine = source.Rows, source.Bytes, source.Engine
 	if source.Kind != "BASE TABLE" && source.Kind != "SYSTEM VERSIONED" {
 		return refuse(w.plan, fmt.Sprintf("%s is a %s: a second table can only take the place of a plain table", name, strings.ToLower(source.Kind))), nil
 	}
@@ -152,9 +165,6 @@ func (w *planner) run(ctx context.Context) (*plan.Plan, error) {
 	}
 	if c := w.statement.Clauses[0]; c.Action == plan.RenameTable && len(w.statement.Clauses) == 1 {
 		return w.rename(c), nil
-	}
-	if refusals := w.unsupported(source); len(refusals) > 0 {
-		return refuse(w.plan, refusals...), nil
 	}
 	return w.rehearse(ctx, source)
 }
@@ -187,8 +197,15 @@ func (w *planner) settings() map[string]string {
 }
 
 // theirs and ours stand around the user's statement.
-func (w *planner) theirs() string { return "SET SESSION sql_mode = " + literal(w.dialect.mode) }
-func ours() string                { return "SET SESSION sql_mode = " + literal(mode) }
+func (w *planner) theirs() string {
+	set := "SET SESSION sql_mode = " + literal(w.dialect.mode)
+	if w.history == "KEEP" { // of system-versioned tables
+		set += ", system_versioning_alter_history = KEEP"
+	}
+	return set
+}
+
+func ours() string { return "SET SESSION sql_mode = " + literal(mode) }
 
 // unwritten are statements that must not even be tried on a twin.
 func (w *planner) unwritten() []string {
@@ -201,6 +218,10 @@ func (w *planner) unwritten() []string {
 		out = append(out, "the statement has a comment that the server executes (/*! … */), and changeling does not look into it: write out what it says")
 	}
 	for _, c := range s.Clauses {
+		if c.Action == plan.AddColumn && w.unsafe(c) {
+			out = append(out, fmt.Sprintf("the default of %q has another value for each row, which MySQL refuses where it writes a binary log (error 1674): add the column without it, give it the default in a statement of its own "+
+				"(ALTER TABLE … ALTER %s SET DEFAULT …), and fill the rows that are there by `changeling backfill`", c.Text, c.Column))
+		}
 		switch c.Action {
 		case plan.Algorithm, plan.Lock:
 			out = append(out, fmt.Sprintf("the clause %q chooses how the server does it, and changeling chooses that itself, by asking the server: leave it out", c.Text))
@@ -208,18 +229,40 @@ func (w *planner) unwritten() []string {
 			if len(s.Clauses) > 1 {
 				out = append(out, fmt.Sprintf("the clause %q cannot go together with others: run it as a statement of its own", c.Text))
 			}
-		case plan.MaintainPartition:
-			out = append(out, fmt.Sprintf("the clause %q is about single partitions, some of which take rows away: run it as it is", c.Text))
-		case plan.PartitionBy, plan.RemovePartitioning:
-			if w.dialect.maria {
+		}
+	}
+	return out
+}
+
+// unsafe says that a new column's default calls a function whose value differs from row to row and from server to server. On the twin it
+// would be let through, because the rehearsal is not logged.
+func (w *planner) unsafe(c plan.Clause) bool {
+	if w.dialect.maria || !w.logged {
+		return false
+	}
+	return slices.ContainsFunc(w.words(c.Default), func(word string) bool {
+		return slices.Contains([]string{"UUID", "UUID_SHORT", "RAND", "RANDOM_BYTES", "SYSDATE", "USER", "CURRENT_USER", "SESSION_USER", "SYSTEM_USER", "VERSION", "CONNECTION_ID"}, word)
+	})
+}
+
+// uncarried are clauses that cannot go over a second table.
+func (w *planner) uncarried() []string {
+	var out []string
+	for _, c := range w.statement.Clauses {
+		switch c.Action {
+		case plan.PartitionBy, plan.RemovePartitioning, plan.MaintainPartition:
+			switch {
+			case c.Action == plan.MaintainPartition && w.maintains() == nil:
+				out = append(out, fmt.Sprintf("the clause %q is about single partitions, and changeling does not plan it: run it as it is", c.Text))
+			case w.dialect.maria:
 				out = append(out, fmt.Sprintf("the clause %q is about partitions, and partitioned tables are not carried yet on MariaDB: run it as it is, at a quiet time", c.Text))
 			}
 		case plan.Tablespace, plan.AddSystemVersioning, plan.DropSystemVersioning:
 			out = append(out, fmt.Sprintf("the clause %q cannot be carried to a second table yet: run it as it is, at a quiet time", c.Text))
 		}
-		if c.References || c.Action == plan.DropConstraint && c.Constraint == plan.ForeignKey {
-			out = append(out, fmt.Sprintf("a statement that adds or drops foreign keys is not carried yet on MySQL (%q): run it as it is, or leave the key out", c.Text))
-		}
+	}
+	if why := w.apartFromCopy(); why != "" {
+		out = append(out, why)
 	}
 	return out
 }
@@ -236,6 +279,7 @@ func (w *planner) rename(c plan.Clause) *plan.Plan {
 	p := w.direct("a rename only changes the catalogue: the server does it at once under a short lock",
 		"RENAME TABLE "+qualified(w.plan.Table)+" TO "+qualified(to))
 	p.Steps[0].Done = "SELECT " + there(to) + " AND NOT " + there(w.plan.Table)
+	p.Native, p.Effect = rung{algorithm: "INSTANT"}.native(), "direct"
 	return p
 }
 

@@ -20,6 +20,10 @@ type rehearsal struct {
 	steady    bool        // the session's time zone has no hour twice
 	replicas  int         // that read the server's binary log
 	place     schema.Name // where the shadow stands once it is made
+
+	twins     map[schema.Name]schema.Name // of tables that the source has to do with, and its own; see related
+	relatives []string                    // what makes them
+	past      []string                    // what the twin has to have gone through
 }
 
 func (r *rehearsal) in() string  { return "changeling_" + r.change }

@@ -15,7 +15,8 @@ type act struct {
 	clauses []string
 	how     string // the server's promise how it does it
 	builds  bool
-	marks   [2]string // of the twin afterwards
+	marks   string // of the twin afterwards
+	keys    bool   // it adds foreign keys
 }
 
 // apart plans a statement of several clauses as several statements, each of which the server does at once, or in place while the table
@@ -27,11 +28,18 @@ func (w *planner) apart(ctx context.Context, r *rehearsal) (*plan.Plan, error) {
 	if len(w.statement.Clauses) < 2 || w.deceptive() || w.corrupting() || w.worn(ctx) {
 		return nil, nil
 	}
-	source, err := w.markedAs(ctx, r.source.Name.Schema, r.source.Name.Table)
+	// The twin is as refer leaves it, or as the statement does.
+	if err := w.stage(ctx, r); err != nil {
+		return nil, err
+	}
+	if err := w.alter(ctx, w.plain(ctx, r)); err != nil {
+		return nil, w.explain(err, "the statement on an empty twin of "+w.plan.Table.String())
+	}
+	source, err := w.marked(ctx, r.source.Name)
 	if err != nil || source != w.likeness {
 		return nil, err
 	}
-	want, err := w.markedAs(ctx, r.in(), r.shadowName().Table)
+	want, err := w.marked(ctx, r.shadowName())
 	if err != nil {
 		return nil, err
 	}
@@ -56,12 +64,9 @@ func (w *planner) apart(ctx context.Context, r *rehearsal) (*plan.Plan, error) {
 			}
 			continue
 		}
-		return w.inParts(parts), nil
+		return w.guard(ctx, r, w.inParts(parts))
 	}
-	if err := w.remake(ctx, r); err != nil {
-		return nil, err
-	}
-	return nil, w.alter(ctx, r.altered)
+	return nil, nil
 }
 
 // leaves is 1 for a clause that drops an index: a column without one is dropped at once.
@@ -74,19 +79,21 @@ func leaves(k plan.Clause) int {
 
 // pieces does clause by clause on a new twin, each in the lightest way that the server takes; none where one needs a copy.
 func (w *planner) pieces(ctx context.Context, r *rehearsal, clauses []plan.Clause) ([]act, error) {
-	if err := w.remake(ctx, r); err != nil {
+	if err := w.stage(ctx, r); err != nil {
 		return nil, err
 	}
+	defer func() { w.unchecked = false }()
 	place := "ALGORITHM=INPLACE, LOCK=NONE"
 	if w.dialect.maria {
 		place = "ALGORITHM=NOCOPY, LOCK=NONE"
 	}
 	var out []act
 	for _, k := range clauses {
-		p := act{clauses: []string{k.Text}}
+		p := act{clauses: []string{k.Text}, keys: k.References}
+		w.unchecked = k.References
 		for _, how := range []string{"ALGORITHM=INSTANT", place} {
 			before := w.files(ctx, r)
-			err := coded(w.alter(ctx, "ALTER TABLE "+qualified(r.shadowName())+" "+k.Text+", "+how))
+			err := coded(w.alter(ctx, "ALTER TABLE "+qualified(r.shadowName())+" "+w.among(ctx, r, k.Text)+", "+how))
 			if fault.Lost(err) || fault.Canceled(err) {
 				return nil, err
 			}
@@ -104,14 +111,14 @@ func (w *planner) pieces(ctx context.Context, r *rehearsal, clauses []plan.Claus
 		}
 		p.builds = builds(k)
 		var err error
-		if p.marks, err = w.markedAs(ctx, r.in(), r.shadowName().Table); err != nil {
+		if p.marks, err = w.marked(ctx, r.shadowName()); err != nil {
 			return nil, err
 		}
 		if len(out) > 0 && p.marks == out[len(out)-1].marks || len(out) == 0 && p.marks == w.likeness {
 			return nil, nil // nothing would tell whether it happened
 		}
 		// Neighbours of one kind go together, as the user wrote them; what is built goes alone, so that a failure costs one build.
-		if last := len(out) - 1; last >= 0 && out[last].how == p.how && !p.builds && !out[last].builds {
+		if last := len(out) - 1; last >= 0 && out[last].how == p.how && !p.builds && !out[last].builds && !p.keys && !out[last].keys {
 			out[last].clauses, out[last].marks = append(out[last].clauses, p.clauses...), p.marks
 			continue
 		}
@@ -125,7 +132,6 @@ func (w *planner) inParts(parts []act) *plan.Plan {
 	p := w.direct("together the server would make the table anew for these clauses, alone it does each at once, or in place while the table is in use. Each statement is atomic, all of them "+
 		"together are not: if the change stops between them, what is done stays, and the same command goes on", "")
 	p.Route, p.Steps = plan.Recipe, nil
-	a, b := w.marks(w.plan.Table)
 	for _, x := range parts {
 		sql := "ALTER TABLE " + qualified(w.plan.Table) + " " + strings.Join(x.clauses, ", ") + ", " + x.how
 		s := plan.Step{Kind: plan.Exec, Name: "alter", SQL: []string{w.theirs(), sql, ours()}, Tables: []string{qualified(w.plan.Table)}, LockWait: w.options.LockWait,
@@ -138,18 +144,15 @@ func (w *planner) inParts(parts []act) *plan.Plan {
 			s.LockWait, s.Lock = 0, "exclusive metadata lock for a moment, at the beginning and at the end"
 			s.Why = fmt.Sprintf("the index is built online, from about %d rows; a replica stands still for as long as that takes", w.plan.Rows)
 		}
-		s.Done = "SELECT " + a + " = " + literal(x.marks[0]) + " AND " + b + " = " + literal(x.marks[1])
+		if x.keys {
+			if s.Name = addsKeys; !strings.Contains(x.how, "INSTANT") {
+				s.LockWait = 0 // it may have to build an index
+			}
+		}
+		s.Done = w.looks(x.marks)
 		p.Steps = append(p.Steps, s)
 	}
 	return p
-}
-
-// markedAs are the marks of a table.
-func (w *planner) markedAs(ctx context.Context, database, table string) (sums [2]string, err error) {
-	n := w.plan.Table
-	n.Schema, n.Table = database, table
-	a, b := w.marks(n)
-	return sums, w.conn.QueryRowContext(ctx, "SELECT "+a+", "+b).Scan(&sums[0], &sums[1])
 }
 
 // definition is how the server shows the twin.
