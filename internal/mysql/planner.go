@@ -229,6 +229,12 @@ func (w *planner) unwritten() []string {
 			if len(s.Clauses) > 1 {
 				out = append(out, fmt.Sprintf("the clause %q cannot go together with others: run it as a statement of its own", c.Text))
 			}
+		case plan.MaintainPartition:
+			if w.maintains() == nil {
+				out = append(out, fmt.Sprintf("the clause %q is about single partitions, and changeling does not plan it: run it as it is", c.Text))
+			}
+		case plan.Tablespace:
+			out = append(out, fmt.Sprintf("the clause %q takes the table's file away or puts another one there: run it as it is", c.Text))
 		}
 	}
 	return out
@@ -251,13 +257,10 @@ func (w *planner) uncarried() []string {
 	for _, c := range w.statement.Clauses {
 		switch c.Action {
 		case plan.PartitionBy, plan.RemovePartitioning, plan.MaintainPartition:
-			switch {
-			case c.Action == plan.MaintainPartition && w.maintains() == nil:
-				out = append(out, fmt.Sprintf("the clause %q is about single partitions, and changeling does not plan it: run it as it is", c.Text))
-			case w.dialect.maria:
+			if w.dialect.maria {
 				out = append(out, fmt.Sprintf("the clause %q is about partitions, and partitioned tables are not carried yet on MariaDB: run it as it is, at a quiet time", c.Text))
 			}
-		case plan.Tablespace, plan.AddSystemVersioning, plan.DropSystemVersioning:
+		case plan.AddSystemVersioning, plan.DropSystemVersioning:
 			out = append(out, fmt.Sprintf("the clause %q cannot be carried to a second table yet: run it as it is, at a quiet time", c.Text))
 		}
 	}

@@ -2,6 +2,7 @@ package mysql
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -78,7 +79,7 @@ func (w *planner) inPlaceOf(ctx context.Context, r *rehearsal) (*plan.Plan, erro
 	}
 	g, err := w.climb(ctx, r)
 	if err != nil {
-		return nil, w.explain(err, "the statement on an empty twin of "+w.plan.Table.String())
+		return w.impossible(r, err)
 	}
 	w.plan.Native, w.plan.Effect = g.native(), g.effect()
 	if g.at() {
@@ -90,6 +91,35 @@ func (w *planner) inPlaceOf(ctx context.Context, r *rehearsal) (*plan.Plan, erro
 		return p, err
 	}
 	return w.apart(ctx, r)
+}
+
+// impossible is the plan for what the server does not do to the twin: with what stands in the way where that is known, else with its own
+// words.
+func (w *planner) impossible(r *rehearsal, err error) (*plan.Plan, error) {
+	err = coded(err)
+	var own *Error
+	if !errors.As(err, &own) {
+		return nil, w.explain(err, "the statement on an empty twin of "+w.plan.Table.String())
+	}
+	if slices.Contains(held, own.Code) {
+		return refuse(w.plan, fmt.Sprintf("the server does not do that to columns and indexes of a foreign key: %s. In statements of their own, drop the key first and add it again afterwards: changeling does both in place", r.real(own.Text))), nil
+	}
+	if own.Code == 4119 { // ER_VERS_ALTER_NOT_ALLOWED
+		return refuse(w.plan, w.unsupported(r.source)...), nil
+	}
+	return nil, w.explain(err, "the statement on an empty twin of "+w.plan.Table.String())
+}
+
+// held are the errors by which a server keeps foreign keys from being broken: ER_DROP_INDEX_FK, ER_FK_COLUMN_CANNOT_DROP and …_CHILD,
+// ER_FK_COLUMN_NOT_NULL, ER_FK_COLUMN_CANNOT_CHANGE and …_CHILD, ER_FK_INCOMPATIBLE_COLUMNS.
+var held = []uint16{1553, 1828, 1829, 1830, 1832, 1833, 3780}
+
+// real is a text of the server's about twins as one about the tables themselves.
+func (r *rehearsal) real(text string) string {
+	for table, twin := range r.twins {
+		text = strings.ReplaceAll(text, twin.Table, table.Table)
+	}
+	return strings.ReplaceAll(text, r.in(), r.source.Name.Schema)
 }
 
 // atOnce is the plan for what the server does at once, or in place while the table is in use.

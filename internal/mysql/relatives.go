@@ -32,7 +32,9 @@ func (w *planner) related(ctx context.Context, r *rehearsal) ([]string, error) {
 		return nil, err
 	}
 	var adds []string
+	taken := map[string]bool{} // names of keys, of which the twins' database has one each
 	for _, k := range keys {
+		taken[strings.ToLower(k.name)] = true
 		parent := twin(k.parent)
 		adds = append(adds, "ALTER TABLE "+qualified(r.shadowName())+" "+k.clause(k.columns, parent, k.refers))
 	}
@@ -47,7 +49,10 @@ func (w *planner) related(ctx context.Context, r *rehearsal) ([]string, error) {
 		}
 		for _, k := range keys {
 			if k.parent == r.source.Name {
-				k.name = fmt.Sprintf("changeling_key_%d", len(adds)) // two databases may have one name
+				if taken[strings.ToLower(k.name)] { // of another database, or on MariaDB of another table
+					k.name = fmt.Sprintf("changeling_key_%d", len(adds))
+				}
+				taken[strings.ToLower(k.name)] = true
 				adds = append(adds, "ALTER TABLE "+qualified(twin(child))+" "+k.clause(k.columns, r.shadowName(), k.refers))
 			}
 		}
