@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -22,6 +23,7 @@ type foreignKey struct {
 	parent          schema.Name
 	refers          []string
 	updated, erased string // what happens to rows here
+	usual           string // what happens where nothing is said, if that is not NO ACTION: on MariaDB RESTRICT
 }
 
 func (k foreignKey) cascades() bool {
@@ -38,10 +40,11 @@ func (k foreignKey) clause(columns []string, parent schema.Name, refers []string
 		return "(" + strings.Join(out, ", ") + ")"
 	}
 	text := "ADD CONSTRAINT " + quote(k.name) + " FOREIGN KEY " + list(columns) + " REFERENCES " + qualified(parent) + " " + list(refers)
-	if k.erased != "NO ACTION" {
+	usual := cmp.Or(k.usual, "NO ACTION")
+	if k.erased != usual {
 		text += " ON DELETE " + k.erased
 	}
-	if k.updated != "NO ACTION" {
+	if k.updated != usual {
 		text += " ON UPDATE " + k.updated
 	}
 	return text

@@ -163,6 +163,9 @@ func (w *planner) run(ctx context.Context) (*plan.Plan, error) {
 	if refusals := w.unwritten(); len(refusals) > 0 {
 		return refuse(w.plan, refusals...), nil
 	}
+	if err := w.unrestricted(); err != nil {
+		return nil, err
+	}
 	if c := w.statement.Clauses[0]; c.Action == plan.RenameTable && len(w.statement.Clauses) == 1 {
 		return w.rename(c), nil
 	}

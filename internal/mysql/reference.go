@@ -31,6 +31,39 @@ func (w *planner) ties() bool {
 	return w.adds() || slices.ContainsFunc(w.statement.Clauses, func(c plan.Clause) bool { return c.Action == plan.DropConstraint && c.Constraint == plan.ForeignKey })
 }
 
+// unrestricted leaves ON DELETE RESTRICT and ON UPDATE RESTRICT out of new foreign keys, which are what MariaDB does where nothing is said:
+// when it adds a key without a copy, it keeps them as NO ACTION, which does the same and reads differently in a dump (tried).
+func (w *planner) unrestricted() error {
+	if !w.dialect.maria || !w.adds() {
+		return nil
+	}
+	text := w.statement.Text
+	tokens, err := plan.Lex(text, w.syntax)
+	if err != nil {
+		return nil
+	}
+	tokens = slices.DeleteFunc(tokens, func(t plan.Token) bool { return t.Kind == plan.TokenSpace || t.Kind == plan.TokenComment })
+	word := func(i int) string {
+		if i >= len(tokens) || tokens[i].Kind != plan.TokenWord {
+			return ""
+		}
+		return strings.ToUpper(text[tokens[i].Start:tokens[i].End])
+	}
+	var b strings.Builder
+	upto := 0
+	for i := range tokens {
+		if word(i) == "ON" && (word(i+1) == "DELETE" || word(i+1) == "UPDATE") && word(i+2) == "RESTRICT" {
+			b.WriteString(text[upto:tokens[i].Start])
+			upto = tokens[i+2].End
+		}
+	}
+	s, err := plan.Parse(strings.TrimSpace(b.String()+text[upto:]), w.syntax)
+	if err == nil {
+		w.statement = s
+	}
+	return err
+}
+
 // refer plans a statement that adds foreign keys in one piece with foreign_key_checks off, if the server then does it at once or in place.
 func (w *planner) refer(ctx context.Context, r *rehearsal) (*plan.Plan, error) {
 	if !w.adds() || !w.keyed {
@@ -51,6 +84,15 @@ func (w *planner) refer(ctx context.Context, r *rehearsal) (*plan.Plan, error) {
 	p.Why = "the server would copy the table to look at each row: the key is added without that, and the rows are looked at while everybody reads and writes"
 	if p.Steps[0].Done, err = w.happened(ctx, r); err != nil {
 		return nil, err
+	}
+	if p.Steps[0].LockWait > 0 {
+		twin, err := Inspect(ctx, w.conn, r.shadowName())
+		if err != nil {
+			return nil, err
+		}
+		if len(twin.Indexes) > len(r.source.Indexes) { // the key got an index, whose build would be taken for a wait
+			p.Steps[0].LockWait = 0
+		}
 	}
 	return w.guard(ctx, r, p)
 }

@@ -32,9 +32,13 @@ func (w *planner) related(ctx context.Context, r *rehearsal) ([]string, error) {
 		return nil, err
 	}
 	var adds []string
+	usual := ""
+	if w.dialect.maria {
+		usual = "RESTRICT"
+	}
 	taken := map[string]bool{} // names of keys, of which the twins' database has one each
 	for _, k := range keys {
-		taken[strings.ToLower(k.name)] = true
+		taken[strings.ToLower(k.name)], k.usual = true, usual
 		parent := twin(k.parent)
 		adds = append(adds, "ALTER TABLE "+qualified(r.shadowName())+" "+k.clause(k.columns, parent, k.refers))
 	}
@@ -52,7 +56,7 @@ func (w *planner) related(ctx context.Context, r *rehearsal) ([]string, error) {
 				if taken[strings.ToLower(k.name)] { // of another database, or on MariaDB of another table
 					k.name = fmt.Sprintf("changeling_key_%d", len(adds))
 				}
-				taken[strings.ToLower(k.name)] = true
+				taken[strings.ToLower(k.name)], k.usual = true, usual
 				adds = append(adds, "ALTER TABLE "+qualified(twin(child))+" "+k.clause(k.columns, r.shadowName(), k.refers))
 			}
 		}
