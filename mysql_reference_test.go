@@ -124,8 +124,8 @@ func TestMySQLOrphans(t *testing.T) {
 			}
 			if aborted {
 				abortAll(t, db)
-				if got := strings.ReplaceAll(myDefinition(t, db, "kids"), "  KEY `kids_up` (`parent`)", "  KEY"); strings.Contains(got, "FOREIGN KEY") {
-					t.Errorf("after the abort the table is\n%s", got)
+				if got := myDefinition(t, db, "kids"); got != before {
+					t.Errorf("after the abort the table is\n%s\nwant\n%s", got, before)
 				}
 				return
 			}
@@ -133,7 +133,7 @@ func TestMySQLOrphans(t *testing.T) {
 			if err := changeling.Apply(t.Context(), db, ddl, quick); err != nil {
 				t.Fatal(err)
 			}
-			mytest.Exec(t, db, `ALTER TABLE kids DROP FOREIGN KEY kids_up`)
+			mytest.Exec(t, db, `ALTER TABLE kids DROP FOREIGN KEY kids_up, DROP INDEX kids_up`)
 		}
 	})
 }

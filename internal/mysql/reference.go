@@ -85,16 +85,25 @@ func (w *planner) refer(ctx context.Context, r *rehearsal) (*plan.Plan, error) {
 	if p.Steps[0].Done, err = w.happened(ctx, r); err != nil {
 		return nil, err
 	}
-	if p.Steps[0].LockWait > 0 {
-		twin, err := Inspect(ctx, w.conn, r.shadowName())
-		if err != nil {
-			return nil, err
-		}
-		if len(twin.Indexes) > len(r.source.Indexes) { // the key got an index, whose build would be taken for a wait
-			p.Steps[0].LockWait = 0
+	twin, err := Inspect(ctx, w.conn, r.shadowName())
+	if err != nil {
+		return nil, err
+	}
+	var made []string // indexes that the key brings along; their build would be taken for a wait
+	for _, x := range twin.Indexes {
+		if !slices.ContainsFunc(r.source.Indexes, func(y Index) bool { return y.Name == x.Name }) {
+			made, p.Steps[0].LockWait = append(made, x.Name), 0
 		}
 	}
-	return w.guard(ctx, r, p)
+	if p, err = w.guard(ctx, r, p); err != nil {
+		return nil, err
+	}
+	for i := range p.Steps {
+		if p.Steps[i].Name == addsKeys {
+			p.Steps[i].Undo = append(p.Steps[i].Undo, dropThose(w.plan.Table, "INDEX", made)...)
+		}
+	}
+	return p, nil
 }
 
 // guard puts the questions for rows that refer to nothing around the steps that add foreign keys, if there are some. The twin is as the
@@ -137,7 +146,7 @@ func (w *planner) guard(ctx context.Context, r *rehearsal, p *plan.Plan) (*plan.
 		return p, nil // the server does not make a key of it
 	}
 	s := &p.Steps[at]
-	s.Undo, s.Tables = dropKeys(w.plan.Table, names), append(s.Tables, parents...)
+	s.Undo, s.Tables = dropThose(w.plan.Table, "FOREIGN KEY", names), append(s.Tables, parents...)
 	if len(parents) > 0 {
 		p.Steps = append(p.Steps, plan.Step{Kind: plan.Exec, Name: "meet writers", SQL: []string{"LOCK TABLES " + strings.Join(parents, " READ, ") + " READ", "UNLOCK TABLES"}, Tables: parents, LockWait: w.options.LockWait,
 			Lock: "READ, for a moment", Why: "waits for who wrote to the tables that it refers to before the key stood"})
@@ -195,13 +204,17 @@ func (r *rehearsal) findable() []schema.Key {
 	return nil
 }
 
-// dropKeys drops foreign keys, those that are there.
-func dropKeys(n schema.Name, names []string) []string {
+// dropThose drops foreign keys or indexes of a table, those that are there.
+func dropThose(n schema.Name, kind string, names []string) []string {
+	view, database, column := "STATISTICS", "TABLE_SCHEMA", "INDEX_NAME"
+	if kind == "FOREIGN KEY" {
+		view, database, column = "REFERENTIAL_CONSTRAINTS", "CONSTRAINT_SCHEMA", "CONSTRAINT_NAME"
+	}
 	var out []string
-	for _, k := range names {
+	for _, name := range names {
 		out = append(out,
-			"SET @changeling_text = (SELECT "+literal("ALTER TABLE "+qualified(n)+" DROP FOREIGN KEY "+quote(k))+" FROM information_schema.TABLE_CONSTRAINTS WHERE CONSTRAINT_TYPE = 'FOREIGN KEY' AND TABLE_SCHEMA = "+
-				literal(n.Schema)+" AND TABLE_NAME = "+literal(n.Table)+" AND CONSTRAINT_NAME = "+literal(k)+")",
+			"SET @changeling_text = (SELECT DISTINCT "+literal("ALTER TABLE "+qualified(n)+" DROP "+kind+" "+quote(name))+" FROM information_schema."+view+" WHERE "+database+" = "+
+				literal(n.Schema)+" AND TABLE_NAME = "+literal(n.Table)+" AND "+column+" = "+literal(name)+")",
 			"SET @changeling_text = COALESCE(@changeling_text, 'DO 0')",
 			"PREPARE changeling_undo FROM @changeling_text", "EXECUTE changeling_undo", "DEALLOCATE PREPARE changeling_undo")
 	}
