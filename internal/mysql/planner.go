@@ -259,10 +259,6 @@ func (w *planner) uncarried() []string {
 	var out []string
 	for _, c := range w.statement.Clauses {
 		switch c.Action {
-		case plan.PartitionBy, plan.RemovePartitioning, plan.MaintainPartition:
-			if w.dialect.maria {
-				out = append(out, fmt.Sprintf("the clause %q is about partitions, and partitioned tables are not carried yet on MariaDB: run it as it is, at a quiet time", c.Text))
-			}
 		case plan.AddSystemVersioning, plan.DropSystemVersioning:
 			out = append(out, fmt.Sprintf("the clause %q cannot be carried to a second table yet: run it as it is, at a quiet time", c.Text))
 		}
@@ -309,13 +305,8 @@ func (w *planner) unsupported(r *Relation) []string {
 	if !strings.EqualFold(r.Engine, "InnoDB") {
 		add("%s uses the engine %s: only InnoDB tables are copied while they are written to; ALTER TABLE %s ENGINE=InnoDB first, at a quiet time", name, r.Engine, name)
 	}
-	if strings.Contains(r.Options, "partitioned") {
-		switch {
-		case r.Maria:
-			add("%s is partitioned: it cannot be carried yet on MariaDB", name)
-		case strings.Contains(strings.ToUpper(r.Create), " DIRECTORY ="):
-			add("%s has partitions in directories of their own, which a twin would lose: it cannot be carried yet", name)
-		}
+	if strings.Contains(r.Options, "partitioned") && strings.Contains(strings.ToUpper(r.Create), " DIRECTORY =") {
+		add("%s has partitions in directories of their own, which a twin would lose: it cannot be carried yet", name)
 	}
 	for _, k := range r.Parents {
 		if !r.Maria {

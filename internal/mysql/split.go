@@ -25,7 +25,8 @@ type act struct {
 //
 // The twin has the whole statement's result when it comes, and afterwards. What the parts come to is compared with that.
 func (w *planner) apart(ctx context.Context, r *rehearsal) (*plan.Plan, error) {
-	if len(w.statement.Clauses) < 2 || w.deceptive() || w.corrupting() || w.worn(ctx) {
+	asWritten := r.bared(w.statement.Clauses)
+	if len(asWritten) < 2 || w.deceptive() || w.corrupting() || w.worn(ctx) {
 		return nil, nil
 	}
 	// The twin is as refer leaves it, or as the statement does.
@@ -47,7 +48,6 @@ func (w *planner) apart(ctx context.Context, r *rehearsal) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	asWritten := slices.Clone(w.statement.Clauses)
 	indexesFirst := slices.Clone(asWritten)
 	slices.SortStableFunc(indexesFirst, func(a, b plan.Clause) int { return leaves(b) - leaves(a) })
 	for _, order := range [][]plan.Clause{asWritten, indexesFirst} {
@@ -67,6 +67,22 @@ func (w *planner) apart(ctx context.Context, r *rehearsal) (*plan.Plan, error) {
 		return w.guard(ctx, r, w.inParts(parts))
 	}
 	return nil, nil
+}
+
+// bared are clauses with one more before each that drops a column: it drops the indexes that have no other column, and would go with it.
+// MySQL makes the table anew for a column with its index, and does each by itself in place or at once.
+func (r *rehearsal) bared(clauses []plan.Clause) []plan.Clause {
+	var out []plan.Clause
+	for _, k := range clauses {
+		for _, x := range r.source.Indexes {
+			named := slices.ContainsFunc(clauses, func(o plan.Clause) bool { return strings.EqualFold(o.Index, x.Name) })
+			if k.Action == plan.DropColumn && len(x.Keys) == 1 && strings.EqualFold(x.Keys[0].Column, k.Column) && x.Name != "PRIMARY" && !named && !r.source.Maria {
+				out = append(out, plan.Clause{Action: plan.DropIndex, Index: x.Name, Text: "DROP INDEX " + quote(x.Name)})
+			}
+		}
+		out = append(out, k)
+	}
+	return out
 }
 
 // leaves is 1 for a clause that drops an index: a column without one is dropped at once.
