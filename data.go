@@ -3,9 +3,13 @@ package changeling
 import (
 	"context"
 	"database/sql"
+	"errors"
+	"strings"
 	"time"
 
+	"github.com/changeling-db/changeling/copier"
 	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/internal/mysql"
 	"github.com/changeling-db/changeling/internal/postgres"
 	"github.com/changeling-db/changeling/plan"
 )
@@ -41,8 +45,11 @@ func (e *Engine) CheckData(ctx context.Context, p *plan.Plan) ([]Finding, error)
 const blocks = 2000
 
 func (e *Engine) check(ctx context.Context, p *plan.Plan, c plan.Question, f *Finding) error {
-	if !c.Chunked {
+	switch {
+	case !c.Chunked:
 		return e.count(ctx, p, c.SQL, f)
+	case !e.dialect.Transactional():
+		return e.checkRanges(ctx, p, c, f)
 	}
 	var size int64
 	if err := e.db.QueryRowContext(ctx, `SELECT pg_catalog.pg_relation_size($1::bigint::pg_catalog.oid) / pg_catalog.current_setting('block_size')::bigint`, int64(p.Pair.Table)).Scan(&size); err != nil {
@@ -62,6 +69,39 @@ func (e *Engine) check(ctx context.Context, p *plan.Plan, c plan.Question, f *Fi
 	return nil
 }
 
+// checkRanges asks by ranges of the key, on MySQL and MariaDB.
+func (e *Engine) checkRanges(ctx context.Context, p *plan.Plan, c plan.Question, f *Finding) error {
+	texts := mysql.Rows{Pair: p.Pair}
+	var at copier.Range
+	for {
+		began := time.Now()
+		query, args := texts.Boundary(at.After, rowsAtOnce)
+		var text string
+		err := e.db.QueryRowContext(ctx, query, args...).Scan(&text)
+		last := errors.Is(err, sql.ErrNoRows)
+		if !last {
+			if err == nil {
+				at.Upto, err = copier.ParseKey(text)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		if err := e.count(ctx, p, strings.ReplaceAll(c.SQL, plan.Range, texts.Within(at)), f); err != nil || last {
+			return err
+		}
+		at = copier.Range{After: at.Upto}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Since(began)):
+		}
+	}
+}
+
+// rowsAtOnce is how many rows one statement of such a check reads.
+const rowsAtOnce = 20000
+
 // count runs a query for keys, in a transaction that only reads.
 func (e *Engine) count(ctx context.Context, p *plan.Plan, query string, f *Finding, args ...any) error {
 	tx, err := e.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
@@ -69,7 +109,11 @@ func (e *Engine) count(ctx context.Context, p *plan.Plan, query string, f *Findi
 		return err
 	}
 	defer tx.Rollback() // only reads
-	if _, err := tx.ExecContext(ctx, postgres.Session{Application: "changeling", LockWait: e.config.LockWait}.SQL()); err != nil {
+	begin := session{Application: "changeling", LockWait: e.config.LockWait}
+	if !e.dialect.Transactional() {
+		begin.Application = "" // it is no run, and holds no lock by a name
+	}
+	if _, err := tx.ExecContext(ctx, e.dialect.Session(begin)); err != nil {
 		return err
 	}
 	rows, err := tx.QueryContext(ctx, query, args...)

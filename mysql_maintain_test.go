@@ -56,7 +56,9 @@ func TestMySQLMaintainsPartitions(t *testing.T) {
 			"REORGANIZE PARTITION last INTO (PARTITION p3 VALUES LESS THAN (300), PARTITION last VALUES LESS THAN MAXVALUE)", "EXCHANGE PARTITION p1 WITH TABLE %s_in",
 			"DROP PARTITION last", "ADD PARTITION (PARTITION p4 VALUES LESS THAN (400), PARTITION p5 VALUES LESS THAN (500))", "TRUNCATE PARTITION p1, p3", "DROP PARTITION p3, p4",
 		} {
-			in := func(table string) string { return "ALTER TABLE " + table + " " + strings.ReplaceAll(clauses, "%s", table) }
+			in := func(table string) string {
+				return "ALTER TABLE " + table + " " + strings.ReplaceAll(clauses, "%s", table)
+			}
 			if err := changeling.Apply(t.Context(), db, in("parted"), quick); err != nil {
 				t.Fatalf("%s: %v", clauses, err)
 			}

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/changeling-db/changeling"
 	"github.com/changeling-db/changeling/event"
+	"github.com/changeling-db/changeling/internal/dbtest/dying"
 	"github.com/changeling-db/changeling/internal/dbtest/mutant"
 	"github.com/changeling-db/changeling/internal/dbtest/mytest"
 	"github.com/changeling-db/changeling/plan"
@@ -112,6 +115,18 @@ func TestMySQLOrphans(t *testing.T) {
 		if got := myDefinition(t, db, "kids"); got != before {
 			t.Errorf("the table is\n%s\nwant it as it was", got)
 		}
+		e, err := changeling.Open(t.Context(), db, quick)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer e.Close()
+		p, err := e.Plan(t.Context(), ddl)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found, err := e.CheckData(t.Context(), p); err != nil || len(found) != 1 || found[0].Err != nil || found[0].Rows != 1 || !slices.Equal(found[0].Keys, []string{"id 7777"}) {
+			t.Errorf("CheckData = %+v, %v, want the row", found, err)
+		}
 		for _, aborted := range []bool{false, true} {
 			mytest.Exec(t, db, `DELETE FROM kids WHERE id = 7777`)
 			config := quick
@@ -183,4 +198,76 @@ func TestMySQLParentGoesMeanwhile(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestMySQLNewForeignKeyDies: a run that dies at any statement, before it or after it, goes on to the same end, or is taken back as if it had
+// never been. It is a sample; CHANGELING_FULL=1 dies everywhere.
+func TestMySQLNewForeignKeyDies(t *testing.T) {
+	t.Parallel()
+	eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
+		random := rand.New(rand.NewPCG(seed(t), 78))
+		familyMy(t, db)
+		ddl := `ALTER TABLE kids` + fmt.Sprintf(newKey, "kids")
+		before := myDefinition(t, db, "kids")
+		counted, counter := mytest.Dying(t, dsn, dying.Death{})
+		if err := changeling.Apply(t.Context(), counted, ddl, quick); err != nil {
+			t.Fatal(err)
+		}
+		after := myDefinition(t, db, "kids")
+		var points []crash
+		for n := 1; n <= counter.Count(); n++ {
+			points = append(points, crash{n, dying.Before}, crash{n, dying.After})
+		}
+		if !full() {
+			random.Shuffle(len(points), func(i, j int) { points[i], points[j] = points[j], points[i] })
+			points = points[:8]
+		}
+		for i, c := range points {
+			mytest.Exec(t, db, `ALTER TABLE kids DROP FOREIGN KEY kids_up, DROP INDEX kids_up`)
+			mortal, death := mytest.Dying(t, dsn, dying.Death{At: c.n, Moment: c.moment})
+			first := changeling.Apply(t.Context(), mortal, ddl, quick)
+			text, died := death.Died()
+			at := fmt.Sprintf("death %s statement %d: %.100s (died %v, %v)", c.moment, c.n, strings.Join(strings.Fields(text), " "), died, first)
+			mortal.Close()
+			if i%2 == 0 && takenBack(t, db) {
+				if got := myDefinition(t, db, "kids"); got != before {
+					t.Errorf("%s: after an abort the table is\n%s\nwant\n%s", at, got, before)
+				}
+			}
+			if err := changeling.Apply(t.Context(), db, ddl, quick); err != nil {
+				t.Fatalf("%s: the second run: %v", at, err)
+			}
+			if got := myDefinition(t, db, "kids"); got != after {
+				t.Errorf("%s: the table is\n%s\nwant\n%s", at, got, after)
+			}
+		}
+	})
+}
+
+// takenBack aborts the change that is not over, and says whether there was one that could be.
+func takenBack(t *testing.T, db *sql.DB) bool {
+	t.Helper()
+	e, err := changeling.Open(t.Context(), db, quick)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	list, err := e.List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range list {
+		if s.Status == "aborted" || s.Status == "done" || s.Table != mySchema(t, db)+".kids" {
+			continue
+		}
+		c, err := e.Find(t.Context(), s.ID)
+		if err == nil {
+			err = c.Abort(t.Context())
+		}
+		if err != nil && !strings.Contains(err.Error(), "has done its last step") {
+			t.Fatal(err)
+		}
+		return err == nil
+	}
+	return false
 }

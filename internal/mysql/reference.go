@@ -159,8 +159,8 @@ func (w *planner) guard(ctx context.Context, r *rehearsal, p *plan.Plan) (*plan.
 	if len(before) > 0 {
 		p.Steps = slices.Insert(p.Steps, 0, ask("look at", "rows that refer to nothing, looked for in short statements before anything is done", before))
 	}
-	for i, q := range after {
-		p.Checks = append(p.Checks, plan.Question{Name: "foreign key " + names[i], SQL: strings.ReplaceAll(q, plan.Range, "TRUE")})
+	for _, q := range before {
+		p.Checks = append(p.Checks, plan.Question{Name: "foreign key " + list, SQL: strings.TrimSuffix(q, first), Chunked: len(key) > 0})
 	}
 	return p, nil
 }
@@ -178,8 +178,11 @@ func Orphans(p schema.Pair, columns []string, parent schema.Name, refers []strin
 		text, within = Rows{Pair: p}.keyText("s."), plan.Range
 	}
 	return "SELECT " + text + " FROM " + qualified(p.Source) + " s WHERE " + within + " AND " + strings.Join(set, " AND ") +
-		" AND NOT EXISTS (SELECT 1 FROM " + qualified(parent) + " p WHERE " + strings.Join(same, " AND ") + ") LIMIT 3"
+		" AND NOT EXISTS (SELECT 1 FROM " + qualified(parent) + " p WHERE " + strings.Join(same, " AND ") + ")" + first
 }
+
+// first ends a question that is answered by the first rows.
+const first = " LIMIT 3"
 
 // findable is a key by which the source's rows can be walked, or none.
 func (r *rehearsal) findable() []schema.Key {
