@@ -26,11 +26,6 @@ func (w *planner) adds() bool {
 	return slices.ContainsFunc(w.statement.Clauses, func(c plan.Clause) bool { return c.References })
 }
 
-// ties says that it adds or drops some.
-func (w *planner) ties() bool {
-	return w.adds() || slices.ContainsFunc(w.statement.Clauses, func(c plan.Clause) bool { return c.Action == plan.DropConstraint && c.Constraint == plan.ForeignKey })
-}
-
 // unrestricted leaves ON DELETE RESTRICT and ON UPDATE RESTRICT out of new foreign keys, which are what MariaDB does where nothing is said:
 // when it adds a key without a copy, it keeps them as NO ACTION, which does the same and reads differently in a dump (tried).
 func (w *planner) unrestricted() error {
