@@ -220,7 +220,7 @@ func TestMySQLNewForeignKeyDies(t *testing.T) {
 		}
 		if !full() {
 			random.Shuffle(len(points), func(i, j int) { points[i], points[j] = points[j], points[i] })
-			points = points[:8]
+			points = points[:6]
 		}
 		for i, c := range points {
 			mytest.Exec(t, db, `ALTER TABLE kids DROP FOREIGN KEY kids_up, DROP INDEX kids_up`)
