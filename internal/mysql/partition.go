@@ -125,6 +125,7 @@ func (w *planner) maintain(ctx context.Context, r *rehearsal, m *maintenance) (*
 			return nil, err
 		}
 		why = "the server writes the partitions anew that the statement speaks of, and they are empty"
+		w.plan.Effect = "direct"
 	}
 	sql := w.statement.Retarget(qualified(w.plan.Table))
 	if s, err := plan.Parse(text, w.syntax); err == nil {
