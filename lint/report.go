@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/url"
 	"strings"
 )
 
@@ -13,6 +14,8 @@ type Report struct {
 	Files    int       `json:"files"`
 	Findings []Finding `json:"findings"`
 	Ignored  []Finding `json:"ignored"`
+	// Rules are those that the findings may be of; nil: those of Rules.
+	Rules []Rule `json:"-"`
 }
 
 // NewReport sorts findings into those that count and those that the files ignore.
@@ -76,10 +79,25 @@ func (r Report) GitHub(w io.Writer) error {
 	property := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A", ":", "%3A", ",", "%2C")
 	var b strings.Builder
 	for _, f := range r.Findings {
-		fmt.Fprintf(&b, "::%s file=%s,line=%d,title=%s::%s\n", level[f.Level], property.Replace(f.File), f.Line, property.Replace(f.Rule), data.Replace(f.Message+"\ninstead:\n"+strings.Join(f.Instead, "\n")))
+		fmt.Fprintf(&b, "::%s file=%s,line=%d,title=%s::%s\n", level[f.Level], property.Replace(f.File), f.Line, property.Replace(f.Rule), data.Replace(f.whole()))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// whole is all that a finding says, for forms that have one place for it.
+func (f Finding) whole() string {
+	text := f.Message
+	if f.Route != "" {
+		text += "\nchangeling goes by " + f.Route
+		if len(f.Steps) > 0 {
+			text += ":\n" + strings.Join(f.Steps, "\n")
+		}
+	}
+	if len(f.Instead) > 0 {
+		text += "\ninstead:\n" + strings.Join(f.Instead, "\n")
+	}
+	return text
 }
 
 // The parts of SARIF 2.1.0 (OASIS standard) that code scanning shows.
@@ -118,6 +136,11 @@ type (
 		Message      sarifText          `json:"message"`
 		Locations    []sarifLocation    `json:"locations"`
 		Suppressions []sarifSuppression `json:"suppressions,omitempty"`
+		Properties   *sarifProperties   `json:"properties,omitempty"`
+	}
+	sarifProperties struct {
+		Route string   `json:"route"`
+		Steps []string `json:"steps"`
 	}
 	sarifLocation struct {
 		Physical sarifPhysical `json:"physicalLocation"`
@@ -140,17 +163,24 @@ type (
 
 // SARIF writes a report for code scanning. What the files ignore is in it, as suppressed.
 func (r Report) SARIF(w io.Writer) error {
+	rules := r.Rules
+	if rules == nil {
+		rules = Rules()
+	}
 	run := sarifRun{Tool: sarifTool{sarifDriver{Name: "changeling"}}, Results: []sarifResult{}}
 	at := map[string]int{}
-	for i, rule := range Rules() {
+	for i, rule := range rules {
 		at[rule.ID] = i
 		run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, sarifRule{ID: rule.ID, Short: sarifText{rule.Catches}, Configuration: sarifConfig{rule.Level}})
 	}
 	for _, f := range append(append([]Finding{}, r.Findings...), r.Ignored...) {
-		one := sarifResult{RuleID: f.Rule, RuleIndex: at[f.Rule], Level: f.Level, Message: sarifText{f.Message + "\ninstead:\n" + strings.Join(f.Instead, "\n")},
-			Locations: []sarifLocation{{sarifPhysical{sarifArtifact{f.File}, sarifRegion{max(f.Line, 1)}}}}}
+		place := sarifPhysical{sarifArtifact{(&url.URL{Path: f.File}).String()}, sarifRegion{max(f.Line, 1)}}
+		one := sarifResult{RuleID: f.Rule, RuleIndex: at[f.Rule], Level: f.Level, Message: sarifText{f.whole()}, Locations: []sarifLocation{{place}}}
 		if f.Ignored != "" {
 			one.Suppressions = []sarifSuppression{{"inSource", f.Ignored}}
+		}
+		if f.Route != "" {
+			one.Properties = &sarifProperties{f.Route, append([]string{}, f.Steps...)}
 		}
 		run.Results = append(run.Results, one)
 	}

@@ -77,13 +77,7 @@ It exits 3 if there is an error, with --strict also if there is a warning.`,
 }
 
 func (l *linting) run(ctx context.Context, a *app, args []string, ask bool) error {
-	forms := 0
-	for _, form := range []bool{l.json, l.sarif, l.github} {
-		if form {
-			forms++
-		}
-	}
-	if forms > 1 {
+	if several(l.json, l.sarif, l.github) {
 		return usage("--json, --sarif and --github are forms of one answer: give one of them")
 	}
 	o := lint.Options{Engine: l.migrate, Enable: l.enable, Disable: l.disable, Small: l.small}

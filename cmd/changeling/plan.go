@@ -20,6 +20,7 @@ import (
 func newPlan(a *app) *cobra.Command {
 	var from statement
 	var asJSON, asMarkdown, withSQL, detailed, data bool
+	var f findings
 	var way route
 	var wait time.Duration
 	cmd := &cobra.Command{
@@ -29,21 +30,30 @@ func newPlan(a *app) *cobra.Command {
 wait for it, and the disk space needed. It is read-only: what is tried is tried on an empty
 twin of the table in a transaction that is rolled back.
 
-A plan that refuses says why, and exits 3.`,
+A plan that refuses says why, and exits 3.
+
+With --sarif or --github the input may have many statements, as a migration file has, and --sql-file may
+be given several times: each statement that the server does not do at once is a finding, with its
+route, its steps and their locks.`,
 		Example: `  changeling plan "ALTER TABLE orders ALTER COLUMN id TYPE bigint"
   changeling plan --sql --sql-file widen_id.sql
   changeling plan --json - < widen_id.sql | jq -r .route
-  changeling plan --markdown --check-data --sql-file 0042.sql   # for a pull request`,
+  changeling plan --markdown --check-data --sql-file 0042.sql   # for a pull request
+  changeling plan --github --sql-file 0042.sql --sql-file 0043.sql`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if several(asJSON, asMarkdown, f.sarif, f.github) {
+				return usage("--json, --markdown, --sarif and --github are forms of one answer: give one of them")
+			}
+			config := changeling.Config{LockWait: wait}
+			way.into(&config)
+			if f.sarif || f.github {
+				f.data, f.detailed = data, detailed
+				return a.with(cmd.Context(), config, func(e *changeling.Engine) error { return f.judge(cmd.Context(), a, e, &from, args) })
+			}
 			text, err := from.read(cmd.Context(), a, args)
 			if err != nil {
 				return err
 			}
-			if asJSON && asMarkdown {
-				return usage("--json and --markdown are two forms of one answer: give one of them")
-			}
-			config := changeling.Config{LockWait: wait}
-			way.into(&config)
 			return a.with(cmd.Context(), config, func(e *changeling.Engine) error {
 				v, err := look(cmd.Context(), e, text)
 				if err != nil {
@@ -86,6 +96,8 @@ A plan that refuses says why, and exits 3.`,
 	way.flags(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the plan as JSON")
 	cmd.Flags().BoolVar(&asMarkdown, "markdown", false, "print the plan as Markdown, for a pull request")
+	cmd.Flags().BoolVar(&f.sarif, "sarif", false, "print what is not done at once as SARIF 2.1.0, of any number of statements")
+	cmd.Flags().BoolVar(&f.github, "github", false, "print what is not done at once as annotations for GitHub, of any number of statements")
 	cmd.Flags().BoolVar(&data, "check-data", false, "ask for the rows that break new checks, keys and NOT NULLs; exit 5 if there are some")
 	cmd.Flags().BoolVar(&withSQL, "sql", false, "show the statements of each step; their names hold an id that each run makes anew")
 	cmd.Flags().BoolVar(&detailed, "detailed-exitcode", false, "exit 10 if there is work to do, 0 if not")
@@ -285,11 +297,7 @@ func (v planView) print(w io.Writer) error {
 		row("data", "%s", d.text())
 	}
 	for i, s := range v.Steps {
-		lock := "no lock on a table of yours"
-		if s.Lock != "" {
-			lock = fmt.Sprintf("%s, waits at most %s for it", s.Lock, time.Duration(s.WaitMs)*time.Millisecond)
-		}
-		fmt.Fprintf(&b, "\n%2d %-20s %s\n   %s\n", i+1, clean(s.Name), lock, s.Why)
+		fmt.Fprintf(&b, "\n%2d %-20s %s\n   %s\n", i+1, clean(s.Name), s.holds(), s.Why)
 		if cost := s.cost(); cost != "" {
 			fmt.Fprintf(&b, "   %s\n", cost)
 		}

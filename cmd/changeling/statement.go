@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"os"
@@ -10,17 +11,20 @@ import (
 )
 
 // statement is where a command gets its ALTER TABLE from: an argument, standard input, or a file.
-type statement struct{ file string }
+type statement struct{ files []string }
+
+// input is a text and where it comes from; "-" is what is no file.
+type input struct{ file, text string }
 
 func (s *statement) flags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&s.file, "sql-file", "", "read the statement from a `file`")
+	cmd.Flags().StringArrayVar(&s.files, "sql-file", nil, "read the statement from a `file`")
 	cmd.Args = func(_ *cobra.Command, args []string) error {
 		switch {
 		case len(args) > 1:
 			return usage("one statement is expected, not %d arguments: quote it", len(args))
-		case len(args) == 1 && s.file != "":
+		case len(args) == 1 && len(s.files) > 0:
 			return usage("the statement is given twice, as an argument and by --sql-file")
-		case len(args) == 0 && s.file == "":
+		case len(args) == 0 && len(s.files) == 0:
 			return usage("the statement is missing: give it as an argument, as - for standard input, or by --sql-file")
 		}
 		return nil
@@ -28,26 +32,71 @@ func (s *statement) flags(cmd *cobra.Command) {
 }
 
 func (s *statement) read(ctx context.Context, a *app, args []string) (string, error) {
+	if len(s.files) > 1 {
+		return "", usage("one statement is expected, and --sql-file names %d files", len(s.files))
+	}
+	inputs, err := s.inputs(ctx, a, args)
+	if err != nil {
+		return "", err
+	}
+	return inputs[0].text, nil
+}
+
+// inputs are the texts of all files, or of the one argument.
+func (s *statement) inputs(ctx context.Context, a *app, args []string) ([]input, error) {
+	var out []input
+	for _, file := range s.files {
+		one, err := load(ctx, a, cmp.Or(file, "-"))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, one)
+	}
+	if len(args) == 1 {
+		one := input{"-", args[0]}
+		if args[0] == "-" {
+			var err error
+			if one, err = load(ctx, a, "-"); err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, one)
+	}
+	for _, in := range out {
+		if strings.TrimSpace(in.text) == "" {
+			return nil, usage("the statement is empty: one ALTER TABLE is expected")
+		}
+	}
+	return out, nil
+}
+
+// load reads a file, or standard input.
+func load(ctx context.Context, a *app, file string) (input, error) {
 	var text []byte
 	var err error
-	switch {
-	case s.file != "" && s.file != "-":
-		text, err = os.ReadFile(s.file)
-	case s.file == "-" || args[0] == "-":
+	if file == "-" {
 		text, err = untilDone(ctx, func() ([]byte, error) { return io.ReadAll(a.in) })
-	default:
-		text = []byte(args[0])
+	} else {
+		text, err = os.ReadFile(file)
 	}
 	if ctx.Err() != nil {
-		return "", ctx.Err()
+		return input{}, ctx.Err()
 	}
 	if err != nil {
-		return "", usage("the statement cannot be read: %v", err)
+		return input{}, usage("the statement cannot be read: %v", err)
 	}
-	if strings.TrimSpace(string(text)) == "" {
-		return "", usage("the statement is empty: one ALTER TABLE is expected")
+	return input{file, string(text)}, nil
+}
+
+// several says that more than one of the flags is set.
+func several(flags ...bool) bool {
+	n := 0
+	for _, set := range flags {
+		if set {
+			n++
+		}
 	}
-	return string(text), nil
+	return n > 1
 }
 
 // untilDone does not wait for a reader when ctx ends: a read of a terminal cannot be interrupted. The goroutine ends with
