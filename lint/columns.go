@@ -127,6 +127,7 @@ func defaultDropped(p *pass, k plan.Clause) {
 
 func jsonColumn(p *pass, k plan.Clause) {
 	if (k.Action == plan.AddColumn || k.Action == plan.AlterType) && strings.EqualFold(strings.TrimSpace(k.Type), "json") {
+		p.fixing(p.retype(k, "jsonb")...)
 		text := p.columnAlone(plan.Clause{Column: k.Column, Type: "jsonb"}, p.defaulted(k))
 		if k.Action == plan.AlterType {
 			text = "ALTER COLUMN " + p.q(k.Column) + " TYPE jsonb"

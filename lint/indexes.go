@@ -36,7 +36,7 @@ func plainIndex(p *pass) {
 			"-- an index ON ONLY the table, one CONCURRENTLY on each partition, then ALTER INDEX … ATTACH PARTITION; changeling does it:", p.online(p.Text))
 		return
 	}
-	p.report(fmt.Sprintf("nobody can write to %s until the index is built", p.Table), p.outsideTx(p.concurrently("INDEX"))...)
+	p.fixing(p.concurring("INDEX")...).report(fmt.Sprintf("nobody can write to %s until the index is built", p.Table), p.outsideTx(p.concurrently("INDEX"))...)
 }
 
 // outsideTx are statements that the server refuses in a transaction.
@@ -51,12 +51,15 @@ func plainDropIndex(p *pass) {
 	first, _, _ := strings.Cut(p.Verb, " ")
 	switch {
 	case p.Verb == "DROP INDEX" && !p.Concurrently && !p.freshIndex():
-		p.report("it waits for all who use the table, and keeps everybody from it meanwhile", p.outsideTx(p.concurrently("INDEX"))...)
+		p.fixing(p.concurring("INDEX")...).report("it waits for all who use the table, and keeps everybody from it meanwhile", p.outsideTx(p.concurrently("INDEX"))...)
 	case first == "REINDEX" && !p.Concurrently && p.Kind != "SYSTEM":
 		at := p.Kind
 		if p.words.upper(1) == "(" {
 			p.report("nobody can write to the table, nor use the index, until it is built", "-- with CONCURRENTLY in the brackets, outside a transaction")
 			return
+		}
+		if at == "INDEX" || at == "TABLE" {
+			p.fixing(p.concurring(at)...)
 		}
 		p.report("nobody can write to the table, nor use the index, until it is built", p.outsideTx(p.concurrently(at))...)
 	}
@@ -79,6 +82,9 @@ func plainDetach(p *pass, k plan.Clause) {
 		if p.table().fallback {
 			p.reportAs(Warning, "it keeps everybody from the table for a moment; beside a default partition the server refuses CONCURRENTLY", p.alter("%s", k.Text))
 			return
+		}
+		if p.tx == 0 {
+			p.fixing(Edit{k.End, k.End, " CONCURRENTLY"})
 		}
 		p.report("it waits for all who use the table, and keeps everybody from it meanwhile", p.outsideTx(p.alter("%s CONCURRENTLY", k.Text))...)
 	}
@@ -245,7 +251,8 @@ func mixedVisibility(p *pass, k plan.Clause) {
 	if k.Action == plan.SetIndexVisible && slices.ContainsFunc(p.Clauses, func(o plan.Clause) bool {
 		return o.Action != plan.SetIndexVisible && o.Action != plan.Algorithm && o.Action != plan.Lock
 	}) {
-		p.report("to hide an index is done at once and taken back at once, but not together with the other clauses", append([]string{p.alter("%s", k.Text)}, p.without(k)...)...)
+		instead := append([]string{p.alter("%s", k.Text)}, p.without(k)...)
+		p.fixing(p.apart(instead)...).report("to hide an index is done at once and taken back at once, but not together with the other clauses", instead...)
 	}
 }
 
@@ -254,7 +261,7 @@ func askedToCopy(p *pass, k plan.Clause) {
 	copies := k.Action == plan.Algorithm && ws.has("COPY")
 	locks := k.Action == plan.Lock && (ws.has("SHARED") || ws.has("EXCLUSIVE"))
 	if (copies || locks) && !p.fresh() {
-		p.report(fmt.Sprintf("%s keeps writers out even where the server could do without", k.Text), p.without(k)...)
+		p.fixing(p.leaving(k)...).report(fmt.Sprintf("%s keeps writers out even where the server could do without", k.Text), p.without(k)...)
 	}
 }
 
@@ -324,6 +331,11 @@ func spoiledInstant(p *pass) {
 			text = p.online(text)
 		}
 		out = append(out, text)
+	}
+	if len(groups[2]) == 0 && !slices.ContainsFunc(p.Clauses, func(k plan.Clause) bool {
+		return p.weight(k) == 0 && k.Action != plan.AddColumn && k.Action != plan.Algorithm && k.Action != plan.Lock
+	}) {
+		p.fixing(p.apart(out)...) // what only adds columns may come first
 	}
 	p.report("the server does all clauses the way of the slowest one: what alone is done at once now writes the table anew. Apart they are no longer one atomic change", out...)
 }

@@ -85,6 +85,8 @@ type Finding struct {
 	Route     string   `json:"route,omitempty"` // of the rehearsal
 	Steps     []string `json:"steps,omitempty"` // of the rehearsal
 	Ignored   string   `json:"ignored,omitempty"`
+	// Edits make the statement what the rule wants, where that is a matter of words: see Fix.
+	Edits []Edit `json:"-"`
 }
 
 // Check judges scripts in the order in which they run. Findings stand in the order of the scripts; those that the files ignore have
@@ -241,6 +243,7 @@ type pass struct {
 	at       int
 	*subject
 	rule   Rule
+	edits  []Edit // of the next finding
 	said   *Rehearsal
 	found  []Finding
 	server bool // a rule about what the server does has found something
@@ -292,7 +295,8 @@ func (p *pass) report(message string, instead ...string) {
 }
 
 func (p *pass) reportAs(level Level, message string, instead ...string) {
-	f := Finding{Rule: p.rule.ID, Level: level, File: p.script.File, Line: 1, Message: message, Instead: instead}
+	f := Finding{Rule: p.rule.ID, Level: level, File: p.script.File, Line: 1, Message: message, Instead: instead, Edits: p.edits}
+	p.edits = nil
 	if p.subject != nil {
 		f.Line, f.Statement = p.line, p.Text
 	}

@@ -311,7 +311,8 @@ This file is written by a test from the rules; the test fails where the two diff
 
 *By* says who makes it safe: *changeling* does by itself when it runs the statement (` + "`run`, `migrate`, `backfill`" + `), and ` + "`lint --migrate`" + ` only notes it;
 *phases* are steps with a deploy or a decision between them; *text* is other words in the file; *person* has to think. Rules that are
-*off* are a matter of taste: ` + "`--enable`" + ` turns them on.
+*off* are a matter of taste: ` + "`--enable`" + ` turns them on. Where the words are known exactly, ` + "`lint --fix`" + ` writes them into the file;
+testdata/lint/fixed.golden shows all that it does.
 
 A statement is left alone by a comment before it, a whole file by one with the word ` + "`file`" + `. The reason is part of it:
 

@@ -277,11 +277,12 @@ func (m *model) create(s subject) {
 func elements(s subject, t Target) []plan.Clause {
 	in, _ := s.words.group()
 	var adds []string
+	var parts []words
 	for _, part := range in.list() {
 		if part.upper(0) == "LIKE" || len(part) == 0 {
 			continue
 		}
-		adds = append(adds, "ADD "+part.String())
+		adds, parts = append(adds, "ADD "+part.String()), append(parts, part)
 	}
 	if len(adds) == 0 || s.words.has("AS SELECT") {
 		return nil
@@ -289,6 +290,12 @@ func elements(s subject, t Target) []plan.Clause {
 	parsed, err := plan.Parse("ALTER TABLE t "+strings.Join(adds, ", "), t.syntax())
 	if err != nil {
 		return nil
+	}
+	for i := range parsed.Clauses {
+		k := &parsed.Clauses[i]
+		if k.Start, k.End = 0, 0; len(parts) == len(parsed.Clauses) {
+			k.Start, k.End = parts[i][0].start, parts[i][len(parts[i])-1].end
+		}
 	}
 	return parsed.Clauses
 }

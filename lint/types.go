@@ -286,7 +286,7 @@ func needlessUsing(p *pass, k plan.Clause) {
 			"BEGIN;", "SET LOCAL timezone = 'UTC';", p.alter("ALTER COLUMN %s TYPE %s", p.q(k.Column), k.Type), "COMMIT;")
 		return
 	}
-	p.report(fmt.Sprintf("because of USING the server writes %s anew; without it the change is free", p.Table), p.alter("ALTER COLUMN %s TYPE %s", p.q(k.Column), k.Type))
+	p.fixing(p.withoutUsing(k)...).report(fmt.Sprintf("because of USING the server writes %s anew; without it the change is free", p.Table), p.alter("ALTER COLUMN %s TYPE %s", p.q(k.Column), k.Type))
 }
 
 func typeUnderView(p *pass, k plan.Clause) {

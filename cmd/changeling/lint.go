@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -25,6 +24,7 @@ type linting struct {
 	target, format, names, after string
 	json, sarif, github          bool
 	migrate, strict, down        bool
+	fix, diff                    bool
 	enable, disable, small       []string
 	placeholders                 map[string]string
 }
@@ -46,7 +46,8 @@ It exits 3 if there is an error, with --strict also if there is a warning.`,
 		Example: `  changeling lint db/migrations --for postgres:16
   changeling lint --for mysql:8.4 --github $(git diff --name-only origin/main -- '*.sql')
   changeling lint db/migrations --for mariadb:10.11 --sarif > lint.sarif
-  changeling lint db/migrations --dsn postgres://app@replica/shop --start-after 0042`,
+  changeling lint db/migrations --dsn postgres://app@replica/shop --start-after 0042
+  changeling lint db/migrations --for postgres:16 --start-after 0042 --diff   # then --fix`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usage("no file to judge: give files or directories, or - for standard input")
@@ -64,6 +65,8 @@ It exits 3 if there is an error, with --strict also if there is a warning.`,
 	f.BoolVar(&l.github, "github", false, "print the findings as annotations for GitHub")
 	f.BoolVar(&l.migrate, "migrate", false, "`changeling migrate` runs the files: what it makes safe by itself is only noted")
 	f.Lookup("migrate").Usage = "'changeling migrate' runs the files: what it makes safe by itself is only noted"
+	f.BoolVar(&l.fix, "fix", false, "rewrite the files where other words are all it takes, then say what is left")
+	f.BoolVar(&l.diff, "diff", false, "print what --fix would rewrite, as a patch, and change nothing; exit 10 if there is something")
 	f.BoolVar(&l.strict, "strict", false, "exit 3 for warnings too")
 	f.BoolVar(&l.down, "down", false, "judge the ways back too")
 	f.StringVar(&l.format, "format", "auto", "`tool` that the files were written for, as for migrate")
@@ -79,6 +82,12 @@ It exits 3 if there is an error, with --strict also if there is a warning.`,
 func (l *linting) run(ctx context.Context, a *app, args []string, ask bool) error {
 	if several(l.json, l.sarif, l.github) {
 		return usage("--json, --sarif and --github are forms of one answer: give one of them")
+	}
+	if l.diff && (l.fix || l.json || l.sarif || l.github) {
+		return usage("--diff prints a patch and changes nothing: give it without --fix, --json, --sarif and --github")
+	}
+	if l.fix && slices.Contains(args, "-") {
+		return usage("--fix rewrites files, and standard input is none: --diff prints what it would do")
 	}
 	o := lint.Options{Engine: l.migrate, Enable: l.enable, Disable: l.disable, Small: l.small}
 	if l.names != "" {
@@ -161,24 +170,23 @@ func rehearsed(ctx context.Context, e *changeling.Engine, text string) (*lint.Re
 }
 
 func (l *linting) judge(ctx context.Context, a *app, args []string, o lint.Options) error {
-	scripts, err := l.scripts(ctx, a, args, o.Target)
+	files, err := l.load(ctx, a, args, o.Target)
 	if err != nil {
 		return err
 	}
-	found, err := lint.Check(scripts, o)
-	if err != nil {
-		if fault.KindOf(err) != fault.Unexpected || fault.Lost(err) || fault.Canceled(err) {
+	if l.diff {
+		return l.differ(a, files, o)
+	}
+	if l.fix {
+		if err := l.rewrite(a, files, o); err != nil {
 			return err
 		}
-		return usage("%v", err)
 	}
-	judged := 0
-	for _, s := range scripts {
-		if !s.Known {
-			judged++
-		}
+	found, count, err := l.check(files, o)
+	if err != nil {
+		return err
 	}
-	report := lint.NewReport(o.Target, judged, found)
+	report := lint.NewReport(o.Target, count, found)
 	switch {
 	case l.json:
 		err = report.JSON(a.out)
@@ -195,53 +203,78 @@ func (l *linting) judge(ctx context.Context, a *app, args []string, o lint.Optio
 	return err
 }
 
-// scripts reads all files in the order in which they run.
-func (l *linting) scripts(ctx context.Context, a *app, args []string, t lint.Target) ([]lint.Script, error) {
+// check judges files, and says how many scripts were judged.
+func (l *linting) check(files []judged, o lint.Options) ([]lint.Finding, int, error) {
+	scripts, err := l.scripts(files)
+	if err != nil {
+		return nil, 0, err
+	}
+	found, err := lint.Check(scripts, o)
+	switch {
+	case err == nil:
+	case fault.KindOf(err) != fault.Unexpected || fault.Lost(err) || fault.Canceled(err):
+		return nil, 0, err
+	default:
+		return nil, 0, usage("%v", err)
+	}
+	count := 0
+	for _, s := range scripts {
+		if !s.Known {
+			count++
+		}
+	}
+	return found, count, nil
+}
+
+// judged is a file, as it is read.
+type judged struct {
+	input
+	as migrate.ReadOptions
+}
+
+// load reads all files.
+func (l *linting) load(ctx context.Context, a *app, args []string, t lint.Target) ([]judged, error) {
 	o := migrate.ReadOptions{Syntax: t.Syntax(), Placeholders: l.placeholders}
 	if l.format != "auto" {
 		o.Format = migrate.Format(l.format)
 	}
-	var out []lint.Script
-	add := func(name, text string, o migrate.ReadOptions) error {
-		sources, err := migrate.Sources(name, text, o)
-		if err != nil {
-			return err
-		}
-		for _, s := range sources {
-			if s.Down && !l.down || len(s.Statements) == 0 {
-				continue
-			}
-			out = append(out, script(s, l.after))
-		}
-		return nil
-	}
+	var out []judged
 	for _, arg := range args {
-		if arg == "-" {
-			text, err := untilDone(ctx, func() ([]byte, error) { return io.ReadAll(a.in) })
-			if err != nil {
+		files, format := []string{arg}, o.Format
+		if arg != "-" {
+			var err error
+			if files, format, err = below(arg); err != nil {
 				return nil, err
 			}
-			if err := add("-", string(text), o); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		files, format, err := below(arg)
-		if err != nil {
-			return nil, err
 		}
 		one := o
 		if one.Format == migrate.Auto {
 			one.Format = format
 		}
 		for _, f := range files {
-			text, err := os.ReadFile(f)
+			in, err := load(ctx, a, f)
 			if err != nil {
-				return nil, usage("%v", err)
-			}
-			if err := add(filepath.ToSlash(f), string(text), one); err != nil {
 				return nil, err
 			}
+			out = append(out, judged{in, one})
+		}
+	}
+	return out, nil
+}
+
+// scripts are what the files have, in the order in which they run.
+func (l *linting) scripts(files []judged) ([]lint.Script, error) {
+	var out []lint.Script
+	for _, f := range files {
+		sources, err := migrate.Sources(filepath.ToSlash(f.file), f.text, f.as)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range sources {
+			if s.Down && !l.down || len(s.Statements) == 0 {
+				continue
+			}
+			out = append(out, script(s, l.after))
 		}
 	}
 	slices.SortStableFunc(out, func(a, b lint.Script) int {

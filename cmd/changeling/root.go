@@ -39,7 +39,7 @@ const exitCodes = `Exit codes:
    7  the cutover was not reached inside its attempts: try again
    8  aborted by a person
    9  somebody else runs this change
-  10  plan --detailed-exitcode: there is work to do
+  10  plan --detailed-exitcode, lint --diff: there is work to do
   11  the outcome is not known: look before going on
   12  migrate: the database is ahead of the files
   13  migrate: the database has a version that the files do not know
