@@ -36,7 +36,12 @@ type Config struct {
 	// statement runs as it is, however long it keeps others waiting.
 	Route plan.Route
 	// DropAfter is how long the old table is kept after the cutover. Zero means 24h. Keep and DropNow are special.
+	// On PostgreSQL a DROP TABLE is done at once if it is zero or DropNow; else the table is put aside, where Change.Undo brings it back
+	// from, and dropped after that time.
 	DropAfter time.Duration
+	// Cover leaves a view under the old name when a table is renamed, through which code that does not know the new one reads and writes.
+	// PostgreSQL only. The view is kept until Change.Cleanup is called with Now, unless DropAfter says otherwise.
+	Cover bool
 	// Undo says whether the change can be undone until its old table is dropped, and UndoLogMax how many bytes the log may have
 	// that is written for it; zero means 1 GiB. A change that writes more cannot be undone any more.
 	Undo       Undo
@@ -71,6 +76,8 @@ type Config struct {
 	Replicas []Replica
 	// Events is told what happens. It may be nil.
 	Events event.Sink
+
+	dropSaid bool // DropAfter is the caller's
 }
 
 // Capture is a way to find out which rows change while a change runs.
@@ -118,7 +125,10 @@ func (c Config) validate() (Config, error) {
 	if c.LockWait == 0 {
 		c.LockWait = 200 * time.Millisecond
 	}
-	if c.DropAfter == 0 {
+	if c.Cover && c.DropAfter > 0 && c.DropAfter < time.Second {
+		return c, &fault.Problem{Kind: fault.Usage, Text: "Cover leaves a view under the old name, and DropNow would drop it at once: leave one of them out"}
+	}
+	if c.dropSaid = c.DropAfter != 0; !c.dropSaid {
 		c.DropAfter = 24 * time.Hour
 	}
 	if c.Lease == 0 {
@@ -235,7 +245,7 @@ var (
 
 // Plan says how a statement would be carried out. It changes nothing.
 func (e *Engine) Plan(ctx context.Context, ddl string) (*plan.Plan, error) {
-	p, err := e.dialect.Plan(ctx, e.db, ddl, newID(), e.config.LockWait, e.config.Route, e.config.undoLog())
+	p, err := e.planned(ctx, ddl)
 	if err != nil || p.Route == plan.Refuse {
 		return p, err
 	}
@@ -250,6 +260,13 @@ func (e *Engine) Plan(ctx context.Context, ddl string) (*plan.Plan, error) {
 	}
 	p.Route, p.Why, p.Refusals, p.Steps = plan.Refuse, why, []string{why}, nil
 	return p, nil
+}
+
+func (e *Engine) planned(ctx context.Context, ddl string) (*plan.Plan, error) {
+	if s, err := plan.Parse(ddl, e.dialect.Syntax()); err == nil && e.staged(s) {
+		return e.stage(ctx, s)
+	}
+	return e.dialect.Plan(ctx, e.db, ddl, newID(), e.config.LockWait, e.config.Route, e.config.undoLog())
 }
 
 // newID is short enough for a person to type and for every name that is made from it, and random enough to be nobody else's.
@@ -320,7 +337,7 @@ func (e *Engine) create(ctx context.Context, p *plan.Plan) error {
 	if err != nil {
 		return err
 	}
-	if err := e.store.Create(ctx, tx, p, e.config.Hold, e.config.DropAfter); err != nil {
+	if err := e.store.Create(ctx, tx, p, e.config.Hold, e.keeps(p)); err != nil {
 		return errors.Join(err, ended(tx))
 	}
 	return tx.Commit()
@@ -422,12 +439,16 @@ func (e *Engine) still(ctx context.Context, r *state.Record, name schema.Name, o
 	if r.Status != state.Done {
 		return nil, false, nil
 	}
-	now, err := e.fingerprintOf(ctx, r.Plan, name, oid)
-	if err != nil {
-		return nil, false, err
+	var same bool
+	if r.Plan.Back != nil {
+		same, err = e.stillAside(ctx, r)
+	} else {
+		var now string
+		now, err = e.fingerprintOf(ctx, r.Plan, name, oid)
+		same = now == r.Fingerprint
 	}
-	if now != r.Fingerprint {
-		return nil, false, nil
+	if err != nil || !same {
+		return nil, false, err
 	}
 	e.config.Events(event.Planned{Change: r.ID, Table: r.Table.String(), Statement: r.Statement, Route: string(r.Plan.Route), Why: "done already by this change, and the table is still as it left it"})
 	e.config.Events(event.Done{Change: r.ID, Table: r.Table.String(), Status: "nothing-to-do"})

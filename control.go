@@ -56,7 +56,7 @@ func statusOf(r *state.Record) Status {
 	if r.Want == state.WantPause && (r.Status == state.Running || r.Status == state.Held) {
 		s.Status = string(state.Paused) // also where nobody works on it
 	}
-	cut := r.Plan.Find(plan.Cutover)
+	cut := r.Plan.Turn()
 	if cut >= 0 {
 		if r.Step <= cut && r.Step > 0 && r.Status != state.Aborted {
 			s.ShadowTable = r.Plan.Pair.Shadow.String() // empty for a second column
@@ -186,7 +186,7 @@ func (c *Change) Abort(ctx context.Context) error {
 	if c.complete() {
 		return &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("change %s has done its last step: there is nothing to abort any more; run it again to let it finish", c.record.ID)}
 	}
-	if cut := c.record.Plan.Find(plan.Cutover); c.record.Status == state.Done || cut >= 0 && c.record.Step > cut {
+	if cut := c.record.Plan.Turn(); c.record.Status == state.Done || cut >= 0 && c.record.Step > cut {
 		return &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("change %s is past its cutover: the table is the new one, and there is nothing to abort; `changeling cleanup` drops the old one", c.record.ID)}
 	}
 	s := c.engine.store
@@ -209,7 +209,7 @@ func (c *Change) Abort(ctx context.Context) error {
 		return err
 	}
 	r := newRun(c, lease)
-	if cut := c.record.Plan.Find(plan.Cutover); cut >= 0 && c.record.Step > cut || c.record.Status == state.Done || c.complete() {
+	if cut := c.record.Plan.Turn(); cut >= 0 && c.record.Step > cut || c.record.Status == state.Done || c.complete() {
 		return &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("change %s has just made its cutover, or its last step: there is nothing to abort any more; run it again to let it finish", c.record.ID)}
 	}
 	if r.record.Plan.Undoes != nil {
@@ -269,7 +269,7 @@ func (r *run) dropShadow(ctx context.Context) error {
 // complete says that all steps of a change without a second table are done.
 func (c *Change) complete() bool {
 	p := c.record.Plan
-	return p.Find(plan.Cutover) < 0 && c.record.Step >= len(p.Steps)
+	return p.Turn() < 0 && c.record.Step >= len(p.Steps)
 }
 
 // left says for a person what an abort leaves behind.

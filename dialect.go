@@ -25,6 +25,8 @@ type dialect interface {
 	// Plan makes a plan. A route that is asked for is taken, or refused. What has a second table can be undone with a log of
 	// undoLog bytes, if that is not zero.
 	Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.Duration, route plan.Route, undoLog int64) (*plan.Plan, error)
+	// Stage plans a DROP TABLE, or a RENAME TO, in two stages, of which the first can be taken back.
+	Stage(ctx context.Context, db *sql.DB, s plan.Statement, id string, wait time.Duration) (*plan.Plan, error)
 	// Rebuild plans a change without another definition.
 	Rebuild(ctx context.Context, db *sql.DB, b Rebuild, id string, wait time.Duration) (*plan.Plan, error)
 	// Resolve finds a table, and its identity where the server has one.

@@ -13,6 +13,9 @@ import (
 // ours refuses to drop an old table that is not the one which the cutover put there, or a place where somebody has put
 // something of his own. The identity was recorded when the change began, and a rename keeps it. An old table that is gone is ours.
 func (r *run) ours(ctx context.Context) error {
+	if r.record.Plan.Covers() {
+		return r.viewIsOurs(ctx)
+	}
 	if r.pair.InPlace {
 		return nil // found by the table's identity, under a name of the change's own
 	}

@@ -58,6 +58,15 @@ func (d mysqld) buildsInParallel() bool {
 
 func (mysqld) Syntax() plan.Syntax { return plan.MySQLSyntax() }
 
+// Stage refuses: nothing here makes a rename and a view one act, and RENAME TABLE alone is what puts a table aside and brings it back.
+func (mysqld) Stage(_ context.Context, _ *sql.DB, s plan.Statement, id string, _ time.Duration) (*plan.Plan, error) {
+	why := "a DROP TABLE in two stages is for PostgreSQL: RENAME TABLE … TO another name takes the table away and can be taken back; drop it some days later. Or say --drop now"
+	if s.Verb != "DROP TABLE" {
+		why = "RENAME TABLE and CREATE VIEW are two statements here, and between them code that says the old name fails: map the new name in the code, or make the view at once behind the rename in a quiet hour"
+	}
+	return &plan.Plan{Format: plan.Format, ID: id, Statement: s.Text, Table: s.Table, Route: plan.Refuse, Why: why, Refusals: []string{why}}, nil
+}
+
 func (d mysqld) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.Duration, _ plan.Route, undoLog int64) (*plan.Plan, error) {
 	server, err := mysql.Fit(ctx, db)
 	if err != nil {

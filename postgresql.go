@@ -34,6 +34,10 @@ func (postgresql) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait tim
 	return postgres.Plan(ctx, db, ddl, postgres.Options{ID: id, LockWait: wait, Route: route, UndoLog: undoLog})
 }
 
+func (postgresql) Stage(ctx context.Context, db *sql.DB, s plan.Statement, id string, wait time.Duration) (*plan.Plan, error) {
+	return postgres.Stage(ctx, db, s, postgres.Options{ID: id, LockWait: wait})
+}
+
 func (postgresql) Rebuild(ctx context.Context, db *sql.DB, b Rebuild, id string, wait time.Duration) (*plan.Plan, error) {
 	return postgres.Rebuild(ctx, db, postgres.Rebuilding{Table: b.name, Tablespace: b.Tablespace, FillFactor: b.FillFactor, OrderBy: b.OrderBy}, postgres.Options{ID: id, LockWait: wait})
 }

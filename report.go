@@ -1,6 +1,7 @@
 package changeling
 
 import (
+	"cmp"
 	"context"
 	"runtime/debug"
 	"strings"
@@ -39,7 +40,7 @@ func (c *Change) Report(ctx context.Context) (*Report, error) {
 
 // named gives moves the names of their steps. An undo has a plan of its own, which counts from 0 again.
 func named(moves []state.Move, p *plan.Plan) {
-	change, undo := p, p.Undo
+	change, undo := p, cmp.Or(p.Undo, p.Back)
 	if p.Undoes != nil {
 		change, undo = p.Undoes, p
 	}

@@ -229,7 +229,7 @@ func (r *run) heard(b state.Beat, cancel context.CancelCauseFunc) {
 func (r *run) steps(ctx context.Context) error {
 	failures := 0
 	for r.record.Step < len(r.record.Plan.Steps) {
-		r.swapped.Store(r.record.Plan.Find(plan.Cutover) >= 0 && r.record.Step > r.record.Plan.Find(plan.Cutover))
+		r.swapped.Store(r.record.Plan.Turn() >= 0 && r.record.Step > r.record.Plan.Turn())
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -393,6 +393,8 @@ func (r *run) step(ctx context.Context, s plan.Step) error {
 		return r.hold(ctx)
 	case plan.Cutover:
 		return r.cutover(ctx, s)
+	case plan.Aside:
+		return r.putAside(ctx, s)
 	}
 	return fmt.Errorf("this version does not know the step kind %q", s.Kind)
 }
@@ -415,6 +417,9 @@ func (r *run) end(ctx context.Context, drop plan.Step) error {
 	name, oid, err := r.engine.dialect.Resolve(ctx, r.engine.db, r.table())
 	if missing(err) { // the statement may have renamed or moved the table
 		name, oid, err = r.table(), r.pair.Table, nil
+	}
+	if r.inStages() != nil { // it has another name, or another place, and somebody else may have its own
+		oid, err = r.pair.Table, nil
 	}
 	var fingerprint string
 	if err == nil {

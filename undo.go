@@ -55,6 +55,9 @@ func (c *Change) Undo(ctx context.Context, loss Loss) error {
 	if c.record.Status == state.Undone {
 		return nil
 	}
+	if c.inStages() != nil {
+		return c.bringBack(ctx, loss)
+	}
 	if c.record.Plan.Undoes == nil || loss == LossAllowed && !c.record.Plan.Lossy {
 		if err := c.turn(ctx, loss); err != nil {
 			return stopped(ctx, c.record.ID, err)
@@ -220,6 +223,8 @@ func (c *Change) undoState(ctx context.Context) (string, error) {
 	switch {
 	case r.Plan.Undoes != nil && !r.Over():
 		return "under way", nil
+	case r.Status == state.Done && !r.Dropped && r.Plan.Back != nil:
+		return "open", nil
 	case r.Status != state.Done || r.Dropped || r.Plan.Undo == nil:
 		return "", nil
 	}
@@ -235,8 +240,10 @@ func (r *run) giveUp(ctx context.Context) error {
 	p, s := r.record.Plan, r.engine.store
 	return r.patiently(ctx, "abort", func(ctx context.Context) error {
 		return r.tx(ctx, session{}, func(ctx context.Context, t *tx) error {
-			if err := t.as(ctx, r.pair.Owner, func() error { return t.all(ctx, r.rows.LogOnly()) }); err != nil {
-				return err
+			if p.Undoes.Back == nil {
+				if err := t.as(ctx, r.pair.Owner, func() error { return t.all(ctx, r.rows.LogOnly()) }); err != nil {
+					return err
+				}
 			}
 			if err := s.Exec(ctx, t, s.Text.Forget, r.id); err != nil {
 				return err
@@ -262,6 +269,12 @@ func (r *run) undoes() bool { return r.record.Plan.Undoes != nil || r.pair.Judge
 // written since the cutover, and it closes.
 func (r *run) refused(ctx context.Context, err error) error {
 	kind := fault.KindOf(err)
+	if r.record.Plan.Undoes != nil && r.inStages() != nil && kind == fault.Refused && r.record.Step <= r.record.Plan.Turn() {
+		if err := errors.Join(r.giveUp(ctx), r.reload(ctx)); err != nil {
+			return err
+		}
+		return err // what was put aside stays there, and can still be brought back
+	}
 	if gone, ok := errors.AsType[*unreadable](err); ok && r.record.Plan.Undoes != nil {
 		if err := errors.Join(r.giveUp(ctx), r.reload(ctx)); err != nil {
 			return err

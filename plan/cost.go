@@ -61,7 +61,10 @@ func (p *Plan) Costs(s Speed) []Cost {
 // Stays is what the change leaves behind that the statement alone would not, for a person.
 func (p *Plan) Stays() []string {
 	var out []string
-	if p.Find(Drop) >= 0 {
+	switch {
+	case p.Covers():
+		out = append(out, "a view under the old name, "+p.Pair.Old.String()+", until `changeling cleanup` drops it. Through it code reads and writes, but for TRUNCATE, COPY … FROM, ON CONFLICT ON CONSTRAINT and DDL, which name the table")
+	case p.Find(Drop) >= 0:
 		out = append(out, "the old table, as "+p.Pair.Old.String()+", until its time has come and `changeling cleanup` drops it")
 	}
 	if p.Find(Fill) >= 0 {

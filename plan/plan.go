@@ -42,6 +42,7 @@ const (
 	Verify  Kind = "verify"  // compare source and shadow
 	Hold    Kind = "hold"    // wait for a person, if asked to
 	Cutover Kind = "cutover" // the swap
+	Aside   Kind = "aside"   // put something out of the way, or bring it back, in one transaction with the step counter
 	Release Kind = "release" // take away what the change needed
 	Drop    Kind = "drop"    // take away the old table, when its time has come
 )
@@ -64,7 +65,8 @@ type Step struct {
 	// Undo takes away what the step made or has left over, outside of a transaction. Each statement may run twice. It runs
 	// before a Loose step is tried again, and in an abort.
 	Undo []string `json:"undo,omitempty"`
-	// Ask are queries that name the rows that stand in the way, if the step fails because of data.
+	// Ask are queries that name the rows that stand in the way, if the step fails because of data. Those of an Aside step are asked
+	// under its lock, which the first statement takes, and what they answer is why the others do not run.
 	Ask []string `json:"ask,omitempty"`
 	// Tables are those that the step locks, quoted: who holds them is looked at first.
 	Tables []string `json:"tables,omitempty"`
@@ -107,6 +109,8 @@ type Plan struct {
 	NoUndo string `json:"no_undo,omitempty"`
 	// Undoes is the plan that this one takes back; nil for one that makes a change.
 	Undoes *Plan `json:"undoes,omitempty"`
+	// Back is the plan that brings back what the change has put aside; nil where that is nothing.
+	Back *Plan `json:"back,omitempty"`
 	// Lossy says of an undo that rows which do not fit the old table may be left out.
 	Lossy bool `json:"lossy,omitempty"`
 	// Spare is the additional disk space that the change needs at its peak, in bytes.
@@ -139,6 +143,18 @@ type Question struct {
 	// Chunked says that SQL may be asked of a part of the table's blocks.
 	Chunked bool `json:"chunked,omitempty"`
 }
+
+// Turn is the index of the step behind which there is nothing to abort any more, and something old is kept: the cutover, or what puts
+// something aside. It is -1 where there is none.
+func (p *Plan) Turn() int {
+	if i := p.Find(Aside); i >= 0 {
+		return i
+	}
+	return p.Find(Cutover)
+}
+
+// Covers says that the change leaves a view under the old name of its table, which is what it keeps.
+func (p *Plan) Covers() bool { return p.Back != nil && p.Pair.Old == p.Pair.Source }
 
 // Find is the index of the first step of a kind, or -1.
 func (p *Plan) Find(k Kind) int {

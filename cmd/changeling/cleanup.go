@@ -86,7 +86,10 @@ func (a *app) cleanOne(ctx context.Context, e *changeling.Engine, id string, now
 		return nil
 	case now:
 		which := "the table as it was before change " + s.ID
-		if s.Status == "undone" {
+		switch {
+		case s.OldTable == s.Table:
+			which = "the view under the old name that change " + s.ID + " has left"
+		case s.Status == "undone":
 			which = "the table as it was after change " + s.ID + ", which was undone"
 		}
 		if err := a.confirm(ctx, yes, "This drops "+clean(s.OldTable)+", "+which+". There is no way back.", s.Table); err != nil {

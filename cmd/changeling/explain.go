@@ -45,12 +45,16 @@ func (v *planView) explain(ctx context.Context, e *changeling.Engine) error {
 	if err != nil {
 		return nil // a version that the rules do not know
 	}
+	if v.plan.Back != nil && !v.plan.Covers() {
+		v.Breaks = append(v.Breaks, breakView{Rule: "L60", What: fmt.Sprintf("code that still uses %s fails as soon as it is put aside", v.Table),
+			Way: []string{"-- 1. deploy code that does not use it", "-- 2. changeling run --drop after=7d; what still fails then is cured by changeling undo ID, in one short transaction"}})
+	}
 	found, err := lint.Check([]lint.Script{{File: "-", Statements: []lint.Statement{{SQL: v.plan.Statement, Line: 1}}}}, lint.Options{Target: target})
 	if err != nil {
 		return err
 	}
 	for _, f := range found {
-		if slices.Contains(breaking, f.Rule) {
+		if slices.Contains(breaking, f.Rule) && v.plan.Back == nil {
 			v.Breaks = append(v.Breaks, breakView{Rule: f.Rule, What: f.Message, Way: f.Instead})
 		}
 	}

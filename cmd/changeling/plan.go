@@ -22,6 +22,7 @@ func newPlan(a *app) *cobra.Command {
 	var asJSON, asMarkdown, withSQL, detailed, data bool
 	var f findings
 	var way route
+	var stage stages
 	var wait time.Duration
 	cmd := &cobra.Command{
 		Use:   "plan [STATEMENT | - | --sql-file FILE]",
@@ -46,6 +47,9 @@ route, its steps and their locks.`,
 			}
 			config := changeling.Config{LockWait: wait}
 			way.into(&config)
+			if err := stage.into(cmd, &config); err != nil {
+				return err
+			}
 			if f.sarif || f.github {
 				f.data, f.detailed = data, detailed
 				return a.with(cmd.Context(), config, func(e *changeling.Engine) error { return f.judge(cmd.Context(), a, e, &from, args) })
@@ -94,6 +98,7 @@ route, its steps and their locks.`,
 	a.captureFlags(cmd)
 	from.flags(cmd)
 	way.flags(cmd)
+	stage.flags(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the plan as JSON")
 	cmd.Flags().BoolVar(&asMarkdown, "markdown", false, "print the plan as Markdown, for a pull request")
 	cmd.Flags().BoolVar(&f.sarif, "sarif", false, "print what is not done at once as SARIF 2.1.0, of any number of statements")
@@ -222,7 +227,7 @@ func view(p *plan.Plan) planView {
 		Effect: p.Effect, plan: p,
 		Rows: p.Rows, Bytes: p.Bytes, Spare: p.Spare, Ways: p.Ways, Refusals: append([]string{}, p.Refusals...), Steps: []stepView{}, Stays: []string{}, Breaks: []breakView{}}
 	switch {
-	case p.Undo != nil:
+	case p.Undo != nil, p.Back != nil:
 		v.Undo = "yes"
 	case p.NoUndo != "":
 		v.Undo = "no: " + p.NoUndo
@@ -271,6 +276,8 @@ func (v planView) print(w io.Writer) error {
 		row("disk", "%s more while the change runs; the old table's space comes back when it is dropped", size(v.Spare))
 	}
 	switch {
+	case v.Undo == "yes" && v.plan.Back != nil:
+		row("undo", "possible until then: `changeling undo` brings it back")
 	case v.Undo == "yes" && v.plan.Pair.Binlog:
 		row("undo", "possible until the old table is dropped, as long as the server keeps its binary log")
 	case v.Undo == "yes":

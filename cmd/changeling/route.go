@@ -15,6 +15,26 @@ type route struct {
 	name string
 }
 
+// stages is what becomes of what a change leaves behind, and of what it takes away.
+type stages struct {
+	drop  string
+	cover bool
+}
+
+func (s *stages) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&s.drop, "drop", "after=24h", "when the old table may go: now, after=`duration` (30m, 24h, 7d), or never. Said of a DROP TABLE, it is put aside until then")
+	cmd.Flags().BoolVar(&s.cover, "cover", false, "leave a view under the old name of a table that is renamed")
+}
+
+// into sets a config up. A default is nobody's wish: a DROP TABLE without --drop drops.
+func (s *stages) into(cmd *cobra.Command, c *changeling.Config) (err error) {
+	c.Cover = s.cover
+	if cmd.Flags().Changed("drop") {
+		c.DropAfter, err = parseDrop(s.drop)
+	}
+	return err
+}
+
 func (r *route) flags(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&r.only, "only-direct", false, "refuse what the server does not do at once")
 	cmd.Flags().StringVar(&r.name, "route", "", "the `way` to go, or not at all: direct (as the statement says, however long others wait), recipe, column (shadow-column), table (shadow-table)")

@@ -16,7 +16,7 @@ func newRun(a *app) *cobra.Command {
 	var w working
 	var way route
 	var yes, hold bool
-	var drop string
+	var stage stages
 	var back undoing
 	cmd := &cobra.Command{
 		Use:   "run [STATEMENT | - | --sql-file FILE]",
@@ -28,18 +28,19 @@ On a terminal it shows the plan and asks first. Without one it does not ask.
 SIGINT and SIGTERM stop it in good order with exit code 75; a second one exits at once.`,
 		Example: `  changeling run "ALTER TABLE orders ALTER COLUMN id TYPE bigint"
   changeling run --hold --sql-file widen_id.sql        # stops before the swap: changeling cutover ID
-  changeling run --yes --output json --drop never "ALTER TABLE orders ALTER COLUMN id TYPE bigint"`,
+  changeling run --yes --output json --drop never "ALTER TABLE orders ALTER COLUMN id TYPE bigint"
+  changeling run --drop after=7d "DROP TABLE carts"               # until then: changeling undo ID
+  changeling run --cover "ALTER TABLE clients RENAME TO customers" # both names work until changeling cleanup ID --now`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			keep, err := parseDrop(drop)
-			if err != nil {
-				return err
-			}
 			config, err := w.config(a)
 			if err != nil {
 				return err
 			}
-			config.Hold, config.DropAfter = hold, keep
+			if err := stage.into(cmd, &config); err != nil {
+				return err
+			}
+			config.Hold = hold
 			way.into(&config)
 			if err := back.into(&config); err != nil {
 				return err
@@ -67,7 +68,7 @@ SIGINT and SIGTERM stop it in good order with exit code 75; a second one exits a
 	way.flags(cmd)
 	f := cmd.Flags()
 	f.BoolVar(&hold, "hold", false, "stop before the cutover, stay in step, and wait for 'changeling cutover'")
-	f.StringVar(&drop, "drop", "after=24h", "when the old table may go: now, after=`duration` (30m, 24h, 7d), or never")
+	stage.flags(cmd)
 	back.flags(f)
 	f.DurationVar(&w.lockWait, "lock-timeout", 0, "the longest wait for a lock, and so of those who queue behind it, a `duration` (default 200ms)")
 	f.BoolVarP(&yes, "yes", "y", false, "do not ask")

@@ -208,7 +208,10 @@ func printStatus(w io.Writer, s changeling.Status) error {
 	}
 	if s.OldTable != "" {
 		which := "old table"
-		if s.Status == "undone" {
+		switch {
+		case s.OldTable == s.Table:
+			which = "old name"
+		case s.Status == "undone":
 			which = "new table"
 		}
 		row(which, "%s", keptText(s))

@@ -35,6 +35,7 @@ Which way a statement goes on PostgreSQL 14 to 18. This file is written by a tes
 (testdata/operations), and the test fails where the two differ. *Alone* is what the server would do with the plain statement while others wait:
 *direct* changes the catalogue, *scan* reads all rows or builds an index, *rewrite* writes the table or an index anew. For the routes see
 [COMMAND.md](COMMAND.md). Objects that the statements name (` + "`ix`, `ck`, `fk`, `p1`" + `) are there and are what their names say.
+With ` + "`--drop` a `DROP TABLE`, and with `--cover` a `RENAME TO`" + `, goes in two stages, by a recipe.
 
 | statement | alone | 14 | 15 | 16 | 17 | 18 |
 |---|---|---|---|---|---|---|
