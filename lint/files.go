@@ -29,6 +29,9 @@ func dropTable(p *pass) {
 					out = append(out, fmt.Sprintf("ALTER TABLE %s DROP CONSTRAINT %s; -- one by one: it locks %s", away, p.q(f.name), f.to))
 				}
 			}
+			if p.postgres() {
+				out = append([]string{"-- changeling run --drop after=7d " + shell("DROP TABLE "+name) + ", which undo takes back until then; by hand:"}, out...)
+			}
 			p.report(fmt.Sprintf("code that still uses %s fails at once, its data are gone, and the tables that it refers to are locked", n), append(out, "-- 2. days later, in a migration of its own:", "DROP TABLE "+away+";")...)
 		}
 	case "SCHEMA", "DATABASE":

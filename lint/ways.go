@@ -166,6 +166,7 @@ func (p *pass) renamedTable(to string) []string {
 		}
 	}
 	return []string{
+		"-- changeling run --cover " + shell(strings.TrimSuffix(p.alter("RENAME TO %s", to), ";")) + ", which is:",
 		"BEGIN;",
 		p.alter("RENAME TO %s", to),
 		fmt.Sprintf("CREATE VIEW %s AS SELECT * FROM %s;", p.on(), to),

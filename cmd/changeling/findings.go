@@ -13,7 +13,6 @@ import (
 	"github.com/changeling-db/changeling/lint"
 	"github.com/changeling-db/changeling/migrate"
 	"github.com/changeling-db/changeling/plan"
-	"github.com/changeling-db/changeling/schema"
 )
 
 // findings are the plans of any number of statements, as continuous integration takes them: what the server does not do at once is
@@ -190,12 +189,20 @@ func (s stepView) holds() string {
 
 // fresh says that a statement makes a table, or is about one that these files make: nobody uses it yet.
 func (f *findings) fresh(s plan.Statement) bool {
-	in := func(n schema.Name) bool { return slices.Contains(f.made, strings.ToLower(n.Table)) }
+	var names []string
 	if s.Table.Table != "" {
-		return in(s.Table) && !slices.ContainsFunc(s.Clauses, func(c plan.Clause) bool { return c.Other.Table != "" && !in(c.Other) })
+		names = append(names, s.Table.Table)
+		for _, c := range s.Clauses {
+			if c.Other.Table != "" {
+				names = append(names, c.Other.Table)
+			}
+		}
+	} else {
+		for _, n := range append(slices.Clone(s.Objects), s.Tables...) {
+			names = append(names, n.Table)
+		}
 	}
-	all := append(slices.Clone(s.Objects), s.Tables...)
-	return len(all) > 0 && !slices.ContainsFunc(all, func(n schema.Name) bool { return !in(n) })
+	return len(names) > 0 && !slices.ContainsFunc(names, func(n string) bool { return !slices.Contains(f.made, strings.ToLower(n)) })
 }
 
 // note remembers what a statement changes.

@@ -46,7 +46,7 @@ func (w *planner) cover(ctx context.Context) (*plan.Plan, error) {
 		with = " WITH (security_invoker = true)" // whoever comes through the view sees the rows that he sees in the table
 	}
 	swap := []string{
-		"LOCK TABLE " + table + " IN ACCESS EXCLUSIVE MODE",
+		"LOCK TABLE ONLY " + table + " IN ACCESS EXCLUSIVE MODE",
 		"ALTER TABLE " + table + " RENAME TO " + ident.Quote(to.Table),
 		"CREATE VIEW " + table + with + " AS SELECT " + strings.Join(columns, ", ") + " FROM " + now,
 		"ALTER VIEW " + table + " OWNER TO " + ident.Quote(r.Owner),
@@ -65,8 +65,9 @@ func (w *planner) cover(ctx context.Context) (*plan.Plan, error) {
 		{Kind: plan.Drop, Name: "drop view", SQL: []string{"DROP VIEW IF EXISTS " + table}, LockWait: w.options.LockWait, Tables: []string{table}, Lock: "ACCESS EXCLUSIVE",
 			Done: "SELECT pg_catalog.to_regclass(" + ident.Literal(table) + ") IS NULL", Why: "when nobody says the old name any more"},
 	}
+	// Who reads through the view locks it first, and the table behind it afterwards: so does the way back.
 	return w.withBack(w.aside("uncover and rename", "the table has its old name again, and the new one is nobody's", []string{table, now},
-		[]string{"LOCK TABLE " + now + ", " + table + " IN ACCESS EXCLUSIVE MODE", "DROP VIEW " + table, "ALTER TABLE " + now + " RENAME TO " + ident.Quote(name.Table)},
+		[]string{"LOCK TABLE " + table + ", ONLY " + now + " IN ACCESS EXCLUSIVE MODE", "DROP VIEW " + table, "ALTER TABLE " + now + " RENAME TO " + ident.Quote(name.Table)},
 		[]string{another(to, r.OID), strange(name, w.options.ID)})), nil
 }
 
