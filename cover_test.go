@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -125,6 +126,50 @@ func TestCoveredRename(t *testing.T) {
 	}
 	if again, err := e.Start(t.Context(), renameClients); again != nil || err != nil {
 		t.Errorf("the same statement after the view's end is %v, %v: there is nothing to do", again, err)
+	}
+}
+
+// TestCoverAndBack: code that says the old name never fails, however often the table is renamed under it and back.
+func TestCoverAndBack(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Open(t, pgtest.Database(t))
+	pgtest.Exec(t, db, `CREATE TABLE clients (id int PRIMARY KEY, visits int NOT NULL)`, `INSERT INTO clients SELECT i, 0 FROM generate_series(1, 5) i`)
+	ctx, stop := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	var acknowledged, failed atomic.Int64
+	for i := range 4 {
+		group.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				tx, err := db.BeginTx(t.Context(), nil)
+				if err == nil {
+					_, err = tx.ExecContext(t.Context(), `SELECT count(*) FROM clients`)
+				}
+				if err == nil {
+					_, err = tx.ExecContext(t.Context(), `UPDATE clients SET visits = visits + 1 WHERE id = $1`, 1+(i+n)%5)
+				}
+				if err == nil {
+					err = tx.Commit()
+				}
+				if err != nil {
+					failed.Add(1)
+					t.Errorf("a user failed: %v", err)
+					return
+				}
+				acknowledged.Add(1)
+			}
+		})
+	}
+	for range 5 {
+		c := made(t, db, renameClients, covering)
+		if err := c.Undo(t.Context(), changeling.NoLoss); err != nil {
+			t.Error(err)
+			break
+		}
+	}
+	stop()
+	group.Wait()
+	if got := asked(t, db, `SELECT sum(visits) FROM clients`); got != fmt.Sprint(acknowledged.Load()) || acknowledged.Load() < 20 {
+		t.Errorf("%s visits are there, %d were acknowledged, %d failed", got, acknowledged.Load(), failed.Load())
 	}
 }
 
