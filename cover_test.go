@@ -80,19 +80,33 @@ func TestCoveredRename(t *testing.T) {
 	go writes(0, "public.clients", now)
 	go writes(1, "customers", later)
 	go writes(1, "public.customers", later)
-	time.Sleep(200 * time.Millisecond) // code was at work before
+	rounds := func(who, more int) { // waits until that code has done more
+		t.Helper()
+		count := func() int {
+			done[who].Lock()
+			defer done[who].Unlock()
+			return len(done[who].names)
+		}
+		deadline := time.After(time.Minute)
+		for goal := count() + more; count() < goal; {
+			select {
+			case <-deadline:
+				t.Fatalf("code that says name %d stands still", who)
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+	}
+	rounds(0, 20) // it was at work before
 	c := made(t, db, renameClients, covering)
 	close(later)
-	time.Sleep(500 * time.Millisecond)
+	rounds(0, 20)
+	rounds(1, 20)
 	stop()
 	group.Wait()
 	for i := range done {
 		d := &done[i]
 		if len(d.failures) > 0 {
 			t.Errorf("%d statements failed, the first one: %s", len(d.failures), d.failures[0])
-		}
-		if len(d.names) < 20 {
-			t.Errorf("writer %d got only %d rounds done", i, len(d.names))
 		}
 		slices.Sort(d.names)
 		for _, name := range d.names {

@@ -72,6 +72,34 @@ func TestLintFix(t *testing.T) {
 	s.run(2, "lint", dir, "--for", "postgres:16", "--sarif", "--diff")
 }
 
+// TestFixedRuns: what a fix writes the server takes, and it makes what the rule wants.
+func TestFixedRuns(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	file := filepath.Join(t.TempDir(), "1_all.sql")
+	text := `CREATE TABLE parents (id serial PRIMARY KEY, doc jsonb);
+CREATE TABLE t (id bigint PRIMARY KEY, parent int REFERENCES parents, code char(3) NOT NULL DEFAULT 'abc', at timestamp(3) DEFAULT now(), kind varchar(5));
+CREATE INDEX by_code ON t (code);
+ALTER TABLE t ADD COLUMN more json DEFAULT '{}';
+DROP INDEX by_code;
+`
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.run(0, "lint", file, "--for", "postgres:16", "--enable", "L1f", "--fix")
+	fixed, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, statement := range strings.Split(strings.TrimSuffix(strings.TrimSpace(string(fixed)), ";"), ";\n") {
+		s.exec(statement)
+	}
+	if got, want := s.ask(`SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' ORDER BY attrelid, attnum) FROM pg_attribute WHERE attrelid IN ('parents'::regclass, 't'::regclass) AND attnum > 0`),
+		"id bigint, doc jsonb, id bigint, parent bigint, code text, at timestamp(3) with time zone, kind text, more jsonb"; got != want {
+		t.Errorf("the columns are %s\nwant %s\nby\n%s", got, want, fixed)
+	}
+}
+
 // patched is a text after the hunks of a patch that are about its file.
 func patched(t *testing.T, text, patch, name string) string {
 	t.Helper()
