@@ -374,3 +374,32 @@ func TestMySQLUndoTypes(t *testing.T) {
 		}
 	})
 }
+
+// TestMySQLUndoForeignKeys: the old table gets its foreign keys back, and no child comes in without a parent meanwhile.
+func TestMySQLUndoForeignKeys(t *testing.T) {
+	t.Parallel()
+	onlyMySQL(t, func(t *testing.T, dsn string, db *sql.DB) {
+		childMy(t, db, "kids", "ON DELETE SET NULL")
+		childMy(t, db, "twin", "ON DELETE SET NULL")
+		c := made(t, db, `ALTER TABLE kids CHANGE v value bigint NOT NULL`, byBinlog(dsn, changeling.Config{Fast: true, Events: event.Lines(t.Output())}))
+		mytest.Exec(t, db, `DELETE FROM parents WHERE id = 300`, `UPDATE kids SET value = 5 WHERE id = 7`, `UPDATE twin SET v = 5 WHERE id = 7`, `DELETE FROM kids WHERE id = 9`, `DELETE FROM twin WHERE id = 9`)
+		if err := c.Undo(t.Context(), changeling.NoLoss); err != nil {
+			t.Fatal(err)
+		}
+		myAlike(t, db, "kids", "twin")
+		var differing int
+		if err := db.QueryRow(`SELECT COUNT(*) FROM twin t LEFT JOIN kids k ON k.id = t.id AND k.parent <=> t.parent AND k.a <=> t.a AND k.boss <=> t.boss AND k.v = t.v WHERE k.id IS NULL`).Scan(&differing); err != nil || differing != 0 {
+			t.Errorf("%d rows differ, %v", differing, err)
+		}
+		if _, err := db.Exec(`INSERT INTO kids (parent, boss, v) VALUES (300, 1, -1)`); err == nil {
+			t.Error("a child without a parent came in")
+		}
+		mytest.Exec(t, db, `DELETE FROM parents WHERE id = 600`) // and nothing refers to it from the table that was undone
+		if dropped, err := c.Cleanup(t.Context(), changeling.Now); !dropped || err != nil {
+			t.Fatal(dropped, err)
+		}
+		if left := myTraces(t, db, c.ID()); len(left) > 0 {
+			t.Errorf("left over: %v", left)
+		}
+	})
+}

@@ -83,6 +83,8 @@ type Trigger struct {
 type ForeignKey struct {
 	Name string `json:"name"`
 	Add  string `json:"add"` // a clause of ALTER TABLE for the shadow
+	// Index is the name that the server's own index for the key has, which it may make anew under the key's name. Empty: as it is made.
+	Index string `json:"index,omitempty"`
 }
 
 // Key is one column of the key by which rows are found in both tables, in index order.

@@ -74,6 +74,16 @@ func foreignKeys(ctx context.Context, q DB, n schema.Name) ([]foreignKey, error)
 	return out, rows.Err()
 }
 
+// indexOf is the name of an index over these columns and no others, or empty.
+func (r *Relation) indexOf(columns []string) string {
+	for _, x := range r.Indexes {
+		if !x.Unique && len(x.Keys) == len(columns) && sameNames(x, columns) {
+			return x.Name
+		}
+	}
+	return ""
+}
+
 // relate fills in the foreign keys that the new table gets. What the server says to them is tried on the twin, after the
 // statement, with empty twins of the parents. It answers why it cannot be done.
 func (w *planner) relate(ctx context.Context, r *rehearsal, p *schema.Pair) (refusals []string, err error) {
@@ -120,6 +130,10 @@ func (w *planner) relate(ctx context.Context, r *rehearsal, p *schema.Pair) (ref
 		}
 		rehearsed = append(rehearsed, "ALTER TABLE "+qualified(r.shadowName())+" "+k.clause(columns, twin, refers))
 		p.Foreign = append(p.Foreign, schema.ForeignKey{Name: k.name, Add: k.clause(columns, parent, refers)})
+		if parent = k.parent; parent == p.Source { // that is the old table, when it comes back
+			parent = p.Old
+		}
+		r.former = append(r.former, schema.ForeignKey{Name: k.name, Add: k.clause(k.columns, parent, k.refers), Index: r.source.indexOf(k.columns)})
 	}
 	if len(rehearsed) > 0 && len(refusals) == 0 {
 		why, err := w.tried(ctx, strings.Join(rehearsed, Then))
@@ -161,7 +175,11 @@ func swapping(p schema.Pair) string {
 // until it has swapped.
 func InstallSwap(p schema.Pair) []string {
 	var adds, drops, each []string
+	var named string
 	for _, k := range p.Foreign {
+		if k.Index != "" && k.Index != k.Name { // the server takes the place of an index that it had made by itself
+			named += "BEGIN DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END; ALTER TABLE " + qualified(p.Shadow) + " RENAME INDEX " + quote(k.Name) + " TO " + quote(k.Index) + "; END; "
+		}
 		adds, drops = append(adds, k.Add), append(drops, "DROP FOREIGN KEY "+quote(k.Name))
 		each = append(each, "ALTER TABLE "+qualified(p.Shadow)+" DROP FOREIGN KEY "+quote(k.Name)+"; ")
 	}
@@ -169,7 +187,7 @@ func InstallSwap(p schema.Pair) []string {
 	clear := "BEGIN DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END; " + strings.Join(each, "") + "END; "
 	return []string{"DROP PROCEDURE IF EXISTS " + swapping(p),
 		"CREATE PROCEDURE " + swapping(p) + "() SQL SECURITY INVOKER BEGIN DECLARE EXIT HANDLER FOR SQLEXCEPTION BEGIN " + clear + "RESIGNAL; END; " + clear +
-			"ALTER TABLE " + qualified(p.Shadow) + " " + strings.Join(adds, ", ") + ", ALGORITHM=INPLACE; " +
+			"ALTER TABLE " + qualified(p.Shadow) + " " + strings.Join(adds, ", ") + ", ALGORITHM=INPLACE; " + named +
 			SwapTo(p, p.Old) + "; " +
 			"BEGIN DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END; ALTER TABLE " + qualified(p.Old) + " " + strings.Join(drops, ", ") + "; END; END"}
 }

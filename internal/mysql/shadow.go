@@ -24,6 +24,7 @@ type rehearsal struct {
 	twins     map[schema.Name]schema.Name // of tables that the source has to do with, and its own; see related
 	relatives []string                    // what makes them
 	past      []string                    // what the twin has to have gone through
+	former    []schema.ForeignKey         // as the old table gets them back
 }
 
 func (r *rehearsal) in() string  { return "changeling_" + r.change }
