@@ -1,0 +1,210 @@
+package changeling_test
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/changeling-db/changeling/internal/dbtest/mytest"
+	"github.com/changeling-db/changeling/internal/dbtest/pgtest"
+)
+
+// The environment of TestChaos. CHANGELING_CHAOS is how long rounds are begun on each server, such as 10m. CHANGELING_ROUND
+// is one round alone, as a failure names it: mysql9.7/123. CHANGELING_SEED is the source of all rounds.
+const (
+	chaosFor   = "CHANGELING_CHAOS"
+	chaosRound = "CHANGELING_ROUND"
+)
+
+// chaosBrief is how long rounds are begun where nobody says it. A round that has begun is ended.
+const chaosBrief = 15 * time.Second
+
+// TestChaos plays rounds: a random table, a random statement, users who write all the time at all isolation levels, and
+// mishaps at random. Every change is made in the end; then the table is, to the last bit of each row, what a mirror of it is that the
+// same transactions wrote to and that was altered natively, every acknowledged transaction is there, no user met an error that the
+// plain table would not have given him, and nothing is left behind.
+//
+// A round's number on its server and the seed give its own seed, which gives the table, the statement and the mishaps. What
+// the threads make of them is up to the machine.
+func TestChaos(t *testing.T) {
+	t.Parallel()
+	length := chaosBrief
+	if text := os.Getenv(chaosFor); text != "" {
+		var err error
+		if length, err = time.ParseDuration(text); err != nil {
+			t.Fatalf("%s=%q is not a duration such as 10m", chaosFor, text)
+		}
+	}
+	first := seed(t)
+	only, alone, err := namedRound(os.Getenv(chaosRound))
+	if err != nil {
+		t.Fatal(err)
+	}
+	play := func(t *testing.T, name string, found func(*testing.T) realm) {
+		if only != "" && only != name {
+			t.Skipf("%s names another server", chaosRound)
+		}
+		var all tally
+		defer func() { t.Logf("%s: %s", name, &all) }()
+		if only != "" {
+			all.add(playRound(t, found(t), alone))
+			return
+		}
+		realm := found(t)
+		for n, began := uint64(0), time.Now(); n == 0 || time.Since(began) < length && !t.Failed(); n++ {
+			all.add(playRound(t, realm, roundSeed(first, name, n)))
+		}
+		if all.rounds > 10 && all.refused > all.rounds/2 {
+			t.Errorf("%d of %d statements were refused: the rounds show little", all.refused, all.rounds)
+		}
+	}
+	for _, major := range pgtest.Majors(t) {
+		name := fmt.Sprintf("postgres%d", major)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			play(t, name, func(t *testing.T) realm { return newPostgres(t, major) })
+		})
+	}
+	mytest.Each(t, func(t *testing.T, version string) {
+		play(t, version, func(t *testing.T) realm { return newPostgres(t, 15) })
+	})
+}
+
+// roundSeed is the seed of the n-th round on a server.
+func roundSeed(first uint64, name string, n uint64) uint64 {
+	h := first
+	for _, b := range []byte(name) {
+		h = h*1099511628211 + uint64(b)
+	}
+	return rand.NewPCG(h, n).Uint64() >> 16 // short enough to be read out
+}
+
+func namedRound(text string) (name string, seed uint64, err error) {
+	if text == "" {
+		return "", 0, nil
+	}
+	name, number, ok := strings.Cut(text, "/")
+	if ok {
+		seed, err = strconv.ParseUint(number, 10, 64)
+	}
+	if !ok || err != nil {
+		return "", 0, fmt.Errorf("%s=%q is not a server and a seed such as postgres15/123", chaosRound, text)
+	}
+	return name, seed, nil
+}
+
+// tally is what rounds come to.
+type tally struct {
+	rounds, refused, undone int
+	tries                   int
+	drawn, met              map[string]int // mishaps by name
+	routes                  map[string]int
+	guests                  guestStats
+	took, longest           time.Duration
+}
+
+func (c *tally) add(o tally) {
+	c.rounds += o.rounds
+	c.refused += o.refused
+	c.undone += o.undone
+	c.tries += o.tries
+	for _, m := range []struct{ to, from *map[string]int }{{&c.drawn, &o.drawn}, {&c.met, &o.met}, {&c.routes, &o.routes}} {
+		if *m.to == nil {
+			*m.to = map[string]int{}
+		}
+		for name, n := range *m.from {
+			(*m.to)[name] += n
+		}
+	}
+	c.guests.add(o.guests)
+	c.took += o.took
+	c.longest = max(c.longest, o.took)
+}
+
+func (c *tally) String() string {
+	met, drawn := 0, 0
+	var list []string
+	for _, name := range slices.Sorted(maps.Keys(c.drawn)) {
+		list = append(list, fmt.Sprintf("%s %d", name, c.met[name]))
+		met, drawn = met+c.met[name], drawn+c.drawn[name]
+	}
+	var routes []string
+	for _, name := range slices.Sorted(maps.Keys(c.routes)) {
+		routes = append(routes, fmt.Sprintf("%s %d", name, c.routes[name]))
+	}
+	return fmt.Sprintf("%d rounds (%s; %d refused, %d undone) in %s, the longest %s; %d tries, %d of %d mishaps met (%s); users: %s", c.rounds, strings.Join(routes, ", "), c.refused, c.undone,
+		c.took.Round(time.Second), c.longest.Round(time.Second/10), c.tries, met, drawn, strings.Join(list, ", "), c.guests)
+}
+
+// roundBound is when a round counts as stuck, roundTries how often a change is tried in it.
+const (
+	roundBound = 4 * time.Minute
+	roundTries = 15
+)
+
+// playRound is one round, a subtest that is called like its seed.
+func playRound(t *testing.T, on realm, seed uint64) (out tally) {
+	out.rounds = 1
+	t.Run(fmt.Sprint(seed), func(t *testing.T) {
+		began := time.Now()
+		r := newRound(t, on, seed)
+		defer func() {
+			out.took = time.Since(began)
+			out.tries, out.guests = r.tries, r.guests.stats()
+			out.drawn, out.met = r.drawn, r.met
+			out.refused, out.undone = count(r.refused), count(r.undone)
+			out.routes = map[string]int{cmp.Or(r.route, "none"): 1}
+			line := fmt.Sprintf("%s/%d: %s; %s", on.name(), seed, r.draft.statement("t"), &out)
+			if t.Failed() {
+				t.Logf("alone: %s=%s/%d go test -run '^TestChaos$' -v .\n%s\n%s\n%s", chaosRound, on.name(), seed, line, r.draft.create("t"), r.account())
+				return
+			}
+			t.Log(line)
+		}()
+		ctx, cancel := context.WithTimeoutCause(t.Context(), roundBound, errStuck)
+		defer cancel()
+		defer context.AfterFunc(ctx, func() {
+			if context.Cause(ctx) == errStuck {
+				t.Errorf("the round is stuck:\n%s\n%s", r.sessions(), stacks())
+			}
+		})()
+		r.play(ctx)
+	})
+	return out
+}
+
+func count(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// diary is what happened in a round, in its order, for who has to find out why it failed.
+type diary struct {
+	mu    sync.Mutex
+	began time.Time
+	lines []string
+}
+
+func (d *diary) note(format string, args ...any) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lines = append(d.lines, fmt.Sprintf("%8.3f ", time.Since(d.began).Seconds())+fmt.Sprintf(format, args...))
+}
+
+func (d *diary) account() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	const most = 400
+	return strings.Join(d.lines[max(0, len(d.lines)-most):], "\n")
+}
