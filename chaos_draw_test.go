@@ -170,6 +170,9 @@ func drawColumns(random *rand.Rand, traits []trait) (out []column) {
 	return out
 }
 
+// drawRows draws how many rows a table has: many have few.
+func drawRows(random *rand.Rand) int { return 200 << random.IntN(7) * (3 + random.IntN(3)) / 4 }
+
 // turning draws columns that get another type, by their numbers.
 func turning(random *rand.Rand, columns []column) map[int]turn {
 	var can []int

@@ -153,6 +153,9 @@ func secondRun(ctx context.Context, r *round, _ mishap) (bool, error) {
 	defer db.Close()
 	db.SetMaxOpenConns(20)
 	c := r.config
+	if c.Binlog != "" {
+		c.Binlog = r.place.dsn
+	}
 	c.Owner, c.Events = "the second", func(e event.Event) { r.tell("second", e) }
 	err := changeling.Apply(ctx, db, r.draft.statement(r.place.table()), c)
 	r.diary.note("the second run ended: %v", err)
@@ -164,7 +167,7 @@ func secondRun(ctx context.Context, r *round, _ mishap) (bool, error) {
 
 // change is the change under way, or nil.
 func (r *round) change(ctx context.Context) (*changeling.Engine, *changeling.Change, error) {
-	e, err := changeling.Open(ctx, r.place.users, changeling.Config{Lease: r.config.Lease})
+	e, err := changeling.Open(ctx, r.place.control, changeling.Config{Lease: r.config.Lease})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -340,6 +343,8 @@ func (u *guest) truncate(ctx context.Context) (met bool, err error) {
 func longTransaction(ctx context.Context, r *round, m mishap) (bool, error) {
 	u := &guest{guests: r.guests, no: 0, random: rand.New(rand.NewPCG(r.seed, 98))}
 	defer u.hangUp()
+	u.barrier.RLock()
+	defer u.barrier.RUnlock()
 	var err error
 	if u.conn, err = r.place.users.Conn(ctx); err != nil {
 		return false, err

@@ -43,22 +43,24 @@ type realm interface {
 	unlock() string
 	transactional() bool // TRUNCATE and DDL can be rolled back
 
-	runs() string // lists ids of the engine's sessions, with %s for its role
+	runs() string  // lists ids of the engine's sessions, with %s for its role
+	stays() string // of which one may stay when its client is gone
 	end(id string) string
 	activity() string // shows all sessions, as one column of text
 	definition(schema string) []string
 	columns(schema string) string // lists the columns whose values are the same in both tables, which those of an identity are not
-	differing(columns []string) string
+	differing(p place, columns []string) string
 	leftovers(p place) string // lists what a change leaves
 }
 
 // place is the database of a round. The table is app.t, or what the server calls so, and its mirror has the same name elsewhere.
 type place struct {
-	dsn         string // of the engine
-	role        string // of the engine
-	users       *sql.DB
-	app, mirror string // schemas
-	book        string // table of the transactions
+	dsn         string  // of the engine
+	role        string  // of the engine
+	users       *sql.DB // of the users
+	control     *sql.DB // for who looks at changes; errors of users say more
+	app, mirror string  // schemas
+	book        string  // table of the transactions
 }
 
 func (p place) table() string { return p.app + ".t" }
@@ -90,6 +92,7 @@ func (r *postgresRealm) settle(t *testing.T) place {
 		t.Fatal(err)
 	}
 	p.users = pgtest.Open(t, u.String())
+	p.control = p.users
 	u.User = url.User(p.role)
 	p.dsn = u.String()
 	pgtest.Exec(t, p.users, `CREATE SCHEMA app`, `CREATE SCHEMA mirror`, `CREATE TYPE app.mood AS ENUM ('', 'sad', 'so so', 'ünhappy')`,
@@ -98,9 +101,7 @@ func (r *postgresRealm) settle(t *testing.T) place {
 }
 
 func (r *postgresRealm) configure(random *mrand.Rand, c *changeling.Config) {
-	if random.IntN(3) == 0 {
-		c.Route = plan.ShadowTable
-	}
+	c.Route = []plan.Route{"", "", "", plan.ShadowTable, plan.ShadowColumn}[random.IntN(5)]
 }
 
 func (r *postgresRealm) open(t *testing.T, dsn string) *sql.DB { return pgtest.Open(t, dsn) }
@@ -147,6 +148,7 @@ func (r *postgresRealm) limits(random *mrand.Rand) []string {
 func (r *postgresRealm) runs() string {
 	return "SELECT CAST(pid AS text) FROM pg_stat_activity WHERE usename = '%s' ORDER BY pid"
 }
+func (r *postgresRealm) stays() string        { return "" }
 func (r *postgresRealm) end(id string) string { return "SELECT pg_terminate_backend(" + id + ")" }
 func (r *postgresRealm) activity() string {
 	return `SELECT concat_ws(' ', pid, usename, application_name, state, wait_event_type, wait_event, 'waits for', pg_blocking_pids(pid), left(regexp_replace(query, '\s+', ' ', 'g'), 200))
@@ -158,7 +160,7 @@ func (r *postgresRealm) columns(schema string) string {
 }
 
 // differing lists rows that are in one of the tables only.
-func (r *postgresRealm) differing(columns []string) string {
+func (r *postgresRealm) differing(_ place, columns []string) string {
 	row := "ROW(" + strings.Join(columns, ", ") + ")::text AS x"
 	return fmt.Sprintf(`(SELECT 'is there and should not be: ' || left(x, 250) FROM (SELECT %[1]s FROM app.t EXCEPT ALL SELECT %[1]s FROM mirror.t) a LIMIT 4)
 UNION ALL (SELECT 'is missing: ' || left(x, 250) FROM (SELECT %[1]s FROM mirror.t EXCEPT ALL SELECT %[1]s FROM app.t) b LIMIT 4)`, row)
@@ -286,7 +288,7 @@ func postgresKeys() []kinship {
 }
 
 func (r *postgresRealm) draw(random *mrand.Rand) draft {
-	d := draft{realm: r, key: r.keys[random.IntN(len(r.keys))], rows: 200 + random.IntN(4000)}
+	d := draft{realm: r, key: r.keys[random.IntN(len(r.keys))], rows: drawRows(random)}
 	d.columns = drawColumns(random, r.traits)
 	uniqueU := random.IntN(4) > 0
 	if uniqueU {

@@ -87,8 +87,9 @@ func (r *round) fill() {
 			r.Fatalf("%v\nin: %.2000s", err, text)
 		}
 	}
-	exec(r.draft.create(r.place.table()))
-	exec(r.draft.create(r.place.twin()))
+	for _, table := range []string{r.place.table(), r.place.twin()} {
+		exec(strings.ReplaceAll(r.draft.create(table), "{app}", r.place.app))
+	}
 	columns := strings.Join(r.draft.writable(), ", ")
 	for n := 0; n < r.draft.rows; {
 		var rows []string
@@ -159,7 +160,10 @@ func (r *round) carryOut(ctx context.Context) bool {
 				r.Errorf("the abort after somebody altered the table: %v", err)
 				return false
 			}
-		case errors.Is(err, changeling.ErrRefused) && r.route == "" && r.tries == 0:
+		case errors.Is(err, changeling.ErrRefused) && r.route == "" && r.config.Route != "":
+			r.config.Route = "" // it cannot go that way
+			r.tries--
+		case errors.Is(err, changeling.ErrRefused) && r.route == "":
 			r.refused = true
 			return true
 		case !r.bearable(err):
@@ -182,7 +186,7 @@ func (r *round) bearable(err error) bool {
 // made says whether the change was made by a run that did not live to tell.
 func (r *round) made(ctx context.Context) (made bool, err error) {
 	err = r.insist(ctx, func() error {
-		e, err := changeling.Open(ctx, r.place.users, changeling.Config{})
+		e, err := changeling.Open(ctx, r.place.control, changeling.Config{})
 		if err != nil {
 			return err
 		}
@@ -230,7 +234,7 @@ func (r *round) try(ctx context.Context, mishaps []mishap) error {
 	db.SetMaxOpenConns(20)
 	c := r.config
 	if c.Binlog != "" {
-		c.Binlog = dsn
+		c.Binlog = dsn // by the proxy, too
 	}
 	c.Events = func(e event.Event) { r.tell("event", e) }
 	for _, m := range mishaps {
@@ -325,7 +329,7 @@ func (r *round) insist(ctx context.Context, do func() error) error {
 // undo takes the change back, if it can be.
 func (r *round) undo(ctx context.Context) {
 	err := r.insist(ctx, func() error {
-		e, err := changeling.Open(ctx, r.place.users, changeling.Config{Fast: true, Lease: r.config.Lease, Events: func(e event.Event) { r.tell("undo", e) }})
+		e, err := changeling.Open(ctx, r.place.control, changeling.Config{Fast: true, Lease: r.config.Lease, Events: func(e event.Event) { r.tell("undo", e) }})
 		if err != nil {
 			return err
 		}
@@ -376,7 +380,7 @@ func (r *round) compare(ctx context.Context) {
 		r.Error(err)
 		return
 	}
-	lines, err := r.list(ctx, r.realm.differing(columns))
+	lines, err := r.list(ctx, r.realm.differing(r.place, columns))
 	if err != nil {
 		r.Error(err)
 	}
@@ -387,7 +391,7 @@ func (r *round) compare(ctx context.Context) {
 
 // cleanUp drops old tables, and looks whether anything is left.
 func (r *round) cleanUp(ctx context.Context) {
-	e, err := changeling.Open(ctx, r.place.users, changeling.Config{Events: func(e event.Event) { r.tell("cleanup", e) }})
+	e, err := changeling.Open(ctx, r.place.control, changeling.Config{Events: func(e event.Event) { r.tell("cleanup", e) }})
 	if err != nil {
 		r.Error(err)
 		return
@@ -411,7 +415,8 @@ func (r *round) cleanUp(ctx context.Context) {
 			r.Errorf("the cleanup: %v", err)
 		}
 	}
-	for _, query := range []string{r.realm.leftovers(r.place), fmt.Sprintf(r.realm.runs(), r.place.role)} {
+	runs := fmt.Sprintf(strings.Replace(r.realm.runs(), "WHERE", "WHERE "+r.realm.stays(), 1), r.place.role)
+	for _, query := range []string{r.realm.leftovers(r.place), runs} {
 		var left []string
 		// A session whose client is gone takes a moment to end.
 		for range 100 {

@@ -75,7 +75,7 @@ func TestChaos(t *testing.T) {
 		})
 	}
 	mytest.Each(t, func(t *testing.T, version string) {
-		play(t, version, func(t *testing.T) realm { return newPostgres(t, 15) })
+		play(t, version, func(t *testing.T) realm { return newMySQL(t, version) })
 	})
 }
 

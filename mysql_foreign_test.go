@@ -177,3 +177,32 @@ func TestMySQLForeignKeysRefused(t *testing.T) {
 		}
 	})
 }
+
+// TestMySQLForeignKeyBesideCheck: the twin of a table with checks is made from the server's own text, which has the foreign keys in it, and
+// these may stand on no second table before the swap.
+func TestMySQLForeignKeyBesideCheck(t *testing.T) {
+	t.Parallel()
+	onlyMySQL(t, func(t *testing.T, _ string, db *sql.DB) {
+		mytest.Exec(t, db, `CREATE TABLE parents (id int PRIMARY KEY)`, `INSERT INTO parents VALUES (1), (2)`)
+		var statement string
+		for _, table := range []string{"kids", "twin"} {
+			mytest.Exec(t, db, `CREATE TABLE `+table+` (id int PRIMARY KEY, parent int, boss int, v int, CONSTRAINT `+table+`_check CHECK (v > 0), CONSTRAINT `+table+`_up FOREIGN KEY (parent) REFERENCES parents (id), `+
+				`CONSTRAINT `+table+`_boss FOREIGN KEY (boss) REFERENCES `+table+` (id))`, `INSERT INTO `+table+` VALUES (1, 1, 1, 1), (2, 2, 1, 2)`)
+			statement = `ALTER TABLE ` + table + ` MODIFY v bigint COMMENT 'wide'`
+			if table == "kids" {
+				deleted := upon(event.Lines(t.Output()), began("cutover"), func() { // no key of the second table stands in his way
+					mytest.Exec(t, db, `DELETE FROM kids WHERE id = 2`, `DELETE FROM parents WHERE id = 2`)
+				})
+				if err := changeling.Apply(t.Context(), db, statement, changeling.Config{DropAfter: changeling.DropNow, Events: deleted}); err != nil {
+					t.Fatal(err)
+				}
+				mytest.Exec(t, db, `INSERT INTO parents VALUES (2)`)
+			}
+		}
+		mytest.Exec(t, db, statement)
+		myAlike(t, db, "kids", "twin")
+		if _, err := db.Exec(`INSERT INTO kids VALUES (3, 9, 1, 1)`); err == nil {
+			t.Error("a child without a parent came in")
+		}
+	})
+}
