@@ -154,10 +154,12 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 	if err != nil {
 		return nil, err
 	}
-	var rows driver.Rows
-	err = c.stopping(ctx, func(ctx context.Context) (err error) {
-		rows, err = c.inner.QueryContext(ctx, text, nil)
-		return err
+	rows, err := c.legible(ctx, text, func(text string) (rows driver.Rows, err error) {
+		err = c.stopping(ctx, func(ctx context.Context) (err error) {
+			rows, err = c.inner.QueryContext(ctx, text, nil)
+			return err
+		})
+		return rows, err
 	})
 	if err != nil {
 		return nil, c.state(err)
@@ -253,6 +255,9 @@ func farewell(cause error) bool {
 // coded gives an error its SQLSTATE. An error that no server sent stays as it is.
 func coded(err error) error {
 	for cause := err; cause != nil; {
+		if _, ok := cause.(*Error); ok { // it has one
+			return err
+		}
 		if e, ok := cause.(*my.MyError); ok {
 			return &Error{Code: e.Code, Text: e.Message, sqlSta: states[e.Code], err: err}
 		}
