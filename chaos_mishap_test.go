@@ -73,9 +73,10 @@ func deeds() []deed {
 }
 
 // chaosSteps are the steps at which deeds begin. Those that a route does not have are not met.
-var chaosSteps = []string{"exec", "capture", "copy", "copy", "heal", "fill", "build", "build", "drain", "verify", "verify", "cutover", "cutover", "drop"}
+var chaosSteps = []string{"exec", "capture", "copy", "copy", "copy", "heal", "fill", "build", "drain", "verify", "verify", "cutover", "cutover", "drop"}
 
-// drawMishaps draws what happens to each try; the tries that follow meet nothing.
+// drawMishaps draws what happens to each try; the tries that follow meet nothing. Each try but the last is one that ends before it has made
+// the change, as far as that can be drawn.
 func drawMishaps(random *rand.Rand) (out [][]mishap) {
 	var weighed []string
 	for _, d := range deeds() {
@@ -83,22 +84,40 @@ func drawMishaps(random *rand.Rand) (out [][]mishap) {
 			weighed = append(weighed, d.name)
 		}
 	}
-	for range random.IntN(4) {
-		var try []mishap
+	drawn := func(name string) mishap {
+		m := mishap{name: name, n: 1 + random.IntN(35<<random.IntN(3)), step: chaosSteps[random.IntN(len(chaosSteps))],
+			delay: time.Duration(random.IntN(60)) * time.Millisecond, last: time.Duration(200+random.IntN(2500)) * time.Millisecond}
+		switch name {
+		case mishapDies:
+			m.side = random.IntN(2)
+		case mishapCut:
+			m.side = random.IntN(3)
+		}
+		return m
+	}
+	tries := random.IntN(4)
+	for try := range tries {
+		var list []mishap
+		connection := ""
 		switch random.IntN(4) {
 		case 0:
-			try = append(try, mishap{name: mishapDies, n: 1 + random.IntN(160), side: random.IntN(2)})
+			connection = mishapDies
 		case 1:
-			try = append(try, mishap{name: mishapCut, n: 1 + random.IntN(160), side: random.IntN(3)})
+			connection = mishapCut
+		}
+		if try < tries-1 && connection == "" {
+			connection = []string{mishapDies, "stopped"}[random.IntN(2)]
+		}
+		if connection != "" {
+			list = append(list, drawn(connection))
 		}
 		if random.IntN(8) == 0 {
-			try = append(try, mishap{name: mishapLimits, n: random.IntN(1000)})
+			list = append(list, drawn(mishapLimits))
 		}
 		for range random.IntN(3) {
-			try = append(try, mishap{name: weighed[random.IntN(len(weighed))], step: chaosSteps[random.IntN(len(chaosSteps))], n: random.IntN(1000),
-				delay: time.Duration(random.IntN(60)) * time.Millisecond, last: time.Duration(200+random.IntN(2500)) * time.Millisecond})
+			list = append(list, drawn(weighed[random.IntN(len(weighed))]))
 		}
-		out = append(out, try)
+		out = append(out, list)
 	}
 	return out
 }

@@ -278,7 +278,7 @@ func mysqlKeys(maria bool) []kinship {
 }
 
 func (r *mysqlRealm) draw(random *mrand.Rand) draft {
-	d := draft{realm: r, key: r.keys[random.IntN(len(r.keys))], rows: drawRows(random)}
+	d := draft{realm: r, key: r.keys[random.IntN(len(r.keys))], rows: 100 + drawRows(random)/5}
 	d.columns = drawColumns(random, r.traits)
 	uniqueU := random.IntN(4) > 0
 	if uniqueU {
@@ -315,7 +315,7 @@ func (r *mysqlRealm) draw(random *mrand.Rand) draft {
 		d.clauses = append(d.clauses, "MODIFY k1 "+d.key.turns[random.IntN(len(d.key.turns))].typ)
 	}
 	more := []string{"ADD COLUMN n1 int NOT NULL DEFAULT 7", "ADD COLUMN n2 varchar(20) AFTER u", "ADD COLUMN n3 datetime NOT NULL DEFAULT '2026-01-01 00:00:00' FIRST", "ADD COLUMN n4 varchar(80) AS (CONCAT(u, '!')) STORED",
-		"DROP COLUMN doomed", "MODIFY kept bigint NOT NULL DEFAULT 5", "ALTER COLUMN tick SET DEFAULT 6", "ADD CONSTRAINT c_more CHECK (tick > -5)", "ADD UNIQUE KEY c_uk (kept, u)", "ADD KEY c_dk (tick, kept)", "ENGINE=InnoDB", "ROW_FORMAT=COMPACT", "COMMENT='changed'", "MODIFY u varchar(50) COLLATE utf8mb4_bin NOT NULL"}
+		"DROP COLUMN doomed", "MODIFY kept bigint NOT NULL DEFAULT 5", "ALTER COLUMN tick SET DEFAULT 6", "ADD CONSTRAINT c_more CHECK (tick >= 0 AND u <> '')", "ADD UNIQUE KEY c_uk (kept, u)", "ADD KEY c_dk (tick, kept)", "ENGINE=InnoDB", "ROW_FORMAT=COMPACT", "COMMENT='changed'", "MODIFY u varchar(50) COLLATE utf8mb4_bin NOT NULL"}
 	if !uniqueU {
 		more = append(more, "ADD UNIQUE KEY c_u (u)")
 	}

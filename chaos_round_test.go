@@ -64,10 +64,10 @@ func newRound(t *testing.T, on realm, seed uint64) *round {
 	r.mishaps = drawMishaps(part(2))
 	r.place = on.settle(t)
 	more := part(3)
-	r.config = changeling.Config{Fast: more.IntN(4) > 0, DropAfter: []time.Duration{0, changeling.DropNow}[more.IntN(2)], CutoverAttempts: 40,
+	r.config = changeling.Config{Fast: more.IntN(6) > 0, DropAfter: []time.Duration{0, changeling.DropNow}[more.IntN(2)], CutoverAttempts: 40,
 		ChunkTime: time.Duration(2+more.IntN(30)) * time.Millisecond, Lease: []time.Duration{time.Second, 3 * time.Second, 30 * time.Second}[more.IntN(3)]}
 	on.configure(more, &r.config)
-	r.undoes = more.IntN(4) == 0 && !r.draft.rounds
+	r.undoes = more.IntN(2) == 0 && !r.draft.rounds
 	r.guests = &guests{draft: r.draft, place: r.place, seed: seed, writers: 2 + more.IntN(6), rest: time.Duration(2+more.IntN(25)) * time.Millisecond, diary: r.diary,
 		doubt: map[int64]bool{}, void: map[int64]bool{}}
 	r.guests.fresh.Store(int64(r.draft.rows))
@@ -179,6 +179,9 @@ func (r *round) carryOut(ctx context.Context) bool {
 
 // bearable says that an error is one after which the same command is run again.
 func (r *round) bearable(err error) bool {
+	if errors.Is(err, changeling.ErrPrecondition) { // it was lost before anything was asked
+		return fault.Lost(err) || fault.Transient(err)
+	}
 	return errors.Is(err, changeling.ErrStopped) || errors.Is(err, changeling.ErrOwned) || errors.Is(err, changeling.ErrNoCutover) || errors.Is(err, dying.ErrDead) ||
 		errors.Is(err, changeling.ErrAborted) && r.mayAbort.Load() || errors.Is(err, changeling.ErrRefused) && r.altered.Load()
 }
