@@ -1,10 +1,12 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-mysql setup-all build demo check test test-all bench crash ledger fuzz clean
+.PHONY: help setup setup-mysql setup-all build demo check test test-all bench crash ledger chaos fuzz clean
 
 GO          ?= go
 DB          ?= postgres
 FUZZTIME    ?= 30s
 GOTESTFLAGS ?=
+CHAOS       ?= 10m
+ROUND       ?=
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # What make test leaves to chance; empty: the clock, as in all other targets.
@@ -57,6 +59,10 @@ crash: setup setup-mysql ## the program killed at every statement, the server at
 
 ledger: setup ## long runs that compare the table with every acknowledged write
 	CHANGELING_FULL=1 $(GOTEST) -count=1 -timeout 120m -run Ledger ./...
+
+chaos: setup setup-mysql ## random tables, statements, users and mishaps for CHAOS=10m, from SEED; ROUND=mysql9.7/123 is one round alone
+	CHANGELING_TEST_PG=15 CHANGELING_TEST_MYSQL=mysql9.7,mariadb10.11 CHANGELING_CHAOS=$(CHAOS) CHANGELING_SEED=$(if $(filter file,$(origin SEED)),,$(SEED)) CHANGELING_ROUND=$(ROUND) \
+		$(GO) test -count=1 -v -timeout 24h -run '^TestChaos$$' .
 
 fuzz: setup ## each fuzz target for FUZZTIME=30s
 	@set -e; for package in $$($(GO) list ./...); do \

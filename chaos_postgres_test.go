@@ -13,6 +13,7 @@ import (
 	"github.com/changeling-db/changeling"
 	"github.com/changeling-db/changeling/internal/dbtest"
 	"github.com/changeling-db/changeling/internal/dbtest/dying"
+	"github.com/changeling-db/changeling/internal/dbtest/mutant"
 	"github.com/changeling-db/changeling/internal/dbtest/pgtest"
 	"github.com/changeling-db/changeling/plan"
 )
@@ -69,11 +70,12 @@ func (p place) twin() string  { return p.mirror + ".t" }
 type postgresRealm struct {
 	*dbtest.Server
 	major  int
+	mutate mutant.Rewrite // of a broken engine, or nil
 	traits []trait
 	keys   []kinship
 }
 
-func newPostgres(t *testing.T, major int) realm {
+func newPostgres(t *testing.T, major int) *postgresRealm {
 	r := &postgresRealm{Server: pgtest.Own(t, dbtest.Options{Major: major}), major: major}
 	r.traits, r.keys = postgresTraits(), postgresKeys()
 	return r
@@ -107,7 +109,11 @@ func (r *postgresRealm) configure(random *mrand.Rand, c *changeling.Config) {
 func (r *postgresRealm) open(t *testing.T, dsn string) *sql.DB { return pgtest.Open(t, dsn) }
 
 func (r *postgresRealm) dying(t *testing.T, dsn string, death dying.Death) (*sql.DB, *dying.Connector) {
-	return pgtest.Dying(t, dsn, death)
+	db, c := pgtest.Dying(t, dsn, death)
+	if r.mutate != nil {
+		db = pgtest.Mutant(t, dsn, r.mutate)
+	}
+	return db, c
 }
 
 func (r *postgresRealm) crash(ctx context.Context) error {

@@ -105,12 +105,16 @@ func (r *round) fill() {
 	}
 }
 
+// play fails the test for each mistake.
 func (r *round) play(ctx context.Context) {
-	defer func() {
-		for _, text := range r.guests.mistakes {
-			r.Error(text)
-		}
-	}()
+	r.run(ctx)
+	for _, text := range r.guests.mistakes {
+		r.Error(text)
+	}
+}
+
+// run is the whole round. What must not be is in the guests' mistakes, and what should not even go on fails the test.
+func (r *round) run(ctx context.Context) {
 	users, leave := context.WithCancel(ctx)
 	gone := make(chan struct{})
 	go func() { defer close(gone); r.guests.run(users) }()
