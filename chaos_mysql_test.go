@@ -40,12 +40,14 @@ func (r *mysqlRealm) settle(t *testing.T) place {
 	admin := mytest.Open(t, r.DSN("mysql"))
 	mytest.Exec(t, admin, "DROP DATABASE IF EXISTS changeling", "CREATE DATABASE "+p.app, "CREATE DATABASE "+p.mirror,
 		"CREATE USER "+p.role+"@'%'", "GRANT ALL PRIVILEGES ON *.* TO "+p.role+"@'%'")
-	t.Cleanup(func() {
+	t.Cleanup(func() { // the next round has other names
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 30*time.Second)
 		defer cancel()
 		for _, text := range []string{"DROP DATABASE " + p.mirror, "DROP DATABASE " + p.app, "DROP USER " + p.role + "@'%'"} {
-			if _, err := admin.ExecContext(ctx, text); err != nil {
-				t.Logf("%v\nin: %s", err, text) // the next round has other names
+			for range 3 { // the pool has dead connections where the server was killed
+				if _, err := admin.ExecContext(ctx, text); err == nil {
+					break
+				}
 			}
 		}
 	})
@@ -159,9 +161,11 @@ func (r *mysqlRealm) definition(schema string) []string {
 	return queries
 }
 
+// leftovers: a run that is killed while it plans leaves an empty twin in a database that no change knows; `changeling doctor` names it.
 func (r *mysqlRealm) leftovers(place) string {
 	return `SELECT CONCAT('database ', schema_name) FROM information_schema.schemata WHERE schema_name LIKE 'changeling!_%' ESCAPE '!'
-UNION ALL SELECT CONCAT('table ', table_schema, '.', table_name) FROM information_schema.tables WHERE table_name LIKE '%changeling!_%' ESCAPE '!'
+  AND CONVERT(SUBSTRING(schema_name, 12, 8) USING utf8mb4) IN (SELECT CONVERT(id USING utf8mb4) FROM changeling.chg)
+UNION ALL SELECT CONCAT('table ', table_schema, '.', table_name) FROM information_schema.tables WHERE table_name LIKE '%changeling!_%' ESCAPE '!' AND table_schema NOT LIKE 'changeling!_%' ESCAPE '!'
 UNION ALL SELECT CONCAT('trigger ', trigger_name) FROM information_schema.triggers WHERE trigger_name LIKE '%changeling!_%' ESCAPE '!'
 UNION ALL SELECT CONCAT('routine ', routine_name) FROM information_schema.routines WHERE routine_name LIKE '%changeling!_%' ESCAPE '!'`
 }
@@ -224,7 +228,7 @@ func mysqlTraits(maria bool) []trait {
 		{typ: "enum('', 'sad', 'so so', 'ünhappy')", values: texts("sad", "so so", "ünhappy"), turns: into("enum('', 'sad', 'so so', 'ünhappy', 'more')", "varchar(20)")},
 		{typ: "set('a', 'b', 'c')", values: texts("", "a", "a,c"), turns: into("set('a', 'b', 'c', 'd')")},
 		{typ: "bit(8)", values: bare("b'0'", "b'11111111'", "b'1010'")},
-		{typ: "json", values: texts("null", "{}", `{"b": 1, "a": [1, null]}`, `"ä"`), turns: into("longtext")},
+		{typ: "json", values: texts("null", "{}", `{"a": [1, null], "b": 1}`, `"ä"`), turns: into("longtext")},
 	}
 	if maria {
 		return append(all, trait{typ: "uuid", indexed: true, values: texts("00000000-0000-0000-0000-000000000000", "123e4567-e89b-12d3-a456-426655440000"), turns: into("char(36)")}, trait{typ: "inet6", values: texts("::", "::1", "2001:db8::1")})
