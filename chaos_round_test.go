@@ -47,7 +47,7 @@ type round struct {
 	proxy *proxy.Proxy
 	stop  context.CancelFunc
 
-	mayAbort, altered, crashed atomic.Bool
+	mayAbort, altered atomic.Bool
 }
 
 var (

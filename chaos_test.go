@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/changeling-db/changeling"
+	"github.com/changeling-db/changeling/internal/dbtest"
 	"github.com/changeling-db/changeling/internal/dbtest/mutant"
 	"github.com/changeling-db/changeling/internal/dbtest/mytest"
 	"github.com/changeling-db/changeling/internal/dbtest/pgtest"
@@ -117,6 +118,32 @@ func TestChaosNotices(t *testing.T) {
 	}
 	if hits.Load() == 0 {
 		t.Error("the mutant met none of its statements")
+	}
+}
+
+// TestChaosReproduces: a seed gives the same table, rows, statement and mishaps again, and another one gives others.
+func TestChaosReproduces(t *testing.T) {
+	t.Parallel()
+	drawn := func(on realm, seed uint64) string {
+		part := func(n uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, n)) }
+		d := on.draw(part(1))
+		return fmt.Sprintln(d.create("t"), d.indexes, d.statement("t"), d.rows, d.row(part(0), 7, 0), drawMishaps(part(2)))
+	}
+	for _, on := range []func() realm{
+		func() realm { return &postgresRealm{traits: postgresTraits(), keys: postgresKeys()} },
+		func() realm {
+			return &mysqlRealm{MySQL: &dbtest.MySQL{Version: "mariadb"}, traits: mysqlTraits(true), keys: mysqlKeys(true)}
+		},
+	} {
+		for n := range uint64(50) {
+			seed := roundSeed(1, "any", n)
+			if a, b := drawn(on(), seed), drawn(on(), seed); a != b {
+				t.Fatalf("seed %d gives\n%s\nand\n%s", seed, a, b)
+			}
+			if drawn(on(), seed) == drawn(on(), seed+1) {
+				t.Errorf("seeds %d and %d give the same", seed, seed+1)
+			}
+		}
 	}
 }
 
