@@ -335,8 +335,12 @@ func (r *round) insist(ctx context.Context, do func() error) error {
 
 // undo takes the change back, if it can be.
 func (r *round) undo(ctx context.Context) {
+	c := changeling.Config{Fast: true, Lease: r.config.Lease, Events: func(e event.Event) { r.tell("undo", e) }}
+	if r.config.Binlog != "" {
+		c.Binlog = r.place.dsn
+	}
 	err := r.insist(ctx, func() error {
-		e, err := changeling.Open(ctx, r.place.control, changeling.Config{Fast: true, Lease: r.config.Lease, Events: func(e event.Event) { r.tell("undo", e) }})
+		e, err := changeling.Open(ctx, r.place.control, c)
 		if err != nil {
 			return err
 		}
