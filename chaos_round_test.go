@@ -170,6 +170,9 @@ func (r *round) carryOut(ctx context.Context) bool {
 		case errors.Is(err, changeling.ErrRefused) && r.route == "":
 			r.refused = true
 			return true
+		case errors.Is(err, changeling.ErrUsage) && r.route == "" && r.natively(ctx) != nil:
+			r.refused = true // by the server, too
+			return true
 		case !r.bearable(err):
 			r.Errorf("try %d ended with code %d: %v", r.tries+1, changeling.Code(err), err)
 			return false
@@ -179,6 +182,12 @@ func (r *round) carryOut(ctx context.Context) bool {
 	}
 	r.Errorf("the change is not made after %d tries", r.tries)
 	return false
+}
+
+// natively runs the statement on the mirror.
+func (r *round) natively(ctx context.Context) error {
+	_, err := r.place.users.ExecContext(ctx, r.draft.statement(r.place.twin()))
+	return err
 }
 
 // bearable says that an error is one after which the same command is run again.
@@ -367,7 +376,7 @@ func (r *round) undo(ctx context.Context) {
 // compare alters the mirror natively, and compares all there is of both tables.
 func (r *round) compare(ctx context.Context) {
 	if !r.refused && !r.undone {
-		if _, err := r.place.users.ExecContext(ctx, r.draft.statement(r.place.twin())); err != nil {
+		if err := r.natively(ctx); err != nil {
 			r.Errorf("natively the statement fails: %v", err)
 			return
 		}
@@ -435,6 +444,9 @@ func (r *round) cleanUp(ctx context.Context) {
 				break
 			}
 			rest(ctx, 50*time.Millisecond)
+		}
+		if r.refused && fault.Undefined(err) { // nothing was ever saved
+			continue
 		}
 		if err != nil || len(left) > 0 {
 			r.Errorf("left behind: %q (%v)", left, err)
