@@ -170,7 +170,7 @@ func (r *round) carryOut(ctx context.Context) bool {
 		case errors.Is(err, changeling.ErrRefused) && r.route == "":
 			r.refused = true
 			return true
-		case errors.Is(err, changeling.ErrUsage) && r.route == "" && r.natively(ctx) != nil:
+		case errors.Is(err, changeling.ErrUsage) && !errors.Is(err, dying.ErrDead) && r.route == "" && r.natively(ctx) != nil:
 			r.refused = true // by the server, too
 			return true
 		case !r.bearable(err):
