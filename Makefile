@@ -62,7 +62,7 @@ ledger: setup ## long runs that compare the table with every acknowledged write
 
 chaos: setup setup-mysql ## random tables, statements, users and mishaps for CHAOS=10m, from SEED; ROUND=mysql9.7/123 is one round alone
 	CHANGELING_TEST_PG=15 CHANGELING_TEST_MYSQL=mysql9.7,mariadb10.11 CHANGELING_CHAOS=$(CHAOS) CHANGELING_SEED=$(if $(filter file,$(origin SEED)),,$(SEED)) CHANGELING_ROUND=$(ROUND) \
-		$(GO) test -count=1 -v -timeout 24h -run '^TestChaos$$' .
+		$(GO) test -count=1 -v -parallel 4 -timeout 24h -run '^TestChaos$$' .
 
 fuzz: setup ## each fuzz target for FUZZTIME=30s
 	@set -e; for package in $$($(GO) list ./...); do \
