@@ -178,7 +178,7 @@ func chaosActs() []chaosAct {
 		{"swap keys", 2, swapOwnKeys},
 		{"swap values", 2, swapOwnValues},
 		{"several", 4, severalActs},
-		{"savepoint", 2, takenBack},
+		{"savepoint", 2, toSavepoint},
 		{"look", 2, look},
 	}
 }
@@ -433,8 +433,8 @@ func severalActs(ctx context.Context, u *guest) error {
 	return nil
 }
 
-// takenBack does something, takes it back, and does something else.
-func takenBack(ctx context.Context, u *guest) error {
+// toSavepoint does something, takes it back, and does something else.
+func toSavepoint(ctx context.Context, u *guest) error {
 	if _, err := u.conn.ExecContext(ctx, "SAVEPOINT s"); err != nil {
 		return err
 	}
