@@ -33,6 +33,9 @@ func (v planView) markdown(w io.Writer) error {
 	for _, s := range v.Stays {
 		row("stays behind", s)
 	}
+	for _, f := range v.Rules {
+		row("rule", ruled(f))
+	}
 	for _, r := range v.Refusals {
 		row("refused", r)
 	}

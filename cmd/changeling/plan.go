@@ -14,12 +14,13 @@ import (
 
 	"github.com/changeling-db/changeling"
 	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/lint"
 	"github.com/changeling-db/changeling/plan"
 )
 
 func newPlan(a *app) *cobra.Command {
 	var from statement
-	var asJSON, asMarkdown, withSQL, detailed, data bool
+	var asJSON, asMarkdown, withSQL, detailed, data, unseen bool
 	var f findings
 	var way route
 	var stage stages
@@ -29,7 +30,8 @@ func newPlan(a *app) *cobra.Command {
 		Short: "Say how a change would be made; changes nothing",
 		Long: `Says how a change would be made: the route and why, each step with its lock and the longest
 wait for it, and the disk space needed. It is read-only: what is tried is tried on an empty
-twin of the table in a transaction that is rolled back.
+twin of the table in a transaction that is rolled back. Where the role may not make one, or with
+--no-rehearsal, the rules of lint alone say what the statement would do, and the route is unknown.
 
 A plan that refuses says why, and exits 3.
 
@@ -50,6 +52,9 @@ route, its steps and their locks.`,
 			if err := stage.into(cmd, &config); err != nil {
 				return err
 			}
+			if unseen && (data || detailed || f.sarif || f.github) {
+				return usage("--no-rehearsal looks at no table: give it without --check-data, --detailed-exitcode, --sarif and --github; `changeling lint` has these forms for files")
+			}
 			if f.sarif || f.github {
 				f.data, f.detailed = data, detailed
 				return a.with(cmd.Context(), config, func(e *changeling.Engine) error { return f.judge(cmd.Context(), a, e, &from, args) })
@@ -59,7 +64,7 @@ route, its steps and their locks.`,
 				return err
 			}
 			return a.with(cmd.Context(), config, func(e *changeling.Engine) error {
-				v, err := look(cmd.Context(), e, text)
+				v, err := lookOr(cmd.Context(), e, text, !unseen)
 				if err != nil {
 					return err
 				}
@@ -104,6 +109,7 @@ route, its steps and their locks.`,
 	cmd.Flags().BoolVar(&f.sarif, "sarif", false, "print what is not done at once as SARIF 2.1.0, of any number of statements")
 	cmd.Flags().BoolVar(&f.github, "github", false, "print what is not done at once as annotations for GitHub, of any number of statements")
 	cmd.Flags().BoolVar(&data, "check-data", false, "ask for the rows that break new checks, keys and NOT NULLs; exit 5 if there are some")
+	cmd.Flags().BoolVar(&unseen, "no-rehearsal", false, "make nothing in the database, not even for a moment: the rules alone say what the statement would do")
 	cmd.Flags().BoolVar(&withSQL, "sql", false, "show the statements of each step; their names hold an id that each run makes anew")
 	cmd.Flags().BoolVar(&detailed, "detailed-exitcode", false, "exit 10 if there is work to do, 0 if not")
 	cmd.Flags().DurationVar(&wait, "lock-timeout", 0, "the longest wait for a lock, a `duration` (default 200ms)")
@@ -133,7 +139,9 @@ type planView struct {
 	Stays   []string    `json:"stays_behind"`   // that the statement alone would not leave
 	Breaks  []breakView `json:"breaks"`         // what running application code would trip over
 	Data    []dataView  `json:"data,omitempty"` // of --check-data
-	plan    *plan.Plan
+	// Rules are what the rules say where nothing was rehearsed, and the route is "unknown".
+	Rules []lint.Finding `json:"rules,omitempty"`
+	plan  *plan.Plan
 
 	command string // says what carries it out, where that is not run
 }
@@ -297,6 +305,12 @@ func (v planView) print(w io.Writer) error {
 			fmt.Fprintf(&b, "%-10s %s\n", "", clean(line))
 		}
 	}
+	for _, f := range v.Rules {
+		row("rule", "%s", ruled(f))
+		for _, line := range f.Instead {
+			fmt.Fprintf(&b, "%-10s %s\n", "", clean(line))
+		}
+	}
 	for _, r := range v.Refusals {
 		row("refused", "%s", r)
 	}
@@ -313,7 +327,7 @@ func (v planView) print(w io.Writer) error {
 		}
 	}
 	b.WriteString("\nThis is a plan: nothing was changed.")
-	if v.Route != plan.Refuse && !v.Done {
+	if v.Route != plan.Refuse && v.Route != unknown && !v.Done {
 		b.WriteString(cmp.Or(v.command, " `changeling run` with the same statement carries it out."))
 	}
 	_, err := fmt.Fprintln(w, b.String())
