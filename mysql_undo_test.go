@@ -251,7 +251,7 @@ func TestMySQLDiesInAnUndo(t *testing.T) {
 	t.Parallel()
 	eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
 		random := rand.New(rand.NewPCG(seed(t), 78))
-		config := byBinlog(dsn, changeling.Config{Lease: time.Second, Fast: true})
+		config := byBinlog(dsn, changeling.Config{Lease: 3 * time.Second, Fast: true})
 		find := func(ctx context.Context, db *sql.DB, id string) *changeling.Change {
 			e, err := changeling.Open(ctx, db, config)
 			if err != nil {

@@ -271,11 +271,11 @@ func TestQ6TheHeartbeatKeepsTheLease(t *testing.T) {
 		slow := migrate.GoMigration{Name: "slow", Up: func(ctx context.Context, _ *sql.Tx) error {
 			select {
 			case <-ctx.Done():
-			case <-time.After(5 * time.Second):
+			case <-time.After(8 * time.Second):
 			}
 			return ctx.Err()
 		}}
-		m := migrator(t, d.db, files(), migrate.Config{Lease: 2 * time.Second, Go: map[string]migrate.GoMigration{"1": slow}})
+		m := migrator(t, d.db, files(), migrate.Config{Lease: 6 * time.Second, Go: map[string]migrate.GoMigration{"1": slow}})
 		if res := upped(t, m); len(res.Applied) != 1 {
 			t.Errorf("applied %v, want the slow one", res.Applied)
 		}
