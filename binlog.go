@@ -237,7 +237,7 @@ func purged(ctx context.Context, db *sql.DB, p schema.Pair) (why string, err err
 		return "", err
 	}
 	here, err := capture.Current(ctx, db)
-	if err != nil || here.Server != at.Server { // with GTIDs another server may have it too
+	if err != nil || at.File == "" || here.Server != at.Server { // with GTIDs another server may have it too
 		return "", nil
 	}
 	rows, err := db.QueryContext(ctx, "SHOW BINARY LOGS")
