@@ -22,6 +22,10 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (out *plan.Pla
 	if there > 0 {
 		return nil, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("database %s or %s exists already, so change %s was planned before: take another id; nothing was changed", r.in(), r.old(), w.options.ID)}
 	}
+	w.sweep(ctx)
+	if _, err := w.conn.ExecContext(ctx, "DO GET_LOCK("+literal(twinLock(r.change))+", 0)"); err != nil {
+		return nil, err
+	}
 	r.create = r.makeShadow()
 	r.altered = w.statement.Retarget(qualified(r.shadowName()))
 	// What is made here is dropped again, however this ends, and over another connection if this one broke.
