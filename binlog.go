@@ -357,15 +357,14 @@ func (f *follower) end(ctx context.Context) (capture.Position, error) {
 	return capture.Current(ctx, f.run.engine.db)
 }
 
-// upto reads all that is in the log by now.
+// upto reads all that is in the log by now. A batch ends at a statement that alters or empties the table; an undo reads on behind it.
 func (f *follower) upto(ctx context.Context) error {
 	now, err := f.end(ctx)
-	if err != nil {
-		return err
-	}
-	batch, err := f.reader.Upto(ctx, now)
-	if err == nil {
-		err = f.take(ctx, batch)
+	for more := true; more && err == nil; {
+		var batch capture.Batch
+		if batch, err = f.reader.Upto(ctx, now); err == nil {
+			more, err = batch.Truncated || len(batch.Altered) > 0, f.take(ctx, batch)
+		}
 	}
 	return f.judge(ctx, err)
 }
@@ -526,7 +525,10 @@ func (f *follower) refill(ctx context.Context) error {
 			if err := t.ddl(ctx, plan.Step{SQL: empty}); err != nil {
 				return err
 			}
-			return t.all(ctx, fill)
+			if err := t.all(ctx, fill); err != nil {
+				return err
+			}
+			return f.run.renumber(ctx, t)
 		})
 	})
 }

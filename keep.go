@@ -56,3 +56,12 @@ func (r *run) recognise(ctx context.Context, t *tx, p *plan.Plan) error {
 	}
 	return r.engine.store.Exec(ctx, t, r.engine.store.Text.SetHeap, r.id, heap, 0)
 }
+
+// renumber is recognise for an undo, or a window, whose tables TRUNCATE gave other numbers.
+func (r *run) renumber(ctx context.Context, t *tx) error {
+	p := *r.record.Plan
+	if p.Undoes == nil { // the undo's plan, in the window: its shadow is what is kept
+		p.Pair.Old = p.Pair.Shadow
+	}
+	return r.recognise(ctx, t, &p)
+}

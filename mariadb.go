@@ -177,6 +177,9 @@ func (a *queuing) Swap(ctx context.Context) error {
 	moved := make(chan error, 1)
 	go func() { moved <- a.bounded(ctx, a.mover, a.step.LockWait, mysql.Swap(a.pair)) }()
 	proof := a.proven(ctx)
+	if proof == nil { // its lock on the source keeps nobody from referring to it
+		proof = a.childless(ctx)
+	}
 	if proof == nil {
 		_, proof = a.conn.ExecContext(ctx, mysql.DropSentry(a.pair))
 	}

@@ -395,7 +395,23 @@ func (a *renaming) prepare(ctx context.Context) (err error) {
 	if now != a.record.Plan.Fingerprint {
 		return a.altered()
 	}
+	if err := a.childless(ctx); err != nil {
+		return err
+	}
 	return a.settled(ctx)
+}
+
+// childless refuses foreign keys of other tables that came to refer to the source: a rename would take them along with the old table.
+func (a *renaming) childless(ctx context.Context) error {
+	children, err := mysql.Texts(ctx, a.conn, a.texts.Referring())
+	if fault.Denied(err) {
+		return nil // the plan refused those that there were
+	}
+	if err != nil || len(children) == 0 {
+		return err
+	}
+	return &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf("foreign keys of other tables came to refer to %s meanwhile (%s), and would refer to the old table after the swap. Nothing was swapped, and nothing is lost: "+
+		"drop them, run the same command again, and add them when it is done; or `changeling abort %s`", a.table(), strings.Join(children, ", "), a.id)}
 }
 
 // count gives the shadow the source's next AUTO_INCREMENT value, if it is behind.
@@ -456,6 +472,9 @@ func (a *renaming) Check(ctx context.Context) error {
 	}
 	if marks != a.marks {
 		return cutover.ErrBusy // somebody altered the table a moment ago: the next attempt tells what
+	}
+	if err := a.childless(ctx); err != nil {
+		return err
 	}
 	if err := a.conn.QueryRowContext(ctx, a.texts.Left()).Scan(&a.pending, &truncated); err != nil {
 		return err

@@ -69,6 +69,7 @@ type Mapped struct {
 type Kept struct {
 	Shadow string `json:"shadow"`
 	Expr   string `json:"expr"`
+	Must   bool   `json:"must,omitempty"` // it has no default and is NOT NULL: a new row cannot do without a value
 }
 
 // Trigger is a trigger of the user's that the new table gets.

@@ -99,6 +99,16 @@ func PutAway(p schema.Pair) string {
 // Marks is a fast answer to whether anybody altered the source between two moments. Its second column counts.
 func Marks(p schema.Pair) string { return "SHOW CREATE TABLE " + qualified(p.Source) }
 
+// Referring answers which other tables' foreign keys refer to the source, the first of them. It needs PROCESS, and no lock.
+func (w Rows) Referring() string {
+	view := "innodb_foreign"
+	if w.Maria {
+		view = "innodb_sys_foreign"
+	}
+	name := literal(fileName(w.Pair.Source.Schema) + "/" + fileName(w.Pair.Source.Table))
+	return "SELECT REPLACE(i.for_name, '/', '.') FROM information_schema." + view + " i WHERE i.ref_name = " + name + " AND i.for_name <> " + name + " LIMIT 3"
+}
+
 // Left answers how many keys are in the log, and whether the source was truncated.
 func (w Rows) Left() string {
 	reset := w.reset()
@@ -119,12 +129,15 @@ func (w Rows) Warm() []string {
 }
 
 // Counters answers the next AUTO_INCREMENT values of the source and of the shadow, 0 where there is none. Under the lock: a
-// value that was given out is not given out again, also if its row is gone. Needs information_schema_stats_expiry = 0.
+// value that was given out is not given out again, also if its row is gone; but one that the shadow's narrower type cannot have would let
+// no row in any more, so the shadow then counts from its own rows. Needs information_schema_stats_expiry = 0.
 func Counters(p schema.Pair) string {
 	next := func(n schema.Name) string {
 		return "(SELECT CAST(COALESCE(i.auto_increment, 0) AS UNSIGNED) FROM information_schema.tables i WHERE i.table_schema = " + literal(n.Schema) + " AND i.table_name = " + literal(n.Table) + ")"
 	}
-	return "SELECT " + next(p.Source) + ", " + next(p.Shadow)
+	most := "(SELECT CASE c.data_type WHEN 'tinyint' THEN 255 WHEN 'smallint' THEN 65535 WHEN 'mediumint' THEN 16777215 WHEN 'int' THEN 4294967295 ELSE 18446744073709551615 END DIV IF(c.column_type LIKE '%unsigned%', 1, 2) " +
+		"FROM information_schema.columns c WHERE c.table_schema = " + literal(p.Shadow.Schema) + " AND c.table_name = " + literal(p.Shadow.Table) + " AND c.extra LIKE '%auto_increment%')"
+	return "SELECT IF(n.next > COALESCE(" + most + ", n.next), 0, n.next), n.has FROM (SELECT " + next(p.Source) + " next, " + next(p.Shadow) + " has) n"
 }
 
 // SetCounter gives the shadow its next AUTO_INCREMENT value.

@@ -89,7 +89,7 @@ func (r *rehearsal) turned(p schema.Pair, limit int64) schema.Pair {
 		switch {
 		case c.Generated:
 		case to == nil:
-			out.Kept = append(out.Kept, schema.Kept{Shadow: c.Name, Expr: c.full()})
+			out.Kept = append(out.Kept, schema.Kept{Shadow: c.Name, Expr: c.full(), Must: !c.Nullable && c.Default == nil && !c.AutoIncrement})
 		default:
 			out.Columns = append(out.Columns, schema.Mapped{Shadow: c.Name, Type: c.full(), Source: to.Name,
 				Converted: to.Type != c.Type || to.Charset != c.Charset || to.Collation != c.Collation})
@@ -231,6 +231,12 @@ func (w Rows) restore() []string {
 		list = append(list, w.keyed("now", append(slices.Clone(keys), sums...)),
 			"INSERT INTO "+now+" SELECT "+strings.Join(append(w.keyNames("g."), is...), ", ")+" FROM "+was+" g STRAIGHT_JOIN "+qualified(p.Source)+" s ON "+w.same("s", "g"),
 			"UPDATE "+was+" g STRAIGHT_JOIN "+now+" n ON "+w.same("n", "g")+" STRAIGHT_JOIN "+qualified(p.Shadow)+" d ON "+w.sameShadow("d", "g")+" SET "+strings.Join(set, ", "))
+	}
+	// A new row has no value for a column that needs one. MariaDB refuses a statement that leaves such a column out, also one without rows.
+	for _, k := range p.Kept {
+		if k.Must {
+			names, values = append(names, quote(k.Shadow)), append(values, "NULL")
+		}
 	}
 	return append(list, "INSERT INTO "+qualified(p.Shadow)+" ("+strings.Join(names, ", ")+") SELECT "+strings.Join(values, ", ")+
 		" FROM "+distinct+" STRAIGHT_JOIN "+qualified(p.Source)+" s ON "+w.same("s", "t")+" WHERE NOT EXISTS (SELECT 1 FROM "+was+" g WHERE "+w.same("g", "t")+")")

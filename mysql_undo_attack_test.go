@@ -1,0 +1,167 @@
+package changeling_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/changeling-db/changeling"
+	"github.com/changeling-db/changeling/event"
+	"github.com/changeling-db/changeling/internal/dbtest/mutant"
+	"github.com/changeling-db/changeling/internal/dbtest/mytest"
+)
+
+// TestMySQLUndoKeepsItsOwn: a table that a TRUNCATE gave another number is still known as the change's own, in the window and in the undo.
+func TestMySQLUndoKeepsItsOwn(t *testing.T) {
+	t.Parallel()
+	eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
+		for _, table := range []string{"orders", "twin"} {
+			mytest.Exec(t, db, `CREATE TABLE `+table+` `+myOrders)
+			fillMy(t, db, table, 300)
+		}
+		empty := func() {
+			t.Helper()
+			alikeMy(t, db, func(table string) string { return `TRUNCATE TABLE ` + table },
+				func(table string) string {
+					return `INSERT INTO ` + table + ` (id, customer_id, email, amount) VALUES (7, 1, 'a', 2), (3000, 1, 'b', 2)`
+				})
+		}
+		var late atomic.Bool
+		pool := mytest.Mutant(t, dsn, func(_ context.Context, x mutant.Statement) string {
+			if strings.HasPrefix(x.Text, "LOCK TABLES") && strings.Contains(x.Text, "`orders`") && late.CompareAndSwap(true, false) { // between the last drain and the lock
+				empty()
+			}
+			return x.Text
+		})
+		pool.SetMaxOpenConns(20)
+		c := made(t, pool, myGrow, byBinlog(dsn, changeling.Config{Fast: true, Events: event.Lines(t.Output())}))
+		empty()
+		if dropped, err := c.Cleanup(t.Context(), changeling.WhenDue); dropped || err != nil { // empties the old table
+			t.Fatal(dropped, err)
+		}
+		empty()
+		empty() // each ends a part of what is read
+		late.Store(true)
+		if err := c.Undo(t.Context(), changeling.NoLoss); err != nil {
+			t.Fatal(err)
+		}
+		if late.Load() {
+			t.Error("the table was not truncated before the lock")
+		}
+		equalMy(t, db, "orders", "twin", "after the undo")
+		if dropped, err := c.Cleanup(t.Context(), changeling.Now); !dropped || err != nil {
+			t.Fatal(dropped, err)
+		}
+		if left := myTraces(t, db, c.ID()); len(left) > 0 {
+			t.Errorf("left over: %v", left)
+		}
+	})
+}
+
+// TestMySQLLateChild: a foreign key that comes to refer to the table while it is changed, or in the window, is not led away by a swap.
+func TestMySQLLateChild(t *testing.T) {
+	t.Parallel()
+	eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
+		var locked atomic.Bool // before the lock, or under it
+		child := func() {
+			mytest.Exec(t, db, `CREATE TABLE child (id int PRIMARY KEY, o bigint unsigned, FOREIGN KEY (o) REFERENCES orders (id))`)
+		}
+		pool := mytest.Mutant(t, dsn, func(_ context.Context, x mutant.Statement) string {
+			if strings.HasPrefix(x.Text, "LOCK TABLES") && strings.Contains(x.Text, "`orders`") && locked.CompareAndSwap(true, false) {
+				child()
+			}
+			return x.Text
+		})
+		pool.SetMaxOpenConns(20)
+		refused := func(when string, err error) {
+			t.Helper()
+			if !errors.Is(err, changeling.ErrRefused) || !strings.Contains(err.Error(), "child") {
+				t.Errorf("%s: %v, want a refusal that names the child", when, err)
+			}
+			var parent string
+			if err := db.QueryRow(`SELECT CONCAT(unique_constraint_schema = DATABASE(), referenced_table_name) FROM information_schema.referential_constraints WHERE constraint_schema = DATABASE() AND table_name = 'child'`).Scan(&parent); err != nil || parent != "1orders" {
+				t.Errorf("%s: the child refers to %q, %v", when, parent, err)
+			}
+			mytest.Exec(t, db, `DROP TABLE child`)
+		}
+		mytest.Exec(t, db, `CREATE TABLE orders `+myOrders)
+		fillMy(t, db, "orders", 100)
+		locked.Store(true)
+		refused("during the change", changeling.Apply(t.Context(), pool, myGrow, byBinlog(dsn, changeling.Config{Events: event.Lines(t.Output())})))
+		c := made(t, pool, myGrow, byBinlog(dsn, changeling.Config{Events: event.Lines(t.Output())})) // goes on
+		child()
+		refused("in the window", c.Undo(t.Context(), changeling.NoLoss))
+		if err := c.Undo(t.Context(), changeling.NoLoss); err != nil {
+			t.Fatal(err)
+		}
+		stands(t, c, "undone", "")
+	})
+}
+
+// TestMySQLUndoWithoutDefault: a row that is new since, and for which the old table has no value, is named and not copied.
+func TestMySQLUndoWithoutDefault(t *testing.T) {
+	t.Parallel()
+	eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
+		mytest.Exec(t, db, `CREATE TABLE orders (id int PRIMARY KEY, v int, must varchar(9) NOT NULL)`, `INSERT INTO orders VALUES (1, 1, 'x'), (2, 2, 'y')`)
+		c := made(t, db, `ALTER TABLE orders MODIFY v bigint, DROP COLUMN must`, byBinlog(dsn, changeling.Config{Events: event.Lines(t.Output())}))
+		mytest.Exec(t, db, `UPDATE orders SET v = 5 WHERE id = 1`, `INSERT INTO orders VALUES (3, 3)`)
+		if err := c.Undo(t.Context(), changeling.NoLoss); !errors.Is(err, changeling.ErrData) || !strings.Contains(err.Error(), "id 3") {
+			t.Errorf("Undo = %v, want a refusal that names id 3", err)
+		}
+		stands(t, c, "done", "open")
+		mytest.Exec(t, db, `DELETE FROM orders WHERE id = 3`)
+		if err := c.Undo(t.Context(), changeling.NoLoss); err != nil {
+			t.Fatal(err)
+		}
+		var rows string
+		if err := db.QueryRow(`SELECT GROUP_CONCAT(CONCAT_WS(' ', id, v, must) ORDER BY id) FROM orders`).Scan(&rows); err != nil || rows != "1 5 x,2 2 y" {
+			t.Errorf("the rows are %q, %v", rows, err)
+		}
+	})
+}
+
+// TestMySQLUndoDrainsAtOnce: the swap of the change is the first thing in the log of its undo, and no end of what a drain waits for.
+func TestMySQLUndoDrainsAtOnce(t *testing.T) {
+	t.Parallel()
+	eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
+		mytest.Exec(t, db, `CREATE TABLE orders `+myOrders)
+		fillMy(t, db, "orders", 100)
+		var drained atomic.Int64
+		c := made(t, db, myGrow, byBinlog(dsn, changeling.Config{Events: event.Tee(event.Lines(t.Output()), func(e event.Event) {
+			if e, ok := e.(event.StepEnded); ok && e.Step == "drain" {
+				drained.Store(e.Done)
+			}
+		})}))
+		mytest.Exec(t, db, `UPDATE orders SET amount = 5 WHERE id < 6`)
+		if err := c.Undo(t.Context(), changeling.NoLoss); err != nil {
+			t.Fatal(err)
+		}
+		if n := drained.Load(); n != 4 {
+			t.Errorf("the drain took %d keys, want all 4", n)
+		}
+	})
+}
+
+// TestMySQLUndoCounter: numbers that the old table cannot have are not what it gives out next.
+func TestMySQLUndoCounter(t *testing.T) {
+	t.Parallel()
+	eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
+		mytest.Exec(t, db, `CREATE TABLE orders (id int NOT NULL AUTO_INCREMENT PRIMARY KEY, v int)`, `INSERT INTO orders (v) VALUES (1), (2)`)
+		c := made(t, db, `ALTER TABLE orders MODIFY id bigint NOT NULL AUTO_INCREMENT`, byBinlog(dsn, changeling.Config{Events: event.Lines(t.Output())}))
+		mytest.Exec(t, db, `INSERT INTO orders (v) VALUES (3)`, `INSERT INTO orders VALUES (5000000000, 4)`, `DELETE FROM orders WHERE id > 4`)
+		if err := c.Undo(t.Context(), changeling.NoLoss); err != nil {
+			t.Fatal(err)
+		}
+		mytest.Exec(t, db, `INSERT INTO orders (v) VALUES (5), (6)`)
+		var rows string
+		if err := db.QueryRow(`SELECT GROUP_CONCAT(CONCAT_WS(' ', id, v) ORDER BY id) FROM orders`).Scan(&rows); err != nil {
+			t.Error(err)
+		}
+		if rows != "1 1,2 2,3 3,4 5,5 6" {
+			t.Errorf("the rows are %s", rows)
+		}
+	})
+}
