@@ -135,7 +135,7 @@ func Counters(p schema.Pair) string {
 	next := func(n schema.Name) string {
 		return "(SELECT CAST(COALESCE(i.auto_increment, 0) AS UNSIGNED) FROM information_schema.tables i WHERE i.table_schema = " + literal(n.Schema) + " AND i.table_name = " + literal(n.Table) + ")"
 	}
-	most := "(SELECT CASE c.data_type WHEN 'tinyint' THEN 255 WHEN 'smallint' THEN 65535 WHEN 'mediumint' THEN 16777215 WHEN 'int' THEN 4294967295 ELSE 18446744073709551615 END DIV IF(c.column_type LIKE '%unsigned%', 1, 2) " +
+	most := "(SELECT ~0 >> (64 - CASE c.data_type WHEN 'tinyint' THEN 8 WHEN 'smallint' THEN 16 WHEN 'mediumint' THEN 24 WHEN 'int' THEN 32 ELSE 64 END + (c.column_type NOT LIKE '%unsigned%')) " +
 		"FROM information_schema.columns c WHERE c.table_schema = " + literal(p.Shadow.Schema) + " AND c.table_name = " + literal(p.Shadow.Table) + " AND c.extra LIKE '%auto_increment%')"
 	return "SELECT IF(n.next > COALESCE(" + most + ", n.next), 0, n.next), n.has FROM (SELECT " + next(p.Source) + " next, " + next(p.Shadow) + " has) n"
 }
