@@ -520,6 +520,10 @@ func (f *follower) write(ctx context.Context) error {
 // refill follows a TRUNCATE of an undo's source: see Rows.Refill.
 func (f *follower) refill(ctx context.Context) error {
 	empty, fill := f.run.rows.Refill()
+	s := f.run.engine.store
+	if err := s.Exec(ctx, s.DB, s.Text.SetHeap, f.run.id, 0, 0); err != nil { // not known until it is done, should this run not live to say so
+		return err
+	}
 	return f.run.patiently(ctx, "refill", func(ctx context.Context) error {
 		return f.run.tx(ctx, session{Idle: long}, func(ctx context.Context, t *tx) error {
 			if err := t.ddl(ctx, plan.Step{SQL: empty}); err != nil {

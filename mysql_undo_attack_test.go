@@ -29,15 +29,30 @@ func TestMySQLUndoKeepsItsOwn(t *testing.T) {
 					return `INSERT INTO ` + table + ` (id, customer_id, email, amount) VALUES (7, 1, 'a', 2), (3000, 1, 'b', 2)`
 				})
 		}
-		var late atomic.Bool
+		var late, dies atomic.Bool
+		ctx, die := context.WithCancel(t.Context())
+		defer die()
 		pool := mytest.Mutant(t, dsn, func(_ context.Context, x mutant.Statement) string {
 			if strings.HasPrefix(x.Text, "LOCK TABLES") && strings.Contains(x.Text, "`orders`") && late.CompareAndSwap(true, false) { // between the last drain and the lock
 				empty()
+			}
+			if strings.Contains(x.Text, "INTO `changeling_") && strings.Contains(x.Text, "undo_keys_") && strings.Contains(x.Text, "SELECT s.") && dies.CompareAndSwap(true, false) {
+				die() // the old table is empty, and nobody has said so
 			}
 			return x.Text
 		})
 		pool.SetMaxOpenConns(20)
 		c := made(t, pool, myGrow, byBinlog(dsn, changeling.Config{Fast: true, Events: event.Lines(t.Output())}))
+		empty()
+		dies.Store(true)
+		if _, err := c.Cleanup(ctx, changeling.WhenDue); err == nil || dies.Load() {
+			t.Fatalf("Cleanup = %v, want it to die", err)
+		}
+		if err := c.Undo(t.Context(), changeling.NoLoss); err != nil {
+			t.Fatal(err)
+		}
+		equalMy(t, db, "orders", "twin", "after the undo of a run that died")
+		c = made(t, pool, myGrow, byBinlog(dsn, changeling.Config{Fast: true, Events: event.Lines(t.Output())}))
 		empty()
 		if dropped, err := c.Cleanup(t.Context(), changeling.WhenDue); dropped || err != nil { // empties the old table
 			t.Fatal(dropped, err)
@@ -162,6 +177,36 @@ func TestMySQLUndoCounter(t *testing.T) {
 		}
 		if rows != "1 1,2 2,3 3,4 5,5 6" {
 			t.Errorf("the rows are %s", rows)
+		}
+	})
+}
+
+// TestMySQLUndoColumns: names that change places, a key that grows, an index that is gone, and what the server fills in by itself.
+func TestMySQLUndoColumns(t *testing.T) {
+	t.Parallel()
+	eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
+		for _, table := range []string{"orders", "twin"} {
+			mytest.Exec(t, db, `CREATE TABLE `+table+` (id int PRIMARY KEY, a decimal(9,2), b int, c decimal(10,2) CHECK (c < 1000), u int, w int DEFAULT 4, x bigint AS (id + 1) VIRTUAL, y int INVISIBLE DEFAULT 5,
+  seen timestamp NOT NULL DEFAULT '2026-01-01 00:00:00' ON UPDATE CURRENT_TIMESTAMP, UNIQUE KEY by_u (u))`,
+				`INSERT INTO `+table+` (id, a, b, c, u, w, y) VALUES (1, 1.25, 10, 1.25, 1, 1, 1), (2, 2.5, 20, 2.5, 2, 2, 2), (3, 3.5, 30, 3.5, 3, 3, 3), (4, 4, 40, 4, 4, 4, 4)`)
+		}
+		c := made(t, db, `ALTER TABLE orders MODIFY id bigint, CHANGE a b int, CHANGE b a int, MODIFY c int, DROP INDEX by_u, CHANGE w v bigint`, byBinlog(dsn, changeling.Config{Events: event.Lines(t.Output())}))
+		mytest.Exec(t, db, `UPDATE orders SET u = 5 - u, seen = '2026-05-05 00:00:00'`, `UPDATE orders SET a = a + 1, v = 9, seen = seen WHERE id = 1`, `UPDATE orders SET id = 5, seen = seen WHERE id = 4`, `UPDATE orders SET y = 8, c = 7, seen = seen WHERE id = 2`,
+			`INSERT INTO orders (id, a) VALUES (5000000000, 1)`, `DELETE FROM orders WHERE id > 5`)
+		mytest.Exec(t, db, `ALTER TABLE twin DROP INDEX by_u`, `UPDATE twin SET u = 5 - u, seen = '2026-05-05 00:00:00'`, `ALTER TABLE twin ADD UNIQUE KEY by_u (u)`,
+			`UPDATE twin SET b = b + 1, w = 9, seen = seen WHERE id = 1`, `UPDATE twin SET id = 5, seen = seen WHERE id = 4`, `UPDATE twin SET y = 8, c = 7, seen = seen WHERE id = 2`)
+		if err := c.Undo(t.Context(), changeling.NoLoss); err != nil {
+			t.Fatal(err)
+		}
+		rows := func(table string) (list string) {
+			t.Helper()
+			if err := db.QueryRow(`SELECT GROUP_CONCAT(CONCAT_WS(' ', id, a, b, c, u, w, x, y, seen) ORDER BY id) FROM ` + table).Scan(&list); err != nil {
+				t.Fatal(err)
+			}
+			return list
+		}
+		if got, want := rows("orders"), rows("twin"); got != want {
+			t.Errorf("the rows are\n%s, want\n%s", got, want)
 		}
 	})
 }
