@@ -28,12 +28,12 @@ func TestFailover(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			primary := pgtest.Own(t, dbtest.Options{})
+			primary := pgtest.Own(t, dbtest.Options{Major: dbtest.DefaultMajor}) // with which pg_basebackup comes
 			db := pgtest.Open(t, primary.DSN("postgres"))
 			for _, table := range []string{"orders", "mirror"} {
 				pgtest.Exec(t, db, `CREATE TABLE `+table+` (id int PRIMARY KEY, email text UNIQUE, amount int)`, `INSERT INTO `+table+` SELECT i, 'a' || i, i FROM generate_series(1, 20000) i`)
 			}
-			standby := pgtest.Standby(t, primary, dbtest.Options{})
+			standby := pgtest.Standby(t, primary, dbtest.Options{Major: dbtest.DefaultMajor})
 			users, stop := context.WithCancel(t.Context())
 			defer stop()
 			ended := make(chan struct{})
