@@ -84,7 +84,7 @@ func (d mysqld) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.
 	if !number.Valid {
 		p.Route, p.Steps = plan.Refuse, nil
 		p.Refusals = append(p.Refusals, fmt.Sprintf("a TRUNCATE of %s while it is copied could not be noticed: information_schema does not show the number that InnoDB gives it. "+
-			"Needed: GRANT PROCESS ON *.* for this role, and names without letters beyond ASCII", p.Table))
+			"Needed: GRANT PROCESS ON *.* for this role", p.Table))
 	}
 	return p, nil
 }

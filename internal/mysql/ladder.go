@@ -134,8 +134,7 @@ func (w *planner) worn(ctx context.Context) bool {
 		return false
 	}
 	var versions, major, minor int
-	if err := w.conn.QueryRowContext(ctx, "SELECT TOTAL_ROW_VERSIONS FROM information_schema.INNODB_TABLES WHERE NAME = "+
-		literal(fileName(w.plan.Table.Schema)+"/"+fileName(w.plan.Table.Table))).Scan(&versions); err != nil {
+	if err := w.conn.QueryRowContext(ctx, "SELECT TOTAL_ROW_VERSIONS FROM information_schema.INNODB_TABLES i WHERE "+fileOf(w.plan.Table)).Scan(&versions); err != nil {
 		return false
 	}
 	limit := 64
@@ -156,19 +155,6 @@ func (w *planner) files(ctx context.Context, r *rehearsal) string {
 		return ""
 	}
 	return strings.Join(list, " ")
-}
-
-// fileName is a name as InnoDB keeps it; one with letters beyond ASCII is not found by it.
-func fileName(name string) string {
-	var b strings.Builder
-	for _, c := range name {
-		if c == '_' || '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'z' {
-			b.WriteRune(c)
-		} else {
-			fmt.Fprintf(&b, "@%04x", c)
-		}
-	}
-	return b.String()
 }
 
 // deceptive says that the server accepts ALGORITHM=INSTANT and copies all the same: MariaDB 10.11 does for tables that get or lose

@@ -215,7 +215,7 @@ func (w Rows) Guard() string { return "DO (SELECT 1 FROM " + qualified(w.Pair.So
 func (w Rows) Heap() string { return "SELECT " + w.made() }
 
 // made is one number for the numbers that InnoDB has given to the table, or to each of its partitions, or NULL for a role
-// without PROCESS. InnoDB encodes letters beyond ASCII in a way of its own; names with them are not found.
+// without PROCESS.
 func (w Rows) made() string {
 	view := "innodb_tables"
 	if w.Maria {
@@ -226,10 +226,16 @@ func (w Rows) made() string {
 
 const numbersOfFiles = "CAST(SUM(CRC32(CONCAT(i.name, ' ', i.table_id))) AS SIGNED)"
 
-// filesOf says that a row of InnoDB's own list is of a table, or of a partition of it.
+// filesOf says that a row of InnoDB's own list is of a table, or of a partition of it. The list compares without regard to case, and
+// Orders is another table than orders; of partitions some versions write #P#.
 func filesOf(n schema.Name) string {
 	name := fileName(n.Schema) + "/" + fileName(n.Table)
-	return fmt.Sprintf("(i.name = %s OR LOWER(LEFT(i.name, %d)) = LOWER(%s))", literal(name), len(name)+3, literal(name+"#p#"))
+	return fmt.Sprintf("(CAST(LEFT(i.name, %[1]d) AS BINARY) = %[2]s AND (LENGTH(i.name) = %[1]d OR LOWER(SUBSTRING(i.name, %[1]d + 1, 3)) = '#p#'))", len(name), literal(name))
+}
+
+// fileOf says that a row of InnoDB's own list is of a table that has no partitions.
+func fileOf(n schema.Name) string {
+	return "CAST(i.name AS BINARY) = " + literal(fileName(n.Schema)+"/"+fileName(n.Table))
 }
 
 // Live notes what the source is before the copy, so that a TRUNCATE, which fires no trigger, is seen afterwards.
