@@ -54,12 +54,17 @@ func (n *names) next() string {
 				name += scraps[n.random.IntN(len(scraps))]
 			}
 		}
-		if n.length(name) > n.most || strings.HasPrefix(name, "changeling_") || strings.TrimSpace(name) != name || name == "" || name == "ctid" || n.used[strings.ToLower(name)] {
+		if n.length(name) > n.most || strings.HasPrefix(name, "changeling_") || strings.TrimSpace(name) != name || name == "" || name == "ctid" || n.used[folded(name)] {
 			continue
 		}
-		n.used[strings.ToLower(name)] = true
+		n.used[folded(name)] = true
 		return name
 	}
+}
+
+// folded is the same for names that are one to any server: MySQL looks for columns without regard to case and accents.
+func folded(name string) string {
+	return strings.NewReplacer("ü", "u", "İ", "i", "i̇", "i").Replace(strings.ToLower(name))
 }
 
 // named puts names into a text, at <1>, <2>, and so on.

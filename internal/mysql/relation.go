@@ -94,11 +94,13 @@ func (r *Relation) checks() bool {
 
 // part is a line between the brackets of SHOW CREATE TABLE: a column, an index or a constraint.
 type part struct {
-	Text  string
-	Name  string
-	Index bool
-	Check bool
-	Other bool // something that is neither a column, an index, a check nor a foreign key
+	Text       string
+	Name       string
+	start, end int // where it stands
+	Index      bool
+	Check      bool
+	Foreign    bool
+	Other      bool // something that is neither a column, an index, a check nor a foreign key
 }
 
 // parts takes SHOW CREATE TABLE apart at the commas of its outermost brackets.
@@ -141,7 +143,8 @@ func significant(text string) []plan.Token {
 }
 
 func newPart(create string, tokens []plan.Token) part {
-	p := part{Text: create[tokens[0].Start:tokens[len(tokens)-1].End]}
+	p := part{start: tokens[0].Start, end: tokens[len(tokens)-1].End}
+	p.Text = create[p.start:p.end]
 	word := func(i int) string {
 		if i < len(tokens) && tokens[i].Kind == plan.TokenWord {
 			return strings.ToUpper(create[tokens[i].Start:tokens[i].End])
@@ -178,11 +181,27 @@ func newPart(create string, tokens []plan.Token) part {
 		p.Index = true
 	case first == "CONSTRAINT":
 		p.Check = has("CHECK")
-		p.Other = !p.Check && !has("FOREIGN")
+		p.Foreign = !p.Check && has("FOREIGN")
+		p.Other = !p.Check && !p.Foreign
 	default:
 		p.Other = true
 	}
 	return p
+}
+
+// withoutForeign is SHOW CREATE TABLE without foreign keys: none stands on a shadow, and where the text makes a table in another
+// database, their parents would not be found there.
+func withoutForeign(create string) string {
+	var out strings.Builder
+	from := 0
+	for i, p := range parts(create) {
+		if p.Foreign && i > 0 {
+			last := strings.LastIndexByte(create[:p.start], ',')
+			out.WriteString(create[from:last])
+			from = p.end
+		}
+	}
+	return out.String() + create[from:]
 }
 
 // withoutCounter is SHOW CREATE TABLE without the next AUTO_INCREMENT value, which changes with every row.

@@ -34,24 +34,13 @@ func (r *rehearsal) shadowName() schema.Name {
 	return schema.Name{Schema: r.in(), Table: r.source.Name.Table}
 }
 
-// withoutForeign is the table's text without its foreign keys, which stand on no shadow, as LIKE would leave them out.
-func (r *Relation) withoutForeign() string {
-	text := r.Create
-	for _, p := range r.Parts {
-		if strings.HasPrefix(p.Text, "CONSTRAINT ") && strings.Contains(p.Text, " FOREIGN KEY (") && !p.Check {
-			text = strings.Replace(text, ",\n  "+p.Text, "", 1)
-		}
-	}
-	return text
-}
-
 // makeShadow makes the two databases and the empty twin. CREATE TABLE LIKE gives the checks of MySQL other names, and loses
 // directories; there the server's own text makes the twin.
 func (r *rehearsal) makeShadow() []string {
 	defaults := " CHARACTER SET " + r.source.DatabaseCharset + " COLLATE " + r.source.DatabaseCollation
 	twin := "CREATE TABLE " + qualified(r.shadowName()) + " LIKE " + qualified(r.source.Name)
 	if r.source.checks() && !r.source.Maria || strings.Contains(r.source.Create, "DIRECTORY=") {
-		_, rest, _ := strings.Cut(withoutCounter(r.source.withoutForeign()), quote(r.source.Name.Table))
+		_, rest, _ := strings.Cut(withoutForeign(withoutCounter(r.source.Create)), quote(r.source.Name.Table))
 		twin = "CREATE TABLE " + qualified(r.shadowName()) + rest
 	}
 	return []string{"CREATE DATABASE " + quote(r.in()) + defaults, "CREATE DATABASE " + quote(r.old()) + defaults, twin}
