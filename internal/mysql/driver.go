@@ -42,7 +42,7 @@ func (c connector) Driver() driver.Driver { return c.db.Driver() }
 // Connect takes a connection out of the pool below. database/sql lends the driver's own only for the time of a function,
 // so that function lasts as long as the connection does.
 func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
-	below, err := c.db.Conn(ctx)
+	below, err := lend(ctx, c.db)
 	if err != nil {
 		return nil, coded(err)
 	}
@@ -112,33 +112,37 @@ func (c *conn) Close() error {
 }
 
 func (c *conn) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, error) {
-	t, err := c.inner.BeginTx(ctx, o)
+	t, err := leaving(c, ctx, func() (driver.Tx, error) { return c.inner.BeginTx(ctx, o) })
 	if err != nil {
 		return nil, c.state(err)
 	}
-	return &transaction{t, c}, nil
+	return &transaction{t, c, ctx}, nil
 }
 
 type transaction struct {
 	inner driver.Tx
 	conn  *conn
+	ctx   context.Context // of the whole transaction: nobody waits for its end for long once this is over
 }
 
-func (t *transaction) Commit() error   { return t.conn.state(t.inner.Commit()) }
-func (t *transaction) Rollback() error { return t.conn.state(t.inner.Rollback()) }
+func (t *transaction) Commit() error   { return t.end(t.inner.Commit) }
+func (t *transaction) Rollback() error { return t.end(t.inner.Rollback) }
+
+func (t *transaction) end(how func() error) error {
+	_, err := leaving(t.conn, t.ctx, func() (struct{}, error) { return struct{}{}, how() })
+	return t.conn.state(err)
+}
 
 func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (done driver.Result, err error) {
 	for text := range strings.SplitSeq(query, Then) {
 		if text, err = bind(text, args); err != nil {
 			return nil, err
 		}
-		err := c.stopping(ctx, func(ctx context.Context) (err error) {
-			done, err = c.inner.ExecContext(ctx, text, nil)
-			return err
-		})
+		got, err := stopping(c, ctx, func(ctx context.Context) (driver.Result, error) { return c.inner.ExecContext(ctx, text, nil) })
 		if err != nil {
 			return nil, c.state(err)
 		}
+		done = got
 	}
 	return done, nil
 }
@@ -154,12 +158,8 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 	if err != nil {
 		return nil, err
 	}
-	rows, err := c.legible(ctx, text, func(text string) (rows driver.Rows, err error) {
-		err = c.stopping(ctx, func(ctx context.Context) (err error) {
-			rows, err = c.inner.QueryContext(ctx, text, nil)
-			return err
-		})
-		return rows, err
+	rows, err := c.legible(ctx, text, func(text string) (driver.Rows, error) {
+		return stopping(c, ctx, func(ctx context.Context) (driver.Rows, error) { return c.inner.QueryContext(ctx, text, nil) })
 	})
 	if err != nil {
 		return nil, c.state(err)

@@ -18,12 +18,12 @@ import (
 const patience = 3 * time.Second
 
 // stopping runs a statement, and ends it on the server when ctx ends.
-func (c *conn) stopping(ctx context.Context, run func(ctx context.Context) error) error {
+func stopping[T any](c *conn, ctx context.Context, run func(ctx context.Context) (T, error)) (got T, err error) {
 	if ctx.Done() == nil || c.id == 0 {
 		return run(ctx)
 	}
 	if err := ctx.Err(); err != nil {
-		return err
+		return got, err
 	}
 	hard, leave := context.WithCancel(context.WithoutCancel(ctx))
 	defer leave()
@@ -43,30 +43,87 @@ func (c *conn) stopping(ctx context.Context, run func(ctx context.Context) error
 		}
 		leave()
 	}()
-	err := run(hard)
+	got, err = leaving(c, hard, func() (T, error) { return run(hard) })
 	close(ended)
 	<-watched
 	if ctx.Err() == nil {
-		return err
+		return got, err
 	}
 	c.bad = true
 	if err != nil {
-		return errors.Join(ctx.Err(), err)
+		return got, errors.Join(ctx.Err(), err)
 	}
-	return nil // it had happened already
+	return got, nil // it had happened already
+}
+
+// leaving waits for something that a connection does, and for some time longer once ctx has ended. The driver looks at no context
+// while it connects, begins or commits, and a network that swallows everything would keep it for ever. A connection that was left
+// is broken off when the pool closes it.
+func leaving[T any](c *conn, ctx context.Context, run func() (T, error)) (got T, err error) {
+	if ctx.Done() == nil {
+		return run()
+	}
+	type end struct {
+		got T
+		err error
+	}
+	ended := make(chan end, 1)
+	go func() {
+		got, err := run()
+		ended <- end{got, err}
+	}()
+	select {
+	case e := <-ended:
+		return e.got, e.err
+	case <-ctx.Done():
+	}
+	select {
+	case e := <-ended:
+		return e.got, e.err
+	case <-time.After(patience):
+		c.bad = true
+		return got, &Error{Text: "the connection does not answer", sqlSta: "08006", err: fmt.Errorf("the connection does not answer: %w", ctx.Err())}
+	}
 }
 
 // kill ends what the connection does, from another one of the pool below.
 func (c *conn) kill(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	other, err := c.below.Conn(ctx)
+	other, err := lend(ctx, c.below)
 	if err != nil {
 		return err
 	}
 	defer other.Close()
 	_, err = other.ExecContext(ctx, fmt.Sprintf("KILL QUERY %d", c.id))
 	return err
+}
+
+// lend is a connection of a pool, or the end of ctx, at which the driver does not look while it shakes hands.
+func lend(ctx context.Context, db *sql.DB) (*sql.Conn, error) {
+	if ctx.Done() == nil {
+		return db.Conn(ctx)
+	}
+	type lent struct {
+		conn *sql.Conn
+		err  error
+	}
+	got := make(chan lent, 1)
+	go func() {
+		conn, err := db.Conn(ctx)
+		got <- lent{conn, err}
+	}()
+	select {
+	case l := <-got:
+		return l.conn, l.err
+	case <-ctx.Done():
+		go func() {
+			if l := <-got; l.err == nil {
+				l.conn.Close()
+			}
+		}()
+		return nil, ctx.Err()
+	}
 }
 
 // identify asks the server for the connection's id.

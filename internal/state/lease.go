@@ -276,8 +276,11 @@ func (l *Lease) beat(ctx context.Context) (b Beat, err error) {
 	return b, err
 }
 
-// reconnect takes another connection from the pool. The next beat says that it is the claim's.
+// reconnect takes another connection from the pool. The next beat says that it is the claim's. A network that swallows everything
+// would keep it waiting for ever, and with it the run, which has to end once the claim may be somebody else's.
 func (l *Lease) reconnect(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, max(l.grace/3, time.Second))
+	defer cancel()
 	conn, err := l.store.DB.Conn(ctx)
 	if err != nil {
 		return // the next beat fails and tries again

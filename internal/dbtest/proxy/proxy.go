@@ -45,6 +45,7 @@ type Proxy struct {
 	done  bool
 	text  string
 	open  map[net.Conn]bool
+	held  chan struct{} // nil: what is said is handed on; closed when it is again
 }
 
 // Listen begins to take connections, on a port of loopback, to the TCP address of a server. Close ends it.
@@ -84,10 +85,41 @@ func (p *Proxy) Sever() {
 	}
 }
 
+// Hold makes the network swallow everything: connections stay open, also new ones, and nothing that is said arrives. It answers how
+// to end that; what was said meanwhile arrives then, as far as anybody is still there.
+func (p *Proxy) Hold() (release func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.held == nil {
+		p.held = make(chan struct{})
+	}
+	return p.release
+}
+
+func (p *Proxy) release() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.held != nil {
+		close(p.held)
+		p.held = nil
+	}
+}
+
+// passes waits until what is said is handed on.
+func (p *Proxy) passes() {
+	p.mu.Lock()
+	held := p.held
+	p.mu.Unlock()
+	if held != nil {
+		<-held
+	}
+}
+
 // Close ends all connections and waits until they are gone.
 func (p *Proxy) Close() error {
 	err := p.listener.Close()
 	p.Sever()
+	p.release()
 	p.tasks.Wait()
 	return err
 }
@@ -148,6 +180,7 @@ func (c *conn) pump(from, to net.Conn, pass func([]byte) (cut, swallow bool)) {
 	for {
 		n, err := from.Read(buffer)
 		if n > 0 {
+			c.proxy.passes()
 			cut, swallow := pass(buffer[:n])
 			if cut && swallow {
 				return
