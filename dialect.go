@@ -126,6 +126,9 @@ func detect(ctx context.Context, db *sql.DB, c Config) (dialect, *sql.DB, error)
 	if err != nil && !fault.Lost(err) && !fault.Transient(err) && ctx.Err() == nil {
 		err = db.QueryRowContext(ctx, `SELECT version()`).Scan(&version)
 	}
+	if fault.Code(mysql.Coded(err)) == "53300" {
+		return nil, nil, &fault.Problem{Kind: fault.Stopped, Err: err, Text: "the server has no session left to give: " + fault.Message(err) + ". Nothing was changed: run the same command again when it has"}
+	}
 	if err != nil {
 		return nil, nil, &fault.Problem{Kind: fault.Precondition, Err: err, Text: "the database cannot be asked for its version: " + fault.Message(err)}
 	}

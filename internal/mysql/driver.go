@@ -252,6 +252,9 @@ func farewell(cause error) bool {
 	return cause == my.ErrMalformPacket || strings.HasPrefix(cause.Error(), "invalid sequence ")
 }
 
+// Coded gives an error of a pool that is not wrapped yet its SQLSTATE. Any other error, and none, stays as it is.
+func Coded(err error) error { return coded(err) }
+
 // coded gives an error its SQLSTATE. An error that no server sent stays as it is.
 func coded(err error) error {
 	for cause := err; cause != nil; {
