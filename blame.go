@@ -32,6 +32,9 @@ func (r *run) explain(ctx context.Context, s plan.Step, err error) error {
 	case plan.Recipe:
 		advice = ". No row was changed. Mend the cause and run the same command again, or `changeling abort " + r.record.ID + "`, which takes away what the steps before it made"
 	}
+	if cut := r.record.Plan.Find(plan.Cutover); cut >= 0 && r.record.Step > cut {
+		advice = ". The tables are swapped, and nothing is lost. Mend the cause and run the same command again"
+	}
 	switch {
 	case r.record.Plan.Route == plan.Direct && wrong(err):
 		return &fault.Problem{Kind: fault.Usage, Err: err, Text: text + advice}
