@@ -2,7 +2,6 @@ package changeling
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -83,20 +82,11 @@ func (r *run) putAside(ctx context.Context, s plan.Step) error {
 func (r *run) objections(ctx context.Context, t *tx, s plan.Step) error {
 	var found []string
 	for _, q := range s.Ask {
-		rows, err := t.QueryContext(ctx, q)
+		more, err := firstColumn(ctx, t, q)
 		if err != nil {
 			return err
 		}
-		for rows.Next() {
-			var text string
-			if err := rows.Scan(&text); err != nil {
-				return errors.Join(err, rows.Close())
-			}
-			found = append(found, text)
-		}
-		if err := rows.Err(); err != nil {
-			return err
-		}
+		found = append(found, more...)
 	}
 	if len(found) == 0 {
 		return nil
@@ -156,27 +146,9 @@ func (c *Change) turnBack(ctx context.Context, loss Loss) error {
 		back = postgres.WithoutKeys(back)
 	}
 	back.Undoes, back.Lossy, back.Fingerprint = made, loss == LossAllowed, r.record.Fingerprint
-	s := r.engine.store
-	err = r.tx(ctx, session{}, func(ctx context.Context, t *tx) error {
-		if err := s.Replan(ctx, t, &back); err != nil {
-			return err
-		}
-		if r.record.Step != 0 {
-			if err := s.Advance(ctx, t, r.id, r.record.Step, 0); err != nil {
-				return err
-			}
-		}
-		return s.Exec(ctx, t, s.Text.SetState, r.id, string(state.Running), "", 0)
-	})
-	if fault.Duplicate(err) {
-		if other, err := s.Unfinished(ctx, back.Table); err == nil {
-			return busy(other)
-		}
-	}
-	if err != nil {
+	if err := r.rewrite(ctx, &back); err != nil {
 		return err
 	}
-	r.remark(ctx, "an undo was begun")
 	return c.reload(ctx)
 }
 

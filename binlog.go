@@ -240,29 +240,14 @@ func purged(ctx context.Context, db *sql.DB, p schema.Pair) (why string, err err
 	if err != nil || at.File == "" || here.Server != at.Server { // with GTIDs another server may have it too
 		return "", nil
 	}
-	rows, err := db.QueryContext(ctx, "SHOW BINARY LOGS")
-	if err != nil {
-		if fault.Lost(err) {
-			return "", err
-		}
+	there, err := capture.Keeps(ctx, db, at.File)
+	switch {
+	case fault.Lost(err):
+		return "", err
+	case err != nil || there:
 		return "", nil
 	}
-	defer rows.Close()
-	columns, err := rows.Columns()
-	if err != nil {
-		return "", err
-	}
-	var name string
-	into := []any{&name}
-	for range columns[1:] {
-		into = append(into, new(sql.RawBytes))
-	}
-	for rows.Next() {
-		if err := rows.Scan(into...); err != nil || name == at.File {
-			return "", err
-		}
-	}
-	return "the server has purged its binary log of that time (" + at.File + ")", rows.Err()
+	return "the server has purged its binary log of that time (" + at.File + ")", nil
 }
 
 // source is where the log is read: the server itself, or a replica that logs what it applies.

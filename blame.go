@@ -9,6 +9,7 @@ import (
 
 	"github.com/changeling-db/changeling/copier"
 	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/internal/state"
 	"github.com/changeling-db/changeling/plan"
 	"github.com/changeling-db/changeling/schema"
 )
@@ -62,18 +63,27 @@ func wrong(err error) bool {
 
 // ask runs a query that answers keys as JSON arrays, and writes them for a person.
 func (r *run) ask(ctx context.Context, query string) ([]string, error) {
-	rows, err := r.engine.db.QueryContext(ctx, query)
+	keys, err := firstColumn(ctx, r.engine.db, query)
+	for i, key := range keys {
+		keys[i] = r.person(key)
+	}
+	return keys, err
+}
+
+// firstColumn is the first column of a query's answer.
+func firstColumn(ctx context.Context, q state.DB, query string) ([]string, error) {
+	rows, err := q.QueryContext(ctx, query)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
 	var out []string
 	for rows.Next() {
-		var key string
-		if err := rows.Scan(&key); err != nil {
+		var text string
+		if err := rows.Scan(&text); err != nil {
 			return nil, err
 		}
-		out = append(out, r.person(key))
+		out = append(out, text)
 	}
 	return out, rows.Err()
 }

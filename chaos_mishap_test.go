@@ -124,7 +124,10 @@ func drawMishaps(random *rand.Rand) (out [][]mishap) {
 
 func killServer(ctx context.Context, r *round, _ mishap) (bool, error) {
 	r.guests.mayLose.Store(true)
-	return true, r.realm.crash(ctx)
+	if err := r.realm.Kill(); err != nil {
+		return true, err
+	}
+	return true, r.realm.Restart(ctx)
 }
 
 func endSession(ctx context.Context, r *round, m mishap) (bool, error) {

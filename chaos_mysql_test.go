@@ -76,13 +76,6 @@ func (r *mysqlRealm) dying(t *testing.T, dsn string, death dying.Death) (*sql.DB
 	return mytest.Dying(t, dsn, death)
 }
 
-func (r *mysqlRealm) crash(ctx context.Context) error {
-	if err := r.Kill(); err != nil {
-		return err
-	}
-	return r.Restart(ctx)
-}
-
 func (r *mysqlRealm) fixed() []string {
 	return []string{"u varchar(40) NOT NULL", "tick bigint NOT NULL", "doomed int DEFAULT 3", "kept int NOT NULL DEFAULT 5"}
 }

@@ -30,7 +30,8 @@ type realm interface {
 	configure(random *mrand.Rand, c *changeling.Config)
 	open(t *testing.T, dsn string) *sql.DB
 	dying(t *testing.T, dsn string, death dying.Death) (*sql.DB, *dying.Connector)
-	crash(ctx context.Context) error
+	Kill() error
+	Restart(ctx context.Context) error
 	log() string
 
 	begin(isolation string) []string
@@ -114,13 +115,6 @@ func (r *postgresRealm) dying(t *testing.T, dsn string, death dying.Death) (*sql
 		db = pgtest.Mutant(t, dsn, r.mutate)
 	}
 	return db, c
-}
-
-func (r *postgresRealm) crash(ctx context.Context) error {
-	if err := r.Kill(); err != nil {
-		return err
-	}
-	return r.Restart(ctx)
 }
 
 func (r *postgresRealm) fixed() []string {

@@ -111,31 +111,41 @@ func (c *Change) turn(ctx context.Context, loss Loss) error {
 	if err != nil {
 		return err
 	}
-	err = r.tx(ctx, session{}, func(ctx context.Context, t *tx) error {
+	if err := r.rewrite(ctx, &p); err != nil {
+		return err
+	}
+	return c.reload(ctx)
+}
+
+// rewrite makes the way back the change's plan, to be begun at its first step.
+func (r *run) rewrite(ctx context.Context, back *plan.Plan) error {
+	s := r.engine.store
+	err := r.tx(ctx, session{}, func(ctx context.Context, t *tx) error {
 		if err := s.Exec(ctx, t, s.Text.Forget, r.id); err != nil {
 			return err
 		}
-		if err := s.Replan(ctx, t, &p); err != nil {
+		if err := s.Replan(ctx, t, back); err != nil {
 			return err
 		}
-		if err := s.Advance(ctx, t, r.id, r.record.Step, 0); err != nil {
-			return err
+		if r.record.Step != 0 {
+			if err := s.Advance(ctx, t, r.id, r.record.Step, 0); err != nil {
+				return err
+			}
 		}
-		if err := r.recognise(ctx, t, &p); err != nil {
+		if err := r.recognise(ctx, t, back); err != nil {
 			return err
 		}
 		return s.Exec(ctx, t, s.Text.SetState, r.id, string(state.Running), "", 0)
 	})
 	if fault.Duplicate(err) {
-		if other, err := s.Unfinished(ctx, p.Table); err == nil {
+		if other, err := s.Unfinished(ctx, back.Table); err == nil {
 			return busy(other)
 		}
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		r.remark(ctx, "an undo was begun")
 	}
-	r.remark(ctx, "an undo was begun")
-	return c.reload(ctx)
+	return err
 }
 
 // undoable says whether there is something to undo, as far as the change's own row tells.

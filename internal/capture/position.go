@@ -85,6 +85,31 @@ func Current(ctx context.Context, db Queryer) (Position, error) {
 	return p, nil
 }
 
+// Keeps reports whether a server still has a file of its binary log. It needs the right of Current.
+func Keeps(ctx context.Context, db Queryer, file string) (bool, error) {
+	rows, err := db.QueryContext(ctx, "SHOW BINARY LOGS")
+	if err != nil {
+		return false, err
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil {
+		return false, err
+	}
+	var name string
+	into := make([]any, len(columns))
+	for i := range into {
+		into[i] = new(sql.RawBytes)
+	}
+	into[0] = &name
+	for rows.Next() {
+		if err := rows.Scan(into...); err != nil || name == file {
+			return err == nil, err
+		}
+	}
+	return false, rows.Err()
+}
+
 // mariaServer stands for the server_uuid that MariaDB does not have.
 const mariaServer = "CONCAT(@@server_id, '/', @@hostname, ':', @@port, @@datadir)"
 

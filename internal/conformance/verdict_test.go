@@ -65,6 +65,25 @@ func operations(t *testing.T, major int) []operation {
 	return slices.DeleteFunc(out, func(o operation) bool { return o.Major != major })
 }
 
+// sampled is an eighth of the statements that were measured, or all of them with CHANGELING_FULL=1, and says how many of all are explained
+// away, which at most one in a hundred may be.
+func sampled[S any](t *testing.T, all []S, explained func(S) bool) (some []S, known int) {
+	t.Helper()
+	for _, s := range all {
+		if explained(s) {
+			known++
+		}
+	}
+	if known*100 > len(all) {
+		t.Errorf("%d of %d statements are explained away, at most 1 %% may be", known, len(all))
+	}
+	if os.Getenv("CHANGELING_FULL") == "" {
+		dice(t).Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+		all = all[:len(all)/8]
+	}
+	return all, known
+}
+
 // TestVerdicts: what the planner says that the server would do with a statement is what was measured: CHANGELING_FULL=1 goes
 // through all statements, otherwise it is a sample.
 func TestVerdicts(t *testing.T) {
@@ -75,20 +94,7 @@ func TestVerdicts(t *testing.T) {
 	for _, major := range pgtest.Majors(t) {
 		t.Run(fmt.Sprintf("postgres %d", major), func(t *testing.T) {
 			t.Parallel()
-			all := operations(t, major)
-			known := 0
-			for _, o := range all {
-				if explained[o.ID] != "" {
-					known++
-				}
-			}
-			if known*100 > len(all) {
-				t.Errorf("%d of %d statements are explained away, at most 1 %% may be", known, len(all))
-			}
-			if os.Getenv("CHANGELING_FULL") == "" {
-				dice(t).Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-				all = all[:len(all)/8]
-			}
+			all, _ := sampled(t, operations(t, major), func(o operation) bool { return explained[o.ID] != "" })
 			server := pgtest.Server(t, major)
 			admin := pgtest.Open(t, server.DSN("postgres"))
 			template := fmt.Sprintf("verdicts_%d_%d", major, os.Getpid())

@@ -117,23 +117,12 @@ func (w *planner) locked(ctx context.Context) ([]string, error) {
 		if i == 0 {
 			w.plan.Table, w.plan.Pair.Table = name, oid
 		}
-		rows, err := w.tx.QueryContext(ctx, `SELECT $1::bigint::oid::regclass::text UNION SELECT indrelid::regclass::text FROM pg_index WHERE indexrelid = $1::bigint::oid
+		locked, err := firstColumn(ctx, w.tx, `SELECT $1::bigint::oid::regclass::text UNION SELECT indrelid::regclass::text FROM pg_index WHERE indexrelid = $1::bigint::oid
 UNION SELECT confrelid::regclass::text FROM pg_constraint WHERE contype = 'f' AND conrelid = $1::bigint::oid ORDER BY 1`, int64(oid))
 		if err != nil {
 			return nil, err
 		}
-		for rows.Next() {
-			var table string
-			if err := rows.Scan(&table); err != nil {
-				rows.Close()
-				return nil, err
-			}
-			out = append(out, table)
-		}
-		if err := rows.Err(); err != nil {
-			return nil, err
-		}
-		rows.Close()
+		out = append(out, locked...)
 	}
 	slices.Sort(out)
 	return slices.Compact(out), nil
@@ -314,21 +303,9 @@ func (w *planner) domain(ctx context.Context) (*plan.Plan, error) {
 	reads := strings.Contains(words, " VALIDATE CONSTRAINT ") || strings.Contains(words, " SET NOT NULL") ||
 		strings.Contains(words, " ADD ") && !strings.HasSuffix(words, "NOT VALID")
 	if reads && len(w.statement.Objects) == 1 {
-		var users []string
-		rows, err := w.tx.QueryContext(ctx, `SELECT DISTINCT attrelid::regclass::text FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+		users, err := firstColumn(ctx, w.tx, `SELECT DISTINCT attrelid::regclass::text FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
 WHERE NOT attisdropped AND relkind IN ('r', 'm', 'p') AND atttypid = to_regtype($1::text) ORDER BY 1 LIMIT 5`, qualified(w.statement.Objects[0]))
 		if err != nil {
-			return nil, err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var table string
-			if err := rows.Scan(&table); err != nil {
-				return nil, err
-			}
-			users = append(users, table)
-		}
-		if err := rows.Err(); err != nil {
 			return nil, err
 		}
 		if len(users) > 0 {

@@ -214,20 +214,7 @@ WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = %d AN
 }
 
 func (w *planner) dependants(ctx context.Context, table uint32) ([]string, error) {
-	rows, err := w.tx.QueryContext(ctx, dependantsSQL(table, ""))
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var out []string
-	for rows.Next() {
-		var text string
-		if err := rows.Scan(&text); err != nil {
-			return nil, err
-		}
-		out = append(out, text)
-	}
-	return out, rows.Err()
+	return firstColumn(ctx, w.tx, dependantsSQL(table, ""))
 }
 
 // seen says how much a table was used since the server began to count, which is the question before it is dropped.
