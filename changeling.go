@@ -246,20 +246,26 @@ var (
 // Plan says how a statement would be carried out. It changes nothing.
 func (e *Engine) Plan(ctx context.Context, ddl string) (*plan.Plan, error) {
 	p, err := e.planned(ctx, ddl)
-	if err != nil || p.Route == plan.Refuse {
-		return p, err
+	if err == nil {
+		e.restrict(p)
 	}
+	return p, err
+}
+
+// restrict refuses a plan that goes another way than the one that was asked for.
+func (e *Engine) restrict(p *plan.Plan) {
 	why := ""
 	switch {
+	case p.Route == plan.Refuse:
+		return
 	case e.config.OnlyDirect && p.Route != plan.Direct:
 		why = fmt.Sprintf("only what the server does at once was asked for, and this statement goes by %s: %s", p.Route, p.Why)
 	case e.config.Route != "" && p.Route != e.config.Route && len(p.Steps) > 0:
 		why = fmt.Sprintf("the route %s was asked for, and this statement can only go by %s: %s", e.config.Route, p.Route, p.Why)
 	default:
-		return p, nil
+		return
 	}
 	p.Route, p.Why, p.Refusals, p.Steps = plan.Refuse, why, []string{why}, nil
-	return p, nil
 }
 
 func (e *Engine) planned(ctx context.Context, ddl string) (*plan.Plan, error) {

@@ -192,8 +192,8 @@ func (r *round) natively(ctx context.Context) error {
 
 // bearable says that an error is one after which the same command is run again.
 func (r *round) bearable(err error) bool {
-	if errors.Is(err, changeling.ErrPrecondition) { // it was lost before anything was asked
-		return fault.Lost(err) || fault.Transient(err) || errors.Is(err, dying.ErrDead)
+	if errors.Is(err, changeling.ErrPrecondition) { // it was not to be had yet
+		return fault.Transient(err) || errors.Is(err, dying.ErrDead)
 	}
 	return errors.Is(err, changeling.ErrStopped) || errors.Is(err, changeling.ErrOwned) || errors.Is(err, changeling.ErrNoCutover) || errors.Is(err, dying.ErrDead) ||
 		errors.Is(err, changeling.ErrAborted) && r.mayAbort.Load() || errors.Is(err, changeling.ErrRefused) && r.altered.Load()

@@ -122,15 +122,15 @@ func missing(err error) bool {
 func detect(ctx context.Context, db *sql.DB, c Config) (dialect, *sql.DB, error) {
 	var version string
 	// The first of the two nobody can have put a function of his own in the place of; MySQL and MariaDB know only the second.
-	err := db.QueryRowContext(ctx, `SELECT pg_catalog.version()`).Scan(&version)
+	err := mysql.Coded(db.QueryRowContext(ctx, `SELECT pg_catalog.version()`).Scan(&version))
 	if err != nil && !fault.Lost(err) && !fault.Transient(err) && ctx.Err() == nil {
-		err = db.QueryRowContext(ctx, `SELECT version()`).Scan(&version)
+		err = mysql.Coded(db.QueryRowContext(ctx, `SELECT version()`).Scan(&version))
 	}
-	if fault.Code(mysql.Coded(err)) == "53300" {
+	if fault.Code(err) == "53300" {
 		return nil, nil, &fault.Problem{Kind: fault.Stopped, Err: err, Text: "the server has no session left to give: " + fault.Message(err) + ". Nothing was changed: run the same command again when it has"}
 	}
 	if err != nil {
-		return nil, nil, &fault.Problem{Kind: fault.Precondition, Err: err, Text: "the database cannot be asked for its version: " + fault.Message(err)}
+		return nil, nil, unasked(err)
 	}
 	if strings.HasPrefix(version, "PostgreSQL") {
 		if c.Capture == CaptureBinlog {
@@ -151,4 +151,12 @@ func detect(ctx context.Context, db *sql.DB, c Config) (dialect, *sql.DB, error)
 		d.target = &target
 	}
 	return d, mysql.Wrap(db), nil
+}
+
+// unasked is the error of a server that does not say what it is. One that was reached, and lost, is to be tried again.
+func unasked(err error) error {
+	if fault.Lost(err) {
+		return &fault.Problem{Kind: fault.Stopped, Err: err, Text: "the connection was lost while the database was asked for its version: " + fault.Message(err) + ". Nothing was changed: run the same command again"}
+	}
+	return &fault.Problem{Kind: fault.Precondition, Err: err, Text: "the database cannot be asked for its version: " + fault.Message(err)}
 }

@@ -125,7 +125,7 @@ func TestMySQLTruncatesOnce(t *testing.T) {
 						mytest.Exec(t, db, s.Text, `INSERT INTO parted VALUES (5, 55)`)
 						go cutOff(t, db)
 						return lingering
-					case !asks && strings.Contains(s.Text, "COALESCE((SELECT CAST(SUM(CRC32(") && strings.Contains(s.Text, "<>"):
+					case !asks && strings.Contains(s.Text, "CAST(SUM(CRC32(") && strings.Contains(s.Text, "<>"):
 						return "SELECT FALSE"
 					}
 					return s.Text

@@ -25,6 +25,7 @@ type mysqld struct {
 	version string
 	capture Capture
 	target  *mysql.Target // where the binary log is read; nil: nowhere
+	unmet   string        // an algorithm not to be planned with
 }
 
 func (d mysqld) supports() error {
@@ -72,19 +73,25 @@ func (d mysqld) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.
 	if err != nil {
 		return nil, err
 	}
-	p, err := mysql.Plan(ctx, db, ddl, mysql.Options{ID: id, LockWait: wait, Replicas: server.Replicas, Binlog: d.capture == CaptureBinlog, UndoLog: undoLog,
+	p, err := mysql.Plan(ctx, db, ddl, mysql.Options{ID: id, LockWait: wait, Replicas: server.Replicas, Binlog: d.capture == CaptureBinlog, Unmet: d.unmet, UndoLog: undoLog,
 		Triggers: func(ctx context.Context) (string, error) { return d.unfollowable(ctx, db) }})
 	if err != nil || p.Route != plan.ShadowTable {
 		return p, err
 	}
-	var number sql.NullInt64
-	if err := db.QueryRowContext(ctx, d.texts(p.Pair).Heap()).Scan(&number); err != nil && !fault.Denied(err) {
+	var number int64
+	err = db.QueryRowContext(ctx, d.texts(p.Pair).Heap()).Scan(&number)
+	why := ""
+	switch {
+	case fault.Denied(err):
+		why = "information_schema does not show the number that InnoDB gives its file. Needed: GRANT PROCESS ON *.* for this role"
+	case err != nil:
 		return nil, err
+	case number == 0 && !p.Pair.Binlog:
+		why = "it shares a file with other tables, and triggers do not fire. Needed: a binary log that changeling can read, or a file of its own (ALTER TABLE … TABLESPACE = innodb_file_per_table, which locks the table for as long as it takes)"
 	}
-	if !number.Valid {
+	if why != "" {
 		p.Route, p.Steps = plan.Refuse, nil
-		p.Refusals = append(p.Refusals, fmt.Sprintf("a TRUNCATE of %s while it is copied could not be noticed: information_schema does not show the number that InnoDB gives it. "+
-			"Needed: GRANT PROCESS ON *.* for this role", p.Table))
+		p.Refusals = append(p.Refusals, fmt.Sprintf("a TRUNCATE of %s while it is copied could not be noticed: %s", p.Table, why))
 	}
 	return p, nil
 }

@@ -20,7 +20,7 @@ type postgresql struct{}
 func (postgresql) supports(ctx context.Context, db *sql.DB) error {
 	var version int
 	if err := db.QueryRowContext(ctx, `SELECT pg_catalog.current_setting('server_version_num')::int`).Scan(&version); err != nil {
-		return &fault.Problem{Kind: fault.Precondition, Err: err, Text: "the database cannot be asked for its version: " + fault.Message(err)}
+		return unasked(err)
 	}
 	if version < 140000 {
 		return &fault.Problem{Kind: fault.Precondition, Text: fmt.Sprintf("PostgreSQL %d is too old: 14 or later is needed, for scans of block ranges and record digests", version/10000)}

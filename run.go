@@ -78,26 +78,35 @@ var errAbort = errors.New("abort was asked for")
 // host; a second Run at the same time is an error of kind ErrOwned. When ctx ends, what is done is kept and the error is
 // of kind ErrStopped.
 func (c *Change) Run(ctx context.Context) error {
+	for {
+		if again, err := c.once(ctx); !again {
+			return err
+		}
+	}
+}
+
+// once is a run with the plan that the change has; again says that it has another one now.
+func (c *Change) once(ctx context.Context) (again bool, err error) {
 	c = c.own()
 	e := c.engine
 	began := time.Now()
 	if c.record.Over() {
-		return nil
+		return false, nil
 	}
 	resumed := c.record.Step > 0
 	lease, err := e.store.Acquire(ctx, c.record.ID, e.config.Owner, e.config.Lease)
 	if err != nil {
-		return stopped(ctx, c.record.ID, err)
+		return false, stopped(ctx, c.record.ID, err)
 	}
 	defer lease.Release(ctx)
 	if err := c.reload(ctx); err != nil {
-		return stopped(ctx, c.record.ID, err)
+		return false, stopped(ctx, c.record.ID, err)
 	}
 	if c.record.Over() { // somebody else finished or aborted it a moment ago
-		return nil
+		return false, nil
 	}
 	if err := e.store.Exec(ctx, e.db, e.store.Text.SetState, c.record.ID, string(state.Running), "", 0); err != nil {
-		return stopped(ctx, c.record.ID, err)
+		return false, stopped(ctx, c.record.ID, err)
 	}
 	recorder := newRecorder()
 	told := *e // what this run tells is recorded
@@ -106,11 +115,11 @@ func (c *Change) Run(ctx context.Context) error {
 	r := newRun(c, lease)
 	r.resumed, r.recorder = resumed, recorder
 	if r.follower, err = e.dialect.Follow(ctx, r); err != nil {
-		return r.close(ctx, stopped(ctx, c.record.ID, err))
+		return false, r.close(ctx, stopped(ctx, c.record.ID, err))
 	}
 	if c.record.Step == 0 && c.record.Plan.Undoes == nil {
 		if err := r.closeWindows(ctx); err != nil {
-			return r.close(ctx, stopped(ctx, c.record.ID, err))
+			return false, r.close(ctx, stopped(ctx, c.record.ID, err))
 		}
 	}
 	p := c.record.Plan
@@ -120,9 +129,15 @@ func (c *Change) Run(ctx context.Context) error {
 	}
 	e.config.Events(opened)
 	err = r.refused(ctx, r.guarded(ctx))
+	if r.unmet(err) {
+		if err = r.otherwise(ctx, err); err == nil {
+			r.flush(ctx)
+			return true, nil
+		}
+	}
 	if errors.Is(err, errAbort) {
 		if err := r.recall(ctx); err != nil {
-			return err // the change is still there, and so is the wish
+			return false, err // the change is still there, and so is the wish
 		}
 	}
 	switch {
@@ -130,7 +145,7 @@ func (c *Change) Run(ctx context.Context) error {
 		err = r.close(ctx, r.finish(ctx, plan.Step{}))
 	case errors.Is(err, errAbort):
 		if err = r.abandon(ctx); err != nil {
-			return err // likewise
+			return false, err // likewise
 		}
 		err = &fault.Problem{Kind: fault.Aborted, Text: fmt.Sprintf("change %s was aborted on request: %s", p.ID, r.left())}
 	default:
@@ -148,7 +163,7 @@ func (c *Change) Run(ctx context.Context) error {
 		defer cancel()
 		_ = e.tend(short, r.id) // what it does not get done the next one does
 	}
-	return err
+	return false, err
 }
 
 // stopped gives the end of a context or of the connection its name.

@@ -19,11 +19,11 @@ func (w Rows) Within(r copier.Range) string { return w.within(false, r) }
 // pending says that a key is in the log, in the statement's own snapshot. Such keys are left out of a comparison: what is
 // left must be equal, without a lock and under any load.
 func (w Rows) pending(alias string) string {
-	return "EXISTS (SELECT 1 FROM " + qualified(w.Pair.Log) + " p WHERE " + w.same("p", alias) + ")"
+	return "EXISTS (SELECT 1 FROM " + qualified(w.Pair.Log) + " changeling_waiting WHERE " + w.same("changeling_waiting", alias) + ")"
 }
 
 func (w Rows) pendingShadow() string {
-	return "EXISTS (SELECT 1 FROM " + qualified(w.Pair.Log) + " p WHERE " + w.sameShadow("d", "p") + ")"
+	return "EXISTS (SELECT 1 FROM " + qualified(w.Pair.Log) + " changeling_waiting WHERE " + w.sameShadow("d", "changeling_waiting") + ")"
 }
 
 // Compare, Relog and what belongs to them look at an undo's pair as its Judge.
@@ -80,8 +80,8 @@ func (w Rows) Confirm() string {
 // A key that is pending again comes back through the next drain.
 func (w Rows) RelogChecked() string {
 	w = w.judged()
-	return w.relog(w.own("again") + Then + "INSERT INTO " + w.temporary("again") + " (" + w.keyList("") + ") SELECT DISTINCT " + w.keyList("c.") +
-		" FROM " + qualified(w.Pair.Checks) + " c" + Then + "DELETE FROM " + qualified(w.Pair.Checks))
+	return w.relog(w.own("again") + Then + "INSERT INTO " + w.temporary("again") + " (" + w.keyList("") + ") SELECT DISTINCT " + w.keyList("changeling_checked.") +
+		" FROM " + qualified(w.Pair.Checks) + " changeling_checked" + Then + "DELETE FROM " + qualified(w.Pair.Checks))
 }
 
 func (w Rows) relog(fill string) string {

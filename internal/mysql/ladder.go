@@ -2,7 +2,7 @@ package mysql
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"slices"
 	"strings"
 
@@ -58,7 +58,7 @@ func (g rung) effect() string {
 func (w *planner) rungs() []rung {
 	var out []rung
 	if !w.deceptive() {
-		if !w.corrupting() {
+		if w.instant() {
 			out = append(out, rung{algorithm: "INSTANT"})
 		}
 		if w.dialect.maria {
@@ -74,7 +74,7 @@ func (w *planner) rungs() []rung {
 // error says what is wrong with it.
 func (w *planner) climb(ctx context.Context, r *rehearsal) (rung, error) {
 	for _, g := range w.rungs() {
-		before := w.files(ctx, r)
+		before := w.numbers(ctx, r)
 		err := coded(w.alter(ctx, w.demand(w.among(ctx, r, w.statement.Text), r.shadowName(), g)))
 		switch {
 		case fault.Lost(err) || fault.Canceled(err):
@@ -83,10 +83,7 @@ func (w *planner) climb(ctx context.Context, r *rehearsal) (rung, error) {
 			continue
 		}
 		if !w.dialect.maria && g.algorithm == "INPLACE" {
-			g.rebuild = before == "" && !w.inPlace() || before != w.files(ctx, r)
-		}
-		if g.algorithm == "INSTANT" && w.worn(ctx) {
-			g = rung{"INPLACE", "NONE", true}
+			g.rebuild = before == "" && !w.inPlace() || before != w.numbers(ctx, r)
 		}
 		return g, nil
 	}
@@ -118,6 +115,9 @@ func (w *planner) demand(text string, table schema.Name, g rung) string {
 	return s.Retarget(qualified(table)) + ", " + g.clause()
 }
 
+// instant says that INSTANT may be asked for.
+func (w *planner) instant() bool { return !w.corrupting() && w.options.Unmet != "INSTANT" }
+
 // corrupting says that the server is MySQL 8.0.29 to 8.0.31, where columns that were added or dropped at once could not be
 // recovered after a crash, nor be backed up.
 func (w *planner) corrupting() bool {
@@ -127,30 +127,13 @@ func (w *planner) corrupting() bool {
 		})
 }
 
-// worn says that the source has as many versions of its rows as MySQL allows: 64 of them, from 9.1 on 255. Its empty twin
-// has none. An account without PROCESS cannot see it; there the statement fails when it runs, and changes nothing.
-func (w *planner) worn(ctx context.Context) bool {
-	if w.dialect.maria {
-		return false
-	}
-	var versions, major, minor int
-	if err := w.conn.QueryRowContext(ctx, "SELECT TOTAL_ROW_VERSIONS FROM information_schema.INNODB_TABLES i WHERE "+fileOf(w.plan.Table)).Scan(&versions); err != nil {
-		return false
-	}
-	limit := 64
-	if n, _ := fmt.Sscanf(w.dialect.version, "%d.%d", &major, &minor); n == 2 && (major > 9 || major == 9 && minor >= 1) {
-		limit = 255
-	}
-	return versions >= limit
-}
-
-// files are the numbers of the twin's tablespaces in MySQL, which change when a table is made anew. They are empty for an
-// account without PROCESS.
-func (w *planner) files(ctx context.Context, r *rehearsal) string {
+// numbers are those of the twin's files in MySQL, which change when a table is made anew. They are empty for an account without
+// PROCESS, and where the server gives a table no file of its own.
+func (w *planner) numbers(ctx context.Context, r *rehearsal) string {
 	if w.dialect.maria {
 		return ""
 	}
-	list, err := firstColumn(ctx, w.conn, "SELECT i.TABLE_ID FROM information_schema.INNODB_TABLES i WHERE "+filesOf(r.shadowName())+" ORDER BY 1")
+	list, err := firstColumn(ctx, w.conn, "SELECT i.number FROM "+files(false)+" i WHERE "+filesOf(r.shadowName())+" ORDER BY 1")
 	if err != nil {
 		return ""
 	}
@@ -265,4 +248,18 @@ func (w *planner) marks(n schema.Name) string {
 		sum("REFERENTIAL_CONSTRAINTS", "CONSTRAINT_SCHEMA", "CONSTRAINT_NAME, UPDATE_RULE, DELETE_RULE"),
 		sum("PARTITIONS", "TABLE_SCHEMA", "COALESCE(PARTITION_NAME, ''), COALESCE(SUBPARTITION_NAME, ''), COALESCE(PARTITION_METHOD, ''), COALESCE(PARTITION_EXPRESSION, ''), COALESCE(PARTITION_DESCRIPTION, '')"),
 	}, ", ") + ")"
+}
+
+// Unmet is what the server says that refused a statement because of the ALGORITHM that it asked for, and empty for any other error:
+// ER_ALTER_OPERATION_NOT_SUPPORTED, the same with a reason, and the errors of a table that has no room for another version of its rows,
+// which MySQL 8 and 9 do not number alike. Nothing was changed then.
+func Unmet(err error) string {
+	var own *Error
+	if !errors.As(coded(err), &own) {
+		return ""
+	}
+	if own.Code == 1845 || own.Code == 1846 || strings.Contains(own.Text, "ALGORITHM=INSTANT") || strings.Contains(own.Text, "ALGORITHM = INSTANT") || strings.Contains(own.Text, "dropped instantly") {
+		return own.Text
+	}
+	return ""
 }

@@ -141,7 +141,7 @@ func (w *planner) maintain(ctx context.Context, r *rehearsal, m *maintenance) (*
 	if m.verb == "TRUNCATE" || m.verb == "EXCHANGE" {
 		if s.Done, err = w.renumbered(ctx, m); err == nil && s.Done == "" {
 			return refuse(w.plan, "whether the statement happened could not be told after a lost connection, and to run it twice would take away what came in between: information_schema does not show the numbers that InnoDB gives to the partitions. "+
-				"Needed: GRANT PROCESS ON *.* for this role, and names without letters beyond ASCII; or run the statement as it is"), nil
+				"Needed: GRANT PROCESS ON *.* for this role, and a file for each partition (innodb_file_per_table); or run the statement as it is"), nil
 		}
 		return p, err
 	}
@@ -230,10 +230,6 @@ func (w *planner) exchanges(ctx context.Context, m *maintenance) (string, error)
 // renumbered asks whether InnoDB has given the partitions other numbers than they have now, as a TRUNCATE or an EXCHANGE does; it is empty
 // if nobody can tell.
 func (w *planner) renumbered(ctx context.Context, m *maintenance) (string, error) {
-	view := "INNODB_TABLES"
-	if w.dialect.maria {
-		view = "INNODB_SYS_TABLES"
-	}
 	of := filesOf(w.plan.Table)
 	if len(m.names) > 0 {
 		var list []string
@@ -243,14 +239,14 @@ func (w *planner) renumbered(ctx context.Context, m *maintenance) (string, error
 		}
 		of = "(" + strings.Join(list, " OR ") + ")"
 	}
-	numbers := "(SELECT " + numbersOfFiles + " FROM information_schema." + view + " i WHERE " + of + ")"
-	var now sql.NullInt64
+	numbers := "(SELECT " + numbersOfFiles + " FROM " + files(w.dialect.maria) + " i WHERE " + of + ")"
+	var now int64
 	err := coded(w.conn.QueryRowContext(ctx, "SELECT "+numbers).Scan(&now))
 	if fault.Denied(err) {
 		return "", nil
 	}
-	if err != nil || !now.Valid {
+	if err != nil || now == 0 {
 		return "", err
 	}
-	return fmt.Sprintf("SELECT COALESCE(%s <> %d, FALSE)", numbers, now.Int64), nil
+	return fmt.Sprintf("SELECT %s <> %d", numbers, now), nil
 }

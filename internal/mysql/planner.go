@@ -25,6 +25,9 @@ type Options struct {
 	// Binlog says that anything but the binary log is to be refused.
 	Binlog   bool
 	Replicas int // that read the server's binary log
+	// Unmet is the algorithm that the server was asked for, and refused for the table itself: its twin has neither the table's past nor
+	// as many versions of its rows. Empty: none.
+	Unmet string
 	// UndoLog is greater than zero if an undo is wanted: how large its log may become.
 	UndoLog int64
 }

@@ -174,22 +174,18 @@ func name(text string, tokens []plan.Token, from int) (schema.Name, int) {
 }
 
 // past gives the twin what is left of the source's past and no definition shows: a table that once had a FULLTEXT index keeps a hidden
-// column, with which the server adds no column at once. An account without PROCESS cannot see it; there the statement fails when it
-// runs, and changes nothing.
+// column, with which the server adds no column at once. MariaDB shows it to an account with PROCESS. MySQL shows it where nobody can look
+// (see files): there the statement fails when it runs, changes nothing, and is planned again without that way.
 func (w *planner) past(ctx context.Context, r *rehearsal) []string {
-	if r.source.column("FTS_DOC_ID") != nil || slices.ContainsFunc(r.source.Indexes, func(x Index) bool { return x.Kind == "FULLTEXT" }) {
+	if !w.dialect.maria || r.source.column("FTS_DOC_ID") != nil || slices.ContainsFunc(r.source.Indexes, func(x Index) bool { return x.Kind == "FULLTEXT" }) {
 		return nil
 	}
 	text := slices.IndexFunc(r.source.Columns, func(c Column) bool {
 		return c.Charset != "" && c.Charset != "binary" && c.kind() == "text" && !c.Generated
 	})
-	// MariaDB shows the hidden column. MySQL does not, but a table that is kept with it.
-	query := "information_schema.INNODB_TABLES i JOIN information_schema.INNODB_TABLES f ON f.NAME = CONCAT(SUBSTRING_INDEX(i.NAME, '/', 1), '/fts_', LPAD(LOWER(HEX(i.TABLE_ID)), 16, '0'), '_config') WHERE i.NAME = "
-	if w.dialect.maria {
-		query = "information_schema.INNODB_SYS_TABLES i JOIN information_schema.INNODB_SYS_COLUMNS c ON c.TABLE_ID = i.TABLE_ID AND c.NAME = 'FTS_DOC_ID' WHERE i.NAME = "
-	}
 	var there bool
-	if err := w.conn.QueryRowContext(ctx, "SELECT COUNT(*) > 0 FROM "+query+literal(fileName(r.source.Name.Schema)+"/"+fileName(r.source.Name.Table))).Scan(&there); err != nil || !there || text < 0 {
+	query := "SELECT COUNT(*) > 0 FROM information_schema.INNODB_SYS_TABLES i JOIN information_schema.INNODB_SYS_COLUMNS c ON c.TABLE_ID = i.TABLE_ID AND c.NAME = 'FTS_DOC_ID' WHERE "
+	if err := w.conn.QueryRowContext(ctx, query+fileOf(r.source.Name)).Scan(&there); err != nil || !there || text < 0 {
 		return nil
 	}
 	twin := "ALTER TABLE " + qualified(r.shadowName())

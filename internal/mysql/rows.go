@@ -12,8 +12,9 @@ import (
 
 // Rows writes the SQL that moves and compares rows of one pair. It holds no connection and runs nothing.
 //
-// The aliases are always the same: s is the source, d the shadow, l the key log, t what was taken out of it. LOCK TABLES
-// locks a table under each alias of its own, so the cutover knows them.
+// The aliases are always the same: s is the source, d the shadow, changeling_log the key log, t what was taken out of it. LOCK TABLES
+// locks a table under each alias of its own, so the cutover knows them; and takes no name twice in one database, so those of tables
+// beside the shadow are not names that it could have.
 //
 // All statements run at READ COMMITTED: there INSERT … SELECT reads the source and the log without locks, so no user ever
 // waits for a row of ours.
@@ -214,28 +215,10 @@ func (w Rows) Guard() string { return "DO (SELECT 1 FROM " + qualified(w.Pair.So
 // another one, as does every rebuild. (information_schema.tables.create_time does not change with a TRUNCATE, tried on 9.7.)
 func (w Rows) Heap() string { return "SELECT " + w.made() }
 
-// made is one number for the numbers that InnoDB has given to the table, or to each of its partitions, or NULL for a role
-// without PROCESS.
+// made is one number for the numbers that InnoDB has given to the table's file, or to that of each of its partitions. It is 0 where the
+// table has none of its own.
 func (w Rows) made() string {
-	view := "innodb_tables"
-	if w.Maria {
-		view = "innodb_sys_tables"
-	}
-	return "(SELECT " + numbersOfFiles + " FROM information_schema." + view + " i WHERE " + filesOf(w.Pair.Source) + ")"
-}
-
-const numbersOfFiles = "CAST(SUM(CRC32(CONCAT(i.name, ' ', i.table_id))) AS SIGNED)"
-
-// filesOf says that a row of InnoDB's own list is of a table, or of a partition of it. The list compares without regard to case, and
-// Orders is another table than orders; of partitions some versions write #P#.
-func filesOf(n schema.Name) string {
-	name := fileName(n.Schema) + "/" + fileName(n.Table)
-	return fmt.Sprintf("(CAST(LEFT(i.name, %[1]d) AS BINARY) = %[2]s AND (LENGTH(i.name) = %[1]d OR LOWER(SUBSTRING(i.name, %[1]d + 1, 3)) = '#p#'))", len(name), literal(name))
-}
-
-// fileOf says that a row of InnoDB's own list is of a table that has no partitions.
-func fileOf(n schema.Name) string {
-	return "CAST(i.name AS BINARY) = " + literal(fileName(n.Schema)+"/"+fileName(n.Table))
+	return "(SELECT " + numbersOfFiles + " FROM " + files(w.Maria) + " i WHERE " + filesOf(w.Pair.Source) + ")"
 }
 
 // Live notes what the source is before the copy, so that a TRUNCATE, which fires no trigger, is seen afterwards.
@@ -253,11 +236,11 @@ func alive(p schema.Pair) schema.Name {
 
 // reset answers whether the source was truncated or rebuilt since the copy began.
 func (w Rows) reset() string {
-	return "(NOT EXISTS (SELECT 1 FROM " + qualified(alive(w.Pair)) + " a WHERE a.made = " + w.made() + "))"
+	return "(NOT EXISTS (SELECT 1 FROM " + qualified(alive(w.Pair)) + " changeling_alive WHERE changeling_alive.made = " + w.made() + "))"
 }
 
 // Truncated asks whether the source was truncated or rebuilt. The server walks through the list of all its tables for the answer,
-// 4 ms for each thousand (measured on 9.7), so it is asked now and then, and not with each chunk.
+// 5 ms for each thousand (measured on 9.7), so it is asked now and then, and not with each chunk.
 //
 // Of the source of an undo the binary log tells.
 func (w Rows) Truncated() string {
@@ -272,7 +255,7 @@ func (w Rows) Blocks() string { return "" }
 
 // ShadowBlocks is how far the log goes. The healing walk counts in entries of the log.
 func (w Rows) ShadowBlocks() string {
-	return "SELECT COALESCE(MAX(l." + seq + "), 0) + 1 FROM " + qualified(w.Pair.Log) + " l"
+	return "SELECT COALESCE(MAX(changeling_log." + seq + "), 0) + 1 FROM " + qualified(w.Pair.Log) + " changeling_log"
 }
 
 // Copy puts the rows of a key range into the shadow. It runs once for a range: the range is noted as done in the same
@@ -305,7 +288,7 @@ func (w Rows) Places(r copier.Range) string {
 
 // LoggedPlaces is Places for the rows that wait in the log.
 func (w Rows) LoggedPlaces() string {
-	return w.places() + " WHERE EXISTS (SELECT 1 FROM " + qualified(w.Pair.Log) + " l WHERE " + w.same("l", "s") + ") LIMIT 20000"
+	return w.places() + " WHERE EXISTS (SELECT 1 FROM " + qualified(w.Pair.Log) + " changeling_log WHERE " + w.same("changeling_log", "s") + ") LIMIT 20000"
 }
 
 func (w Rows) places() string {
@@ -334,12 +317,12 @@ func (w Rows) temporary(name string) string {
 
 // take fills the temporary table with keys that are to be seen in the log.
 func (w Rows) take(where string, limit int64) string {
-	out := w.own("taken") + Then + "INSERT INTO " + w.temporary("taken") + " (" + seq + ", " + w.keyList("") + ") SELECT l." + seq + ", " + w.keyList("l.") +
-		" FROM " + qualified(w.Pair.Log) + " l"
+	out := w.own("taken") + Then + "INSERT INTO " + w.temporary("taken") + " (" + seq + ", " + w.keyList("") + ") SELECT changeling_log." + seq + ", " + w.keyList("changeling_log.") +
+		" FROM " + qualified(w.Pair.Log) + " changeling_log"
 	if where != "" {
 		out += " WHERE " + where
 	}
-	out += " ORDER BY l." + seq
+	out += " ORDER BY changeling_log." + seq
 	if limit > 0 {
 		out += fmt.Sprintf(" LIMIT %d", limit)
 	}
@@ -360,12 +343,12 @@ func (w Rows) Heal(r copier.Range) string {
 	if r.Upto != nil {
 		upto, _ = strconv.ParseInt(r.Upto[0], 10, 64)
 	}
-	return w.take(fmt.Sprintf("l.%s > %d AND l.%s <= %d", seq, after, seq, upto), 0) + Then + w.gone()
+	return w.take(fmt.Sprintf("changeling_log.%s > %d AND changeling_log.%s <= %d", seq, after, seq, upto), 0) + Then + w.gone()
 }
 
 // Pending counts the keys in the log, up to a bound that is quick to count.
 func (w Rows) Pending() string {
-	return "SELECT COUNT(*) FROM (SELECT 1 FROM " + qualified(w.Pair.Log) + " l LIMIT 100000) x"
+	return "SELECT COUNT(*) FROM (SELECT 1 FROM " + qualified(w.Pair.Log) + " changeling_log LIMIT 100000) x"
 }
 
 // Empty empties the shadow for another copy. Keys stay in the log. It may run twice.
@@ -394,7 +377,7 @@ func (w Rows) Drain(limit int64, note bool) string {
 	if note {
 		list = append(list, "INSERT INTO "+qualified(w.Pair.Checks)+" ("+w.keyList("")+") SELECT DISTINCT "+w.keyList("")+" FROM "+w.temporary("taken"))
 	}
-	list = append(list, "DELETE l FROM "+w.temporary("taken")+" t STRAIGHT_JOIN "+qualified(w.Pair.Log)+" l ON l."+seq+" = t."+seq,
+	list = append(list, "DELETE changeling_log FROM "+w.temporary("taken")+" t STRAIGHT_JOIN "+qualified(w.Pair.Log)+" changeling_log ON changeling_log."+seq+" = t."+seq,
 		"SELECT (SELECT COUNT(*) FROM "+w.temporary("taken")+"), 0, 0, 0")
 	return strings.Join(list, Then)
 }
@@ -403,18 +386,19 @@ func (w Rows) Drain(limit int64, note bool) string {
 func (w Rows) Locked() string {
 	p := w.Pair
 	lock := func(n schema.Name, alias string) string {
-		if alias == "" {
+		if alias == "" || alias == n.Table { // a table may have the name of an alias of ours
 			return qualified(n) + " WRITE"
 		}
 		return qualified(n) + " AS " + alias + " WRITE"
 	}
-	list := []string{lock(p.Source, ""), lock(p.Source, "s"), lock(p.Shadow, ""), lock(p.Shadow, "d"), lock(p.Log, ""), lock(p.Log, "l"), lock(p.Log, "p"),
-		lock(p.Checks, ""), lock(p.Checks, "c"), lock(alive(p), ""), lock(alive(p), "a")}
+	list := []string{lock(p.Source, ""), lock(p.Source, "s"), lock(p.Shadow, ""), lock(p.Shadow, "d"), lock(p.Log, ""), lock(p.Log, "changeling_log"), lock(p.Log, "changeling_waiting"),
+		lock(p.Checks, ""), lock(p.Checks, "changeling_checked"), lock(alive(p), ""), lock(alive(p), "changeling_alive")}
 	if turnedRound(p) { // its rows are compared the other way, see judged
 		list = append(list, lock(p.Source, "d"), lock(p.Shadow, "s"))
 	}
 	if p.Binlog { // where it ends is noted for an undo
 		list = append(list, lock(position(p), ""))
 	}
+	slices.Sort(list)
 	return strings.Join(slices.Compact(list), ", ")
 }

@@ -111,5 +111,5 @@ WHERE t.id NOT IN (CONNECTION_ID(), ` + fmt.Sprint(own) + `) AND x.trx_started <
 
 // Logged answers some of the keys in the log.
 func (w Rows) Logged() string {
-	return "SELECT DISTINCT " + w.keyText("l.") + " FROM " + qualified(w.Pair.Log) + " l LIMIT 10"
+	return "SELECT DISTINCT " + w.keyText("changeling_log.") + " FROM " + qualified(w.Pair.Log) + " changeling_log LIMIT 10"
 }

@@ -115,7 +115,7 @@ func (w Rows) Left() string {
 	if w.Pair.Binlog { // which told
 		reset = "FALSE"
 	}
-	return "SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM " + qualified(w.Pair.Log) + " l LIMIT 100000) x), " + reset
+	return "SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM " + qualified(w.Pair.Log) + " changeling_log LIMIT 100000) x), " + reset
 }
 
 // Warm makes a session ready for the last drain: each statement sees what committed before it, the catalogue is as it is

@@ -26,7 +26,7 @@ type act struct {
 // The twin has the whole statement's result when it comes, and afterwards. What the parts come to is compared with that.
 func (w *planner) apart(ctx context.Context, r *rehearsal) (*plan.Plan, error) {
 	asWritten := r.bared(w.statement.Clauses)
-	if len(asWritten) < 2 || w.deceptive() || w.corrupting() || w.worn(ctx) {
+	if len(asWritten) < 2 || w.deceptive() || !w.instant() {
 		return nil, nil
 	}
 	// The twin is as refer leaves it, or as the statement does.
@@ -108,7 +108,7 @@ func (w *planner) pieces(ctx context.Context, r *rehearsal, clauses []plan.Claus
 		p := act{clauses: []string{k.Text}, keys: k.References}
 		w.unchecked = k.References
 		for _, how := range []string{"ALGORITHM=INSTANT", place} {
-			before := w.files(ctx, r)
+			before := w.numbers(ctx, r)
 			err := coded(w.alter(ctx, "ALTER TABLE "+qualified(r.shadowName())+" "+w.among(ctx, r, k.Text)+", "+how))
 			if fault.Lost(err) || fault.Canceled(err) {
 				return nil, err
@@ -116,7 +116,7 @@ func (w *planner) pieces(ctx context.Context, r *rehearsal, clauses []plan.Claus
 			if err != nil {
 				continue
 			}
-			if after := w.files(ctx, r); !w.dialect.maria && how == place && (before == "" || before != after) {
+			if after := w.numbers(ctx, r); !w.dialect.maria && how == place && (before == "" || before != after) {
 				return nil, nil // it made the table anew, or nobody can see whether it did
 			}
 			p.how = how

@@ -130,9 +130,9 @@ func (w Rows) SetAside() string {
 	log, misfits := qualified(w.Pair.Log), qualified(w.Pair.Misfits)
 	return strings.Join([]string{
 		"SET @changeling_oldest = (SELECT MIN(" + seq + ") FROM " + log + ")",
-		"INSERT INTO " + misfits + " (changeling_why, " + w.keyList("") + ") SELECT $1, " + w.keyList("l.") + " FROM " + log + " l WHERE l." + seq + " = @changeling_oldest",
+		"INSERT INTO " + misfits + " (changeling_why, " + w.keyList("") + ") SELECT $1, " + w.keyList("changeling_log.") + " FROM " + log + " changeling_log WHERE changeling_log." + seq + " = @changeling_oldest",
 		"SET @changeling_misfit = LAST_INSERT_ID()",
-		"DELETE l FROM " + misfits + " m STRAIGHT_JOIN " + log + " l ON " + w.same("l", "m") + " WHERE m." + seq + " = @changeling_misfit",
+		"DELETE changeling_log FROM " + misfits + " m STRAIGHT_JOIN " + log + " changeling_log ON " + w.same("changeling_log", "m") + " WHERE m." + seq + " = @changeling_misfit",
 		"SELECT " + w.keyText("m.") + " FROM " + misfits + " m WHERE m." + seq + " = @changeling_misfit",
 	}, Then)
 }
