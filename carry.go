@@ -47,6 +47,9 @@ func (r *run) unsettled(ctx context.Context) ([]string, error) {
 // settle does what a run that swapped did not come to: triggers get their names, and the old table loses its foreign keys. It
 // may run twice.
 func (r *run) settle(ctx context.Context, t *tx) error {
+	if err := r.rejoined(ctx, t); err != nil {
+		return err
+	}
 	if len(r.pair.Foreign) > 0 {
 		left, err := mysql.Texts(ctx, r.engine.db, mysql.Related(r.pair))
 		if err == nil && len(left) > 0 {

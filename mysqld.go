@@ -327,7 +327,7 @@ type renamer struct {
 func (s *renamer) Ready(ctx context.Context) error { return s.verifier.Settle(ctx) }
 
 func (s *renamer) Blockers(ctx context.Context) ([]cutover.Blocker, error) {
-	list, err := s.blockers(ctx, mysql.Blockers(s.pair.Source))
+	list, err := s.blockers(ctx, mysql.Blockers(mysql.Swapping(s.pair)...))
 	if err != nil && !fault.Denied(err) && !fault.Undefined(err) { // performance_schema may not be for us; the bounded lock finds them
 		return nil, err
 	}
@@ -402,23 +402,13 @@ func (a *renaming) prepare(ctx context.Context) (err error) {
 	if now != a.record.Plan.Fingerprint {
 		return a.altered()
 	}
+	if err := a.rejoin(ctx, a.conn); err != nil {
+		return err
+	}
 	if err := a.childless(ctx); err != nil {
 		return err
 	}
 	return a.settled(ctx)
-}
-
-// childless refuses foreign keys of other tables that came to refer to the source: a rename would take them along with the old table.
-func (a *renaming) childless(ctx context.Context) error {
-	children, err := mysql.Texts(ctx, a.conn, a.texts.Referring())
-	if fault.Denied(err) {
-		return nil // the plan refused those that there were
-	}
-	if err != nil || len(children) == 0 {
-		return err
-	}
-	return &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf("foreign keys of other tables came to refer to %s meanwhile (%s), and would refer to the old table after the swap. Nothing was swapped, and nothing is lost: "+
-		"drop them, run the same command again, and add them when it is done; or `changeling abort %s`", a.table(), strings.Join(children, ", "), a.id)}
 }
 
 // count gives the shadow the source's next AUTO_INCREMENT value, if it is behind.
@@ -532,7 +522,7 @@ func (a *renaming) Swap(ctx context.Context) error {
 		old, texts = a.pair.Old, append(texts, mysql.DropCapture(a.pair)...)
 	}
 	swap := mysql.SwapTo(a.pair, old)
-	if len(a.pair.Foreign) > 0 {
+	if mysql.Calls(a.pair) {
 		swap = mysql.CallSwap(a.pair)
 	}
 	for _, text := range append(texts, swap) {

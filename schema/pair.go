@@ -24,6 +24,8 @@ type Pair struct {
 	Triggers []Trigger `json:"triggers,omitempty"`
 	// Foreign are the foreign keys of the source that the new table gets, where that is done at the swap.
 	Foreign []ForeignKey `json:"foreign,omitempty"`
+	// Children are the foreign keys of other tables that refer to the source, and to the new table after the swap, where that is done by it.
+	Children []Child `json:"children,omitempty"`
 	// Ordered says that both tables sort their keys alike, so that a range of one is a range of the other.
 	Ordered bool `json:"ordered"`
 	// InPlace says that the shadow's columns are columns of the source itself: Shadow has no name then, Log has the keys of rows whose
@@ -86,6 +88,19 @@ type ForeignKey struct {
 	Add  string `json:"add"` // a clause of ALTER TABLE for the shadow
 	// Index is the name that the server's own index for the key has, which it may make anew under the key's name. Empty: as it is made.
 	Index string `json:"index,omitempty"`
+}
+
+// Child is a foreign key of another table that refers to the source.
+type Child struct {
+	Table Name   `json:"table"`
+	Name  string `json:"name"`
+	Back  string `json:"back"` // as it is before the swap: a clause of ALTER TABLE
+	Add   string `json:"add"`  // as it is after the swap
+	// Index is the name that the server's own index for the key has, which it may make anew under the key's name. Empty: as it is made.
+	Index string `json:"index,omitempty"`
+	// Columns of the child refer to Refers of the new table.
+	Columns []string `json:"columns"`
+	Refers  []string `json:"refers"`
 }
 
 // Key is one column of the key by which rows are found in both tables, in index order.

@@ -94,13 +94,17 @@ func DropCapture(p schema.Pair) []string {
 // Blockers are the transactions of others that hold a metadata lock on one of the tables, the oldest first, as far as
 // performance_schema shows them. It answers who, the age in seconds, the connection's id, whether it is idle, and a mark of its
 // transaction.
-func Blockers(n schema.Name) string {
+func Blockers(tables ...schema.Name) string {
+	var list []string
+	for _, n := range tables {
+		list = append(list, "("+literal(n.Schema)+", "+literal(n.Table)+")")
+	}
 	return `SELECT CONCAT('connection ', t.processlist_id, ' of ', COALESCE(t.processlist_user, '?'), COALESCE(CONCAT(', ', t.processlist_command), '')),
   CAST(MAX(COALESCE(TIMESTAMPDIFF(MICROSECOND, x.trx_started, NOW()) / 1e6, 0)) AS DOUBLE) AS age,
   t.processlist_id, COALESCE(t.processlist_command = 'Sleep', false), CAST(MIN(x.trx_started) AS CHAR)
 FROM performance_schema.metadata_locks m JOIN performance_schema.threads t ON t.thread_id = m.owner_thread_id
   JOIN information_schema.innodb_trx x ON x.trx_mysql_thread_id = t.processlist_id
-WHERE m.object_type = 'TABLE' AND m.lock_status = 'GRANTED' AND m.object_schema = ` + literal(n.Schema) + ` AND m.object_name = ` + literal(n.Table) + `
+WHERE m.object_type = 'TABLE' AND m.lock_status = 'GRANTED' AND (m.object_schema, m.object_name) IN (` + strings.Join(list, ", ") + `)
   AND t.processlist_id <> CONNECTION_ID() AND COALESCE(t.processlist_info, '') NOT LIKE '%changeling%'
 GROUP BY t.processlist_id, t.processlist_user, t.processlist_command ORDER BY age DESC`
 }

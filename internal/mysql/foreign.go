@@ -171,25 +171,57 @@ func swapping(p schema.Pair) string {
 	return qualified(schema.Name{Schema: p.Log.Schema, Table: "swap_" + p.Change})
 }
 
-// InstallSwap makes the procedure that swaps tables with foreign keys, see above. It may run twice, and so may the procedure
-// until it has swapped.
+// InstallSwap makes the procedure that swaps tables with foreign keys, see above and children.go. It may run twice, and so may the
+// procedure until it has swapped.
 func InstallSwap(p schema.Pair) []string {
+	const quietly = "BEGIN DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END; "
 	var adds, drops, each []string
 	var named string
 	for _, k := range p.Foreign {
 		if k.Index != "" && k.Index != k.Name { // the server takes the place of an index that it had made by itself
-			named += "BEGIN DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END; ALTER TABLE " + qualified(p.Shadow) + " RENAME INDEX " + quote(k.Name) + " TO " + quote(k.Index) + "; END; "
+			named += quietly + "ALTER TABLE " + qualified(p.Shadow) + " RENAME INDEX " + quote(k.Name) + " TO " + quote(k.Index) + "; END; "
 		}
 		adds, drops = append(adds, k.Add), append(drops, "DROP FOREIGN KEY "+quote(k.Name))
 		each = append(each, "ALTER TABLE "+qualified(p.Shadow)+" DROP FOREIGN KEY "+quote(k.Name)+"; ")
 	}
-	// What an earlier attempt left on the shadow, if its server crashed, goes first; and this one leaves nothing if it cannot swap.
-	clear := "BEGIN DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END; " + strings.Join(each, "") + "END; "
+	clear, give, take := "", "", ""
+	if len(p.Foreign) > 0 {
+		// What an earlier attempt left on the shadow, if its server crashed, goes first; and this one leaves nothing if it cannot swap.
+		clear = quietly + strings.Join(each, "") + "END; "
+		give = "ALTER TABLE " + qualified(p.Shadow) + " " + strings.Join(adds, ", ") + ", ALGORITHM=INPLACE; " + named
+		take = quietly + "ALTER TABLE " + qualified(p.Old) + " " + strings.Join(drops, ", ") + "; END; "
+	}
+	parts := childParts(p)
 	return []string{"DROP PROCEDURE IF EXISTS " + swapping(p),
-		"CREATE PROCEDURE " + swapping(p) + "() SQL SECURITY INVOKER BEGIN DECLARE EXIT HANDLER FOR SQLEXCEPTION BEGIN " + clear + "RESIGNAL; END; " + clear +
-			"ALTER TABLE " + qualified(p.Shadow) + " " + strings.Join(adds, ", ") + ", ALGORITHM=INPLACE; " + named +
-			SwapTo(p, p.Old) + "; " +
-			"BEGIN DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END; ALTER TABLE " + qualified(p.Old) + " " + strings.Join(drops, ", ") + "; END; END"}
+		"CREATE PROCEDURE " + swapping(p) + "() SQL SECURITY INVOKER BEGIN DECLARE EXIT HANDLER FOR SQLEXCEPTION BEGIN " + clear + parts.back + "RESIGNAL; END; " + clear +
+			parts.begin + give + parts.leave + SwapTo(p, p.Old) + "; " + parts.join + take + parts.end + "END"}
+}
+
+// Calls says that tables are swapped by a procedure, because of foreign keys.
+func Calls(p schema.Pair) bool { return len(p.Foreign) > 0 || len(p.Children) > 0 }
+
+// swapStep is the statement that swaps, and its lock.
+func swapStep(p schema.Pair) (text, lock string) {
+	text, lock = SwapTo(p, p.Old), "exclusive metadata lock"
+	if Calls(p) {
+		text = CallSwap(p)
+	}
+	if len(p.Children) > 0 {
+		lock += ", also on the tables whose foreign keys refer to it"
+	}
+	if len(p.Foreign) > 0 {
+		lock += ", and on the tables that its foreign keys refer to one that lets only readers through"
+	}
+	return text, lock
+}
+
+// swapped are the names of Swapping.
+func swapped(p schema.Pair) []string {
+	var out []string
+	for _, n := range Swapping(p) {
+		out = append(out, qualified(n))
+	}
+	return out
 }
 
 // CallSwap is SwapTo for tables with foreign keys.

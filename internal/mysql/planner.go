@@ -318,10 +318,10 @@ func (w *planner) unsupported(r *Relation) []string {
 		add("foreign keys are not carried yet on MariaDB: %s has %s; drop it first and add it again afterwards, or run the statement as it is at a quiet time", name, k)
 	}
 	for _, k := range r.Children {
-		if strings.HasPrefix(k, r.Name.Schema+"."+r.Name.Table+" (") && !r.Maria {
-			continue // the table itself
+		if !r.Maria {
+			break // see adopt
 		}
-		add("foreign keys of other tables are not led to the new table yet: %s refers to %s; drop it first and add it again afterwards, or run the statement as it is at a quiet time", k, name)
+		add("foreign keys of other tables are not led to the new table yet on MariaDB: %s refers to %s; drop it first and add it again afterwards, or run the statement as it is at a quiet time", k, name)
 	}
 	for _, t := range r.Triggers {
 		if !r.Maria {
@@ -380,7 +380,11 @@ func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, er
 	if err != nil {
 		return nil, err
 	}
-	if refusals = slices.Concat(refusals, more, related); len(refusals) > 0 {
+	children, err := w.adopt(ctx, r, &pair)
+	if err != nil {
+		return nil, err
+	}
+	if refusals = slices.Concat(refusals, more, related, children); len(refusals) > 0 {
 		return refuse(p, refusals...), nil
 	}
 	r.place = pair.Shadow
@@ -445,13 +449,12 @@ func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, er
 		release = []string{"DROP TABLE IF EXISTS " + qualified(pair.Log) + ", " + qualified(pair.Checks) + ", " + qualified(pair.Alive)}
 		drop = append(drop, "DROP DATABASE IF EXISTS "+quote(pair.Log.Schema))
 	}
-	swap, lock := SwapTo(pair, pair.Old), "exclusive metadata lock"
-	if len(pair.Foreign) > 0 {
-		swap, lock = CallSwap(pair), "exclusive metadata lock, and on the tables that foreign keys refer to one that lets only readers through"
+	swap, lock := swapStep(pair)
+	if Calls(pair) {
 		add(plan.Step{Kind: plan.Exec, Name: "carry foreign keys", SQL: InstallSwap(pair), Lock: "none",
-			Why: "a procedure that gives the new table its foreign keys, swaps and takes them off the old one, under the swap's lock and whatever becomes of the run"})
+			Why: "a procedure that leads foreign keys to the new table, swaps and takes them off the old one, under the swap's lock and whatever becomes of the run"})
 	}
-	add(plan.Step{Kind: plan.Cutover, Name: "cutover", SQL: []string{swap}, Done: Swapped(pair), Tables: []string{qualified(pair.Source)}, LockWait: wait, Lock: lock,
+	add(plan.Step{Kind: plan.Cutover, Name: "cutover", SQL: []string{swap}, Done: Swapped(pair), Tables: swapped(pair), LockWait: wait, Lock: lock,
 		Why: "the last keys under the table's lock, then the swap, in one statement"})
 	add(plan.Step{Kind: plan.Release, Name: "release", SQL: release, Why: "the key log and its database"})
 	add(plan.Step{Kind: plan.Drop, Name: "drop old table", SQL: drop,

@@ -399,6 +399,9 @@ func (w Rows) Locked() string {
 	if p.Binlog { // where it ends is noted for an undo
 		list = append(list, lock(position(p), ""))
 	}
+	for _, n := range childTables(p) {
+		list = append(list, lock(n, ""))
+	}
 	slices.Sort(list)
 	return strings.Join(slices.Compact(list), ", ")
 }

@@ -99,14 +99,19 @@ func PutAway(p schema.Pair) string {
 // Marks is a fast answer to whether anybody altered the source between two moments. Its second column counts.
 func Marks(p schema.Pair) string { return "SHOW CREATE TABLE " + qualified(p.Source) }
 
-// Referring answers which other tables' foreign keys refer to the source, the first of them. It needs PROCESS, and no lock.
+// Referring answers which other tables' foreign keys refer to the source without being among its children, the first of them. It needs
+// PROCESS, and no lock.
 func (w Rows) Referring() string {
-	view := "innodb_foreign"
+	// MariaDB lists the names of files, MySQL those of its dictionary.
+	view, written := "innodb_foreign", func(n schema.Name) string { return literal(n.Schema + "/" + n.Table) }
 	if w.Maria {
-		view = "innodb_sys_foreign"
+		view, written = "innodb_sys_foreign", func(n schema.Name) string { return literal(fileName(n.Schema) + "/" + fileName(n.Table)) }
 	}
-	name := literal(fileName(w.Pair.Source.Schema) + "/" + fileName(w.Pair.Source.Table))
-	return "SELECT REPLACE(i.for_name, '/', '.') FROM information_schema." + view + " i WHERE i.ref_name = " + name + " AND i.for_name <> " + name + " LIMIT 3"
+	own := []string{written(w.Pair.Source)}
+	for _, n := range childTables(w.Pair) {
+		own = append(own, written(n))
+	}
+	return "SELECT REPLACE(i.for_name, '/', '.') FROM information_schema." + view + " i WHERE i.ref_name = " + own[0] + " AND i.for_name NOT IN (" + strings.Join(own, ", ") + ") LIMIT 3"
 }
 
 // Left answers how many keys are in the log, and whether the source was truncated.

@@ -27,11 +27,9 @@ func (w *planner) undo(r *rehearsal, p schema.Pair) (*plan.Plan, string) {
 	wait := w.options.LockWait
 	out := &plan.Plan{Format: plan.Format, ID: w.plan.ID, Statement: w.plan.Statement, Table: w.plan.Table, Route: plan.ShadowTable, Pair: pair, Rows: w.plan.Rows, Bytes: w.plan.Bytes,
 		Why: "rows that were written since the swap are copied back to the old table, which takes its place again"}
-	swap := plan.Step{Kind: plan.Cutover, Name: "swap back", SQL: []string{SwapTo(pair, pair.Old)}, Done: Swapped(pair), Tables: []string{qualified(pair.Source)}, LockWait: wait, Lock: "exclusive metadata lock",
+	text, lock := swapStep(pair)
+	swap := plan.Step{Kind: plan.Cutover, Name: "swap back", SQL: []string{text}, Done: Swapped(pair), Tables: swapped(pair), LockWait: wait, Lock: lock,
 		Why: "the last keys under the table's lock, then the swap, in one statement"}
-	if len(pair.Foreign) > 0 {
-		swap.SQL, swap.Lock = []string{CallSwap(pair)}, "exclusive metadata lock, and on the tables that foreign keys refer to one that lets only readers through"
-	}
 	out.Steps = []plan.Step{
 		{Kind: plan.Drain, Name: "drain", Why: "rows that were written since the swap are copied to the old table, until little is left"},
 		{Kind: plan.Loose, Name: "analyze", SQL: []string{"ANALYZE TABLE " + qualified(pair.Shadow)}, Why: "statistics for the first query after the swap"},
@@ -41,10 +39,10 @@ func (w *planner) undo(r *rehearsal, p schema.Pair) (*plan.Plan, string) {
 		{Kind: plan.Drop, Name: "drop new table", SQL: []string{"DROP TABLE IF EXISTS " + qualified(pair.Old), "DROP DATABASE IF EXISTS " + quote(pair.Old.Schema), "DROP DATABASE IF EXISTS " + quote(pair.Shadow.Schema)},
 			Lock: "exclusive metadata lock on the table that was undone", Why: "when its time has come"},
 	}
-	if len(pair.Foreign) > 0 {
+	if Calls(pair) {
 		at := out.Find(plan.Cutover)
 		out.Steps = slices.Insert(out.Steps, at, plan.Step{Kind: plan.Exec, Name: "lead foreign keys back", SQL: InstallSwap(pair), Lock: "none",
-			Why: "a procedure that gives the old table its foreign keys, swaps and takes them off the new one, under the swap's lock and whatever becomes of the run"})
+			Why: "a procedure that leads foreign keys to the old table, swaps and takes them off the new one, under the swap's lock and whatever becomes of the run"})
 	}
 	return out, ""
 }
@@ -72,10 +70,10 @@ func (r *rehearsal) oneWay(p schema.Pair) string {
 func (r *rehearsal) turned(p schema.Pair, limit int64) schema.Pair {
 	at := func(name string) schema.Name { return schema.Name{Schema: r.in(), Table: name + r.change} }
 	out := schema.Pair{Change: p.Change, Settings: p.Settings, Ordered: true, SameKey: p.SameKey, Binlog: true, Limit: limit,
-		Source: p.Source, Shadow: p.Old, Old: r.shadowName(), Log: at("undo_keys_"), Checks: at("undo_checks_"), Misfits: at("undo_misfits_"), Capture: p.Capture, Foreign: r.former}
+		Source: p.Source, Shadow: p.Old, Old: r.shadowName(), Log: at("undo_keys_"), Checks: at("undo_checks_"), Misfits: at("undo_misfits_"), Capture: p.Capture, Foreign: r.former, Children: turnedChildren(p.Children, r)}
 	judge := p
 	judge.Source, judge.Shadow, judge.Old, judge.Log, judge.Checks = p.Old, p.Source, p.Source, out.Log, out.Checks
-	judge.Key, judge.Foreign = nil, nil
+	judge.Key, judge.Foreign, judge.Children = nil, nil, nil
 	for _, k := range p.Key {
 		logType := logged(*r.shadow.column(k.Shadow))
 		back := schema.Key{Source: k.Shadow, Shadow: k.Source, Type: k.ShadowType, ShadowType: k.Type, LogType: logType, Ops: k.ShadowOps, ShadowOps: k.Ops}
