@@ -17,9 +17,12 @@ import (
 // childless refuses foreign keys of other tables that came to refer to the source, or were changed, since the plan was made: a rename would
 // take them along with the old table.
 func (a *renaming) childless(ctx context.Context) error {
-	changed, err := mysql.Strangers(ctx, a.conn, a.pair)
-	if err != nil {
-		return err
+	var changed []string
+	var err error
+	if len(a.pair.Children) > 0 {
+		if changed, err = mysql.Strangers(ctx, a.conn, a.pair); err != nil {
+			return err
+		}
 	}
 	if len(changed) == 0 {
 		changed, err = mysql.Texts(ctx, a.conn, a.texts.Referring())
