@@ -358,6 +358,10 @@ func refusal(p *plan.Plan) string {
 }
 
 func busy(other *state.Record) error {
+	if other.Status == state.Expanded {
+		return &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf("change %s is expanded on %s (%s), which has two names for one column until `changeling contract %s` or `changeling abort %s`; nothing was touched",
+			other.ID, other.Table, other.Statement, other.ID, other.ID)}
+	}
 	return &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf(
 		"change %s is under way on %s with another statement (%s): finish it with `changeling resume %s`, or end it with `changeling abort %s`; nothing was touched",
 		other.ID, other.Table, other.Statement, other.ID, other.ID)}

@@ -102,8 +102,15 @@ func (r *run) verifyColumns(ctx context.Context, s plan.Step) error {
 	}
 	began, repaired := time.Now(), int64(0)
 	sizer := r.sizer(256, 64, max(portion(blocks), 256), weight{})
-	err := r.walk(ctx, s, "verify", copier.Blocks(blocks), sizer, func(ctx context.Context, c copier.Chunk) (rows int64, err error) {
-		rows, differing, err := r.compareColumns(ctx, c)
+	walk := "verify"
+	if live := r.record.Plan.Find(plan.Live); live >= 0 && r.record.Step > live {
+		walk = "contract"
+	}
+	err := r.walk(ctx, s, walk, copier.Blocks(blocks), sizer, func(ctx context.Context, c copier.Chunk) (rows int64, err error) {
+		rows, differing, err := r.compareColumns(ctx, walk, c)
+		if err == nil && differing > 0 && walk == "contract" {
+			return rows, r.unlike(differing)
+		}
 		if err == nil && differing > 0 {
 			repaired += differing
 			rows, err = r.refill(ctx, c, differing)
@@ -113,7 +120,7 @@ func (r *run) verifyColumns(ctx context.Context, s plan.Step) error {
 	if err != nil {
 		return r.explain(ctx, s, err)
 	}
-	chunks, rows, err := r.engine.store.Chunks(ctx, r.engine.db, r.record.ID, "verify")
+	chunks, rows, err := r.engine.store.Chunks(ctx, r.engine.db, r.record.ID, walk)
 	if err != nil {
 		return err
 	}
@@ -122,7 +129,7 @@ func (r *run) verifyColumns(ctx context.Context, s plan.Step) error {
 }
 
 // compareColumns counts the rows of a range, and those that are not what they should be; if there are none, the range is noted.
-func (r *run) compareColumns(ctx context.Context, c copier.Chunk) (rows, differing int64, err error) {
+func (r *run) compareColumns(ctx context.Context, walk string, c copier.Chunk) (rows, differing int64, err error) {
 	began := time.Now()
 	err = r.patiently(ctx, "chunk", func(ctx context.Context) error {
 		return r.tx(ctx, session{Async: true, Path: r.pair.Path, Role: r.pair.Owner}, func(ctx context.Context, t *tx) error {
@@ -132,7 +139,7 @@ func (r *run) compareColumns(ctx context.Context, c copier.Chunk) (rows, differi
 			if err := t.QueryRowContext(ctx, r.columns().Differing(c.Range)).Scan(&rows, &differing); err != nil || differing > 0 {
 				return err
 			}
-			return r.note(ctx, t, "verify", c, rows, time.Since(began))
+			return r.note(ctx, t, walk, c, rows, time.Since(began))
 		})
 	})
 	if noted(err) {
@@ -153,7 +160,7 @@ func (r *run) refill(ctx context.Context, c copier.Chunk, differing int64) (rows
 	if err != nil {
 		return 0, err
 	}
-	rows, differing, err = r.compareColumns(ctx, c)
+	rows, differing, err = r.compareColumns(ctx, "verify", c)
 	if err == nil && differing > 0 {
 		err = &fault.Problem{Kind: fault.Mismatch, Text: fmt.Sprintf("%d rows of %s differ from their second column after they were filled again: nothing was swapped. `changeling abort %s` takes the column away", differing, r.table(), r.id)}
 	}
@@ -217,6 +224,9 @@ func (a *columnAttempt) prepare(ctx context.Context) error {
 	}
 	if _, err := a.t.ExecContext(ctx, postgres.Ours()); err != nil {
 		return err
+	}
+	if a.pair.Live {
+		return a.leaningIn(ctx, a.t)
 	}
 	now, err := postgres.Inspect(ctx, a.t, a.pair.Table)
 	if err == nil && now.FingerprintWithout(a.pair) != a.record.Plan.Fingerprint {

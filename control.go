@@ -21,7 +21,7 @@ type Status struct {
 	Statement      string     `json:"statement"`
 	Table          string     `json:"table"`
 	Route          string     `json:"route"`
-	Status         string     `json:"status"` // running, held, paused, failed, done, aborted, undone
+	Status         string     `json:"status"` // running, held, paused, failed, expanded, done, aborted, undone
 	Step           string     `json:"step"`
 	RowsDone       int64      `json:"rows_done"`
 	RowsEstimate   int64      `json:"rows_estimate"`
@@ -40,7 +40,9 @@ type Status struct {
 	CutOver        *time.Time `json:"cut_over"`
 	Remarks        []Remark   `json:"remarks,omitempty"` // of its history, such as sessions that it ended; not in a list
 	DropAt         *time.Time `json:"drop_at"`           // null: never, or gone
-	Undo           string     `json:"undo"`              // open, under way, "gone: " and why, or empty where there is none
+	Uses           []Use      `json:"uses,omitempty"`    // of the old column of an expanded change; not in a list
+	UsesUnseen     string     `json:"uses_unseen,omitempty"`
+	Undo           string     `json:"undo"` // open, under way, "gone: " and why, or empty where there is none
 }
 
 func statusOf(r *state.Record) Status {
@@ -120,6 +122,9 @@ func (c *Change) Status(ctx context.Context) (Status, error) {
 	if s.Remarks, err = c.remarks(ctx); err != nil {
 		return s, err
 	}
+	if err := c.uses(ctx, &s); err != nil {
+		return s, err
+	}
 	s.Undo, err = c.undoState(ctx)
 	return s, err
 }
@@ -153,7 +158,7 @@ func (c *Change) want(ctx context.Context, w state.Want) error {
 	if err := c.reload(ctx); err != nil {
 		return err
 	}
-	if c.record.Over() {
+	if c.record.Over() || c.resting() && w != state.WantRun {
 		return &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("change %s is %s: there is nothing to %s", c.record.ID, c.record.Status, verb(w))}
 	}
 	s := c.engine.store

@@ -181,6 +181,9 @@ func (r *run) restart(ctx context.Context) error {
 		return r.backRounds(ctx, true)
 	}
 	copyStep := r.record.Plan.Find(plan.Copy)
+	if live := r.record.Plan.Find(plan.Live); live >= 0 && r.record.Step > live {
+		copyStep = live // what users wrote since is not filled again
+	}
 	again := plan.Step{SQL: append(r.rows.Empty(), r.record.Plan.Steps[copyStep].SQL...)}
 	if !r.engine.dialect.Transactional() {
 		copyStep = r.record.Plan.Find(plan.Capture) // it may be what was lost

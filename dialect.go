@@ -29,6 +29,8 @@ type dialect interface {
 	Stage(ctx context.Context, db *sql.DB, s plan.Statement, id string, wait time.Duration) (*plan.Plan, error)
 	// Rebuild plans a change without another definition.
 	Rebuild(ctx context.Context, db *sql.DB, b Rebuild, id string, wait time.Duration) (*plan.Plan, error)
+	// Expand plans a column beside another one, both of which users write for a while.
+	Expand(ctx context.Context, db *sql.DB, x Expansion, id string, wait time.Duration) (*plan.Plan, error)
 	// Resolve finds a table, and its identity where the server has one.
 	Resolve(ctx context.Context, db *sql.DB, n schema.Name) (schema.Name, uint32, error)
 	// Fingerprint identifies the definition of a table that was resolved.

@@ -42,6 +42,10 @@ func (postgresql) Rebuild(ctx context.Context, db *sql.DB, b Rebuild, id string,
 	return postgres.Rebuild(ctx, db, postgres.Rebuilding{Table: b.name, Tablespace: b.Tablespace, FillFactor: b.FillFactor, OrderBy: b.OrderBy}, postgres.Options{ID: id, LockWait: wait})
 }
 
+func (postgresql) Expand(ctx context.Context, db *sql.DB, x Expansion, id string, wait time.Duration) (*plan.Plan, error) {
+	return postgres.Expand(ctx, db, x.postgres(), postgres.Options{ID: id, LockWait: wait})
+}
+
 func (postgresql) Resolve(ctx context.Context, db *sql.DB, n schema.Name) (schema.Name, uint32, error) {
 	return postgres.Resolve(ctx, db, n)
 }
@@ -103,7 +107,13 @@ func (postgresql) Abandon(p schema.Pair, wait time.Duration) []plan.Step {
 	if p.InPlace {
 		quiet, triggers, rest = postgres.AbandonColumns(p)
 	}
-	return []plan.Step{{SQL: quiet, LockWait: wait}, {SQL: triggers, LockWait: wait}, {SQL: rest, LockWait: wait}}
+	var out []plan.Step
+	for _, list := range [][]string{quiet, triggers, rest} {
+		if len(list) > 0 {
+			out = append(out, plan.Step{SQL: list, LockWait: wait})
+		}
+	}
+	return out
 }
 
 func (postgresql) Follow(context.Context, *run) (*follower, error) { return nil, nil }

@@ -102,7 +102,7 @@ func (c *Change) once(ctx context.Context) (again bool, err error) {
 	if err := c.reload(ctx); err != nil {
 		return false, stopped(ctx, c.record.ID, err)
 	}
-	if c.record.Over() { // somebody else finished or aborted it a moment ago
+	if c.record.Over() || c.resting() { // somebody else finished or aborted it a moment ago, or nobody says that it should go on
 		return false, nil
 	}
 	if err := e.store.Exec(ctx, e.db, e.store.Text.SetState, c.record.ID, string(state.Running), "", 0); err != nil {
@@ -257,6 +257,9 @@ func (r *run) steps(ctx context.Context) error {
 		if step.Kind == plan.Drop {
 			return r.finish(ctx, step)
 		}
+		if step.Kind == plan.Live && !r.contracts() {
+			return r.expanded(ctx)
+		}
 		if err := r.unaltered(ctx); err != nil {
 			return err
 		}
@@ -317,6 +320,9 @@ func (r *run) unaltered(ctx context.Context) error {
 	}
 	if !r.engine.dialect.Transactional() && p.Steps[r.record.Step].Kind == plan.Cutover {
 		return nil // it may have happened, with nobody left to say so: the cutover asks
+	}
+	if p.Pair.Live {
+		return r.leaning(ctx)
 	}
 	now, err := r.engine.fingerprintOf(ctx, p, p.Pair.Source, p.Pair.Table)
 	if missing(err) || err == nil && now != p.Fingerprint {
@@ -410,6 +416,8 @@ func (r *run) step(ctx context.Context, s plan.Step) error {
 		return r.cutover(ctx, s)
 	case plan.Aside:
 		return r.putAside(ctx, s)
+	case plan.Live:
+		return r.beginContract(ctx)
 	}
 	return fmt.Errorf("this version does not know the step kind %q", s.Kind)
 }
@@ -498,6 +506,9 @@ func (r *run) summary(err error, took time.Duration) event.Done {
 	d := event.Done{Change: r.record.ID, Table: r.record.Table.String(), Took: took, Rows: r.record.RowsDone, Verified: r.record.Verified, Held: r.record.Held, Err: err, Status: string(state.Done)}
 	if r.record.Plan.Undoes != nil {
 		d.Status = string(state.Undone)
+	}
+	if err == nil && r.record.Status == state.Expanded {
+		d.Status = string(state.Expanded)
 	}
 	switch fault.KindOf(err) {
 	case fault.Stopped, fault.Owned:

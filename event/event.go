@@ -115,7 +115,7 @@ type CutoverTried struct {
 type Done struct {
 	Change   string
 	Table    string
-	Status   string // done, undone, held, stopped, aborted, failed, nothing-to-do
+	Status   string // done, undone, expanded, held, stopped, aborted, failed, nothing-to-do
 	Rows     int64  // rows copied
 	Verified int64  // rows compared
 	Took     time.Duration

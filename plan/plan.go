@@ -41,6 +41,7 @@ const (
 	Ask     Kind = "check"   // ask for rows that break what the statement demands of them; SQL answers their keys
 	Verify  Kind = "verify"  // compare source and shadow
 	Hold    Kind = "hold"    // wait for a person, if asked to
+	Live    Kind = "live"    // old and new are both in use, until a person says that the old one is not; no run waits for that
 	Cutover Kind = "cutover" // the swap
 	Aside   Kind = "aside"   // put something out of the way, or bring it back, in one transaction with the step counter
 	Release Kind = "release" // take away what the change needed

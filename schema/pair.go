@@ -31,6 +31,10 @@ type Pair struct {
 	// InPlace says that the shadow's columns are columns of the source itself: Shadow has no name then, Log has the keys of rows whose
 	// conversion failed, and Key is for persons, and empty where the table has none.
 	InPlace bool `json:"in_place,omitempty"`
+	// Live says of a pair in place that both columns are written by users for as long as the change is expanded, and Leaning are the
+	// old column and what leans on it, as the plan found them.
+	Live    bool     `json:"live,omitempty"`
+	Leaning []string `json:"leaning,omitempty"`
 	// Aside are the names of the columns that were replaced, after the swap of a change in place.
 	Aside []string `json:"aside,omitempty"`
 	// ByKey says that the copy goes in the order of the key, where it would else go in that of the heap.
@@ -59,6 +63,8 @@ type Mapped struct {
 	Type   string `json:"type"`             // of the shadow's column
 	Source string `json:"source,omitempty"` // the source's column; empty for one that the change adds
 	Expr   string `json:"expr,omitempty"`   // the user's USING, or the constant of a column that the change adds
+	// Default is, of a live pair, the second column's default, by which an INSERT that does not name it is known; empty: it has none.
+	Default string `json:"default,omitempty"`
 	// Converted says that the value may change on its way, so a row may fail on it.
 	Converted bool   `json:"converted,omitempty"`
 	Always    bool   `json:"always,omitempty"` // GENERATED ALWAYS AS IDENTITY: no UPDATE may set it

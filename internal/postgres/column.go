@@ -41,7 +41,11 @@ func (w *planner) secondColumns(ctx context.Context, r *rehearsal) (c *columns, 
 		}
 	}()
 	c = &columns{planner: w, rehearsal: r}
-	if why = c.pick(); len(why) > 0 {
+	pick := c.pick
+	if w.expansion != nil {
+		pick = c.pickLive
+	}
+	if why = pick(); len(why) > 0 {
 		return c, why, nil
 	}
 	if why, err = c.dependants(ctx); err != nil || len(why) > 0 {
@@ -50,11 +54,15 @@ func (w *planner) secondColumns(ctx context.Context, r *rehearsal) (c *columns, 
 	if err := c.read(ctx); err != nil {
 		return c, nil, err
 	}
-	pair := c.pair()
-	if why = c.unfit(pair); len(why) > 0 {
+	if w.expansion != nil {
+		if err := c.steady(ctx); err != nil {
+			return c, nil, err
+		}
+	}
+	if why = c.unfit(c.pair()); len(why) > 0 {
 		return c, why, nil
 	}
-	if why, err = c.stable(ctx, pair); err != nil || len(why) > 0 {
+	if why, err = c.stable(ctx, c.pair()); err != nil || len(why) > 0 {
 		return c, why, err
 	}
 	same, err := c.tried(ctx)
@@ -85,9 +93,6 @@ func (c *columns) pick() (why []string) {
 	if len(c.seconds) > most {
 		why = append(why, fmt.Sprintf("the statement changes %d columns: with more than %d a second table writes less", len(c.seconds), most))
 	}
-	if c.source.Kind != "r" || len(c.source.Parents)+len(c.source.Children) > 0 {
-		why = append(why, name+" is partitioned, or a part of an inheritance: its columns cannot be replaced one by one")
-	}
 	return append(why, c.unwritable()...)
 }
 
@@ -95,6 +100,9 @@ func (c *columns) pick() (why []string) {
 func (c *columns) unwritable() (why []string) {
 	add := func(format string, args ...any) { why = append(why, fmt.Sprintf(format, args...)) }
 	name := c.plan.Table.String()
+	if c.source.Kind != "r" || len(c.source.Parents)+len(c.source.Children) > 0 {
+		add("%s is partitioned, or a part of an inheritance: its columns cannot be replaced one by one", name)
+	}
 	for _, privilege := range c.source.Withheld {
 		if slices.Contains([]string{"SELECT", "UPDATE", "TRIGGER"}, privilege) {
 			add("the owner of %s, %s, took the privilege %s on it from himself, and it is he who fills the second column", name, c.source.Owner, privilege)
@@ -147,23 +155,32 @@ UNION ALL SELECT 'trigger ' || quote_ident(tgname) FROM pg_trigger WHERE tgrelid
 // read asks the server, on the twin that the statement left, how everything that has one of the columns reads under the names of
 // the second ones.
 func (c *columns) read(ctx context.Context) error {
+	if c.expansion != nil {
+		c.speaking(c.clone, c.shadow)
+		return nil
+	}
 	for _, s := range c.seconds {
 		if _, err := c.tx.ExecContext(ctx, "ALTER TABLE "+c.rehearsal.table()+" RENAME COLUMN "+ident.Quote(s.to.Name)+" TO "+ident.Quote(s.new)); err != nil {
 			return err
 		}
 	}
 	named, err := c.planner.inspect(ctx, c.in(), c.source.Name)
-	if err != nil {
-		return err
+	if err == nil {
+		c.speaking(c.shadow, named)
 	}
+	return err
+}
+
+// speaking finds what reads differently after a rename of the columns than before it.
+func (c *columns) speaking(before, named *Relation) {
 	for _, x := range named.Indexes {
-		if was := c.shadow.index(x.OID); was != nil && was.Def != x.Def {
+		if was := before.index(x.OID); was != nil && was.Def != x.Def {
 			c.indexes = append(c.indexes, x)
 		}
 	}
 	for _, k := range named.Constraints {
-		at := slices.IndexFunc(c.shadow.Constraints, func(was Constraint) bool { return was.OID == k.OID })
-		if at < 0 || c.shadow.Constraints[at].Def == k.Def {
+		at := slices.IndexFunc(before.Constraints, func(was Constraint) bool { return was.OID == k.OID })
+		if at < 0 || before.Constraints[at].Def == k.Def {
 			continue
 		}
 		switch k.Type {
@@ -176,16 +193,15 @@ func (c *columns) read(ctx context.Context) error {
 	renamed := *c.rehearsal
 	renamed.shadow = named
 	for _, k := range renamed.foreignKeys() {
-		if slices.ContainsFunc(c.shadow.Constraints, func(was Constraint) bool { return was.OID == k.key.OID && was.Def != k.key.Def }) {
+		if slices.ContainsFunc(before.Constraints, func(was Constraint) bool { return was.OID == k.key.OID && was.Def != k.key.Def }) {
 			c.foreign = append(c.foreign, k)
 		}
 	}
 	for _, s := range named.Statistics {
-		if slices.ContainsFunc(c.shadow.Statistics, func(was Statistics) bool { return was.OID == s.OID && was.Def != s.Def }) {
+		if slices.ContainsFunc(before.Statistics, func(was Statistics) bool { return was.OID == s.OID && was.Def != s.Def }) {
 			c.statistics = append(c.statistics, s)
 		}
 	}
-	return nil
 }
 
 // pair says how a second column is filled.
@@ -195,8 +211,9 @@ func (c *columns) pair() schema.Pair {
 	if found, _, err := c.rehearsal.pair(); err == nil {
 		p.Key = found.Key
 	}
+	p.Live = c.expansion != nil
 	for _, s := range c.seconds {
-		m := schema.Mapped{Shadow: s.new, Type: s.to.Type, Source: s.from.Name, Converted: !c.total(s)}
+		m := schema.Mapped{Shadow: s.new, Type: s.to.Type, Source: s.from.Name, Converted: !c.total(s), Default: s.given}
 		if using, ok := c.using[s.from.Name]; ok {
 			m.Expr, p.Path = using, c.rehearsal.path
 		}
@@ -211,7 +228,7 @@ func (c *columns) total(s second) bool {
 }
 
 func (c *columns) widens(s second) bool {
-	return c.using[s.from.Name] == "" && slices.Contains(wider[s.from.Type], s.to.Type)
+	return c.using[s.from.Name] == "" && (c.expansion != nil && s.from.Type == s.to.Type || slices.Contains(wider[s.from.Type], s.to.Type))
 }
 
 // unfit says where a user's statement could fail on a second column, though the table as it is takes it.
@@ -261,7 +278,7 @@ func (c *columns) unfit(p schema.Pair) (why []string) {
 func (c *columns) stable(ctx context.Context, p schema.Pair) (why []string, err error) {
 	for i, m := range p.Columns {
 		if m.Expr == "" {
-			if from := c.seconds[i].from; from.Base == "other" || c.seconds[i].to.Base == "other" {
+			if from := c.seconds[i].from; !c.widens(c.seconds[i]) && (from.Base == "other" || c.seconds[i].to.Base == "other") {
 				why = append(why, fmt.Sprintf("the conversion of column %s to %s may be anybody's, and come to another value each time", m.Source, m.Type))
 			}
 			continue
@@ -342,15 +359,23 @@ func (c *columns) tried(ctx context.Context) (bool, error) {
 
 // serve makes the steps the plan.
 func (c *columns) serve(pair schema.Pair) {
-	p, here, wait := c.plan, c.here(), c.options.LockWait
-	table := here.table
-	p.Pair, p.Route = pair, plan.ShadowColumn
+	p := c.plan
 	var names []string
 	for _, s := range c.seconds {
 		names = append(names, s.to.Name)
 	}
 	p.Why = fmt.Sprintf("the server would rewrite the table while nobody can use it: a second column takes the place of %s. It comes last in the order of the columns, so an INSERT without a list of columns would mean others afterwards; until the old one is dropped SELECT * shows both", strings.Join(names, " and "))
-	p.Spare = c.spare()
+	c.prepare(pair)
+	p.Steps = append(p.Steps, plan.Step{Kind: plan.Hold, Name: "hold", Why: "waits for `changeling cutover` if asked to; the columns stay in step"})
+	c.replace(pair, "cutover", "waits until no snapshot is left that is older than the backfill; then all names are swapped, in one transaction that reads no row",
+		"when its time has come; only the catalogue changes")
+}
+
+// prepare adds the steps that make the second columns what the first are.
+func (c *columns) prepare(pair schema.Pair) {
+	p, here, wait := c.plan, c.here(), c.options.LockWait
+	table := here.table
+	p.Pair, p.Route, p.Spare = pair, plan.ShadowColumn, c.spare()
 	add := func(s plan.Step) { p.Steps = append(p.Steps, s) }
 	in := ident.Quote(c.in())
 	create := slices.Concat([]string{Ours(), "CREATE SCHEMA " + in + " AUTHORIZATION " + ident.Quote(c.source.Owner),
@@ -383,13 +408,18 @@ func (c *columns) serve(pair schema.Pair) {
 	add(plan.Step{Kind: plan.Loose, Name: "vacuum and analyze", SQL: []string{"VACUUM (ANALYZE) " + table}, Lock: "SHARE UPDATE EXCLUSIVE", LockWait: wait,
 		Why: "what the backfill left behind, and statistics of the new column; gives way to whoever needs a stronger lock"})
 	add(plan.Step{Kind: plan.Verify, Name: "verify", Why: "of every row both columns are compared"})
-	add(plan.Step{Kind: plan.Hold, Name: "hold", Why: "waits for `changeling cutover` if asked to; the columns stay in step"})
+}
+
+// replace adds the steps that put the second columns in the places of the first.
+func (c *columns) replace(pair schema.Pair, name, why, whyDrop string) {
+	p, here, wait := c.plan, c.here(), c.options.LockWait
+	table := here.table
+	add := func(s plan.Step) { p.Steps = append(p.Steps, s) }
 	swap := slices.Concat([]string{"LOCK TABLE " + strings.Join(c.locked(), ", ") + " IN ACCESS EXCLUSIVE MODE", "DROP TRIGGER " + ident.Quote(columnTrigger(c.change)) + " ON " + table}, c.swap(here))
-	add(plan.Step{Kind: plan.Cutover, Name: "cutover", SQL: swap, Tables: lockedNames(c.locked()), LockWait: wait, Lock: "ACCESS EXCLUSIVE",
-		Why: "waits until no snapshot is left that is older than the backfill; then all names are swapped, in one transaction that reads no row"})
+	add(plan.Step{Kind: plan.Cutover, Name: name, SQL: swap, Tables: lockedNames(c.locked()), LockWait: wait, Lock: "ACCESS EXCLUSIVE", Why: why})
 	add(plan.Step{Kind: plan.Release, Name: "release", SQL: releaseColumns(pair), Why: "the trigger's function and its schema"})
 	add(plan.Step{Kind: plan.Drop, Name: "drop old column", SQL: []string{dropColumns(pair, pair.Aside)}, Tables: []string{table}, LockWait: wait, Lock: "ACCESS EXCLUSIVE",
-		Why: "when its time has come; only the catalogue changes"})
+		Why: whyDrop})
 }
 
 // spare is what the change needs besides: each row a second time, as the backfill writes it, and the indexes of the column.

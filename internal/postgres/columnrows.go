@@ -100,9 +100,13 @@ func installColumns(p schema.Pair) []string {
 		defs = append(defs, ident.Quote(k.Source)+" "+k.LogType)
 	}
 	trigger, on := ident.Quote(columnTrigger(p.Change)), qualified(p.Source)
+	function := columnFunction(p)
+	if p.Live {
+		function = liveFunction(p)
+	}
 	return []string{
 		"CREATE TABLE " + qualified(p.Log) + " (" + strings.Join(defs, ", ") + ")",
-		columnFunction(p),
+		function,
 		"REVOKE ALL ON FUNCTION " + qualified(p.Capture) + "() FROM PUBLIC",
 		"CREATE TRIGGER " + trigger + " BEFORE INSERT OR UPDATE ON " + on + " FOR EACH ROW EXECUTE FUNCTION " + qualified(p.Capture) + "()",
 		"ALTER TABLE " + on + " ENABLE ALWAYS TRIGGER " + trigger,
@@ -166,6 +170,9 @@ func dropColumns(p schema.Pair, names []string) string {
 // AbandonColumns takes a second column away before its cutover. Each list is a transaction; each may run twice. The first takes
 // no lock on the table, the second needs ACCESS EXCLUSIVE for a moment.
 func AbandonColumns(p schema.Pair) (quiet, columns, rest []string) {
+	if p.Live {
+		return abandonLive(p)
+	}
 	quiet = []string{`DO $changeling$ BEGIN IF pg_catalog.to_regprocedure(` + ident.Literal(qualified(p.Capture)+"()") + `) IS NOT NULL THEN ` +
 		"CREATE OR REPLACE FUNCTION " + qualified(p.Capture) + "() RETURNS trigger LANGUAGE plpgsql AS $body$ BEGIN RETURN NEW; END $body$; END IF; END $changeling$"}
 	var names []string

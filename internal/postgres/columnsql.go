@@ -14,6 +14,7 @@ type second struct {
 	from     Column // as the source has it
 	to       Column // as the statement leaves it, under its own name
 	new, old string // what the second one is called before the swap, and the first one after it
+	given    string // the second one's default while both are in use; empty: none
 }
 
 // columns writes the statements that give a table second columns. What the second ones need is not taken from the texts of the
@@ -60,6 +61,9 @@ func (c *columns) add(p place) []string {
 		bare := s.to
 		bare.Name, bare.NotNull, bare.NotNullName, bare.NotNullDef, bare.Default, bare.Identity = s.new, false, "", "", nil, ""
 		out = append(out, "ALTER TABLE "+p.table+" ADD COLUMN "+columnDef(c.shadow, bare, p.schema))
+		if s.given != "" { // apart, so that rows that are there get none
+			out = append(out, "ALTER TABLE "+p.table+" ALTER COLUMN "+ident.Quote(s.new)+" SET DEFAULT "+s.given)
+		}
 		out = append(out, columnSettings(p.table, bare)...)
 		out = append(out, grants("TABLE", p.table, s.new, s.to.Grants, c.source.Owner)...)
 		out = append(out, comment("COLUMN "+p.table+"."+ident.Quote(s.new), s.to.Comment)...)
@@ -185,8 +189,8 @@ func (c *columns) backed(x Index) *Constraint {
 // exchange swaps the names of one pair of columns, and gives the second one what a column can have only once.
 func (c *columns) exchange(s second, i int, p place) []string {
 	alter := "ALTER TABLE " + p.table + " "
-	name := ident.Quote(s.to.Name)
-	column := alter + "ALTER COLUMN " + name + " "
+	first, name := ident.Quote(s.from.Name), ident.Quote(s.to.Name)
+	was, column := alter+"ALTER COLUMN "+first+" ", alter+"ALTER COLUMN "+name+" "
 	kept := fmt.Sprintf("changeling.identity_%d", i) // a setting of the transaction
 	var out []string
 	switch {
@@ -198,14 +202,17 @@ func (c *columns) exchange(s second, i int, p place) []string {
 					"SELECT pg_catalog.set_config("+ident.Literal(kept)+", last_value::text || ' ' || is_called, true) FROM "+sequence)
 			}
 		}
-		out = append(out, column+"DROP IDENTITY")
+		out = append(out, was+"DROP IDENTITY")
 	case s.from.Default != nil:
-		out = append(out, column+"DROP DEFAULT")
+		out = append(out, was+"DROP DEFAULT")
 	}
 	if s.from.NotNull {
-		out = append(out, column+"DROP NOT NULL") // its keys are gone by now
+		out = append(out, was+"DROP NOT NULL") // its keys are gone by now
 	}
-	out = append(out, alter+"RENAME COLUMN "+name+" TO "+ident.Quote(s.old), alter+"RENAME COLUMN "+ident.Quote(s.new)+" TO "+name)
+	out = append(out, alter+"RENAME COLUMN "+first+" TO "+ident.Quote(s.old))
+	if s.new != s.to.Name {
+		out = append(out, alter+"RENAME COLUMN "+ident.Quote(s.new)+" TO "+name)
+	}
 	if s.to.NotNull {
 		if s.to.NotNullName != "" {
 			out = append(out, alter+"ADD CONSTRAINT "+ident.Quote(s.to.NotNullName)+" "+s.to.NotNullDef)

@@ -71,6 +71,7 @@ type planner struct {
 	path      string
 	short     bool                      // the table's name without a schema finds it
 	user      map[string]string         // settings that his conversions depend on
+	expansion *Expansion                // both columns are to be in use for a while; nil: one takes the place of the other
 	others    map[schema.Name]*Relation // tables that the statement refers to, by the name that it gives them
 }
 

@@ -27,9 +27,11 @@ const (
 	Held    Status = "held"    // ready, waiting for the word
 	Paused  Status = "paused"
 	Failed  Status = "failed" // stopped by an error that needs a person; run again after mending
-	Done    Status = "done"
-	Aborted Status = "aborted"
-	Undone  Status = "undone" // the old table is in its place again
+	// Expanded is a change whose old and new columns are both in use. Nobody works on it until somebody says that the old one can go.
+	Expanded Status = "expanded"
+	Done     Status = "done"
+	Aborted  Status = "aborted"
+	Undone   Status = "undone" // the old table is in its place again
 )
 
 // Want is what a person asks of a change.
@@ -37,10 +39,11 @@ type Want string
 
 // The wishes. The empty one means: go on.
 const (
-	WantRun     Want = ""
-	WantPause   Want = "pause"
-	WantCutover Want = "cutover"
-	WantAbort   Want = "abort"
+	WantRun      Want = ""
+	WantPause    Want = "pause"
+	WantCutover  Want = "cutover"
+	WantContract Want = "contract"
+	WantAbort    Want = "abort"
 )
 
 // Record is one change as it is saved.
