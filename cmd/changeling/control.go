@@ -173,6 +173,9 @@ On a terminal it asks for the table's name first. It may be said again.`,
 					return nil
 				}
 				asked, undoing := "This ends change "+s.ID+" ("+clean(s.Statement)+") and drops its shadow.", s.Undo == "under way"
+				if s.Status == "expanded" {
+					asked = "This ends change " + s.ID + " (" + clean(s.Statement) + ") and drops its new column: code that names it fails from then on."
+				}
 				if undoing {
 					asked = "This gives the undo of change " + s.ID + " (" + clean(s.Statement) + ") up."
 				}

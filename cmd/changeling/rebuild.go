@@ -50,7 +50,7 @@ On a terminal it shows the plan and asks first. Without one it does not ask.`,
 					return err
 				}
 				if only {
-					return a.sayRebuild(change, p)
+					return a.sayPlan(change, p)
 				}
 				if change == nil {
 					if _, ok := terminal(a.in); ok && !yes {
@@ -81,8 +81,8 @@ On a terminal it shows the plan and asks first. Without one it does not ask.`,
 	return cmd
 }
 
-// sayRebuild prints what a rebuild would do, or which one it would go on with.
-func (a *app) sayRebuild(under *changeling.Change, p *plan.Plan) error {
+// sayPlan prints what a change without a statement of its own would do, or which one it would go on with.
+func (a *app) sayPlan(under *changeling.Change, p *plan.Plan) error {
 	if under != nil {
 		v := view(under.Plan())
 		v.UnderWay = under.ID()

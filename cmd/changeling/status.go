@@ -124,7 +124,7 @@ func summary(s changeling.Status) string {
 		if s.ThrottleReason != "" {
 			parts = append(parts, "waits: "+s.ThrottleReason)
 		}
-		if s.Owner == "" && s.Status != "failed" {
+		if s.Owner == "" && s.Status != "failed" && s.Status != "expanded" {
 			parts = append(parts, "nobody works on it: `changeling resume "+s.ID+"`")
 		}
 	}
@@ -155,7 +155,7 @@ func printList(w io.Writer, list []changeling.Status) error {
 			step = "-"
 		}
 		count := fmt.Sprint(s.RowsDone)
-		if !over(s) && s.Owner == "" {
+		if !over(s) && s.Owner == "" && s.Status != "expanded" {
 			count += ", nobody works on it"
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.ID, clean(s.Table), s.Status, clean(step), count,
@@ -188,6 +188,11 @@ func printStatus(w io.Writer, s changeling.Status) error {
 	}
 	if s.Owner != "" {
 		row("owner", "%s", s.Owner)
+	}
+	if s.Status == "expanded" {
+		for _, text := range usesText(s) {
+			row("old name", "%s", text)
+		}
 	}
 	if len(s.Settings) > 0 {
 		row("throttle", "%s", strings.Join(s.Settings, ", "))
@@ -234,6 +239,8 @@ func advice(s changeling.Status) string {
 	switch {
 	case over(s):
 		return ""
+	case s.Status == "expanded":
+		return fmt.Sprintf("deploy the code that knows the new column; `changeling contract %s` when nobody names the old one, or `changeling abort %s`", s.ID, s.ID)
 	case s.Status == "failed" && s.Owner == "":
 		return fmt.Sprintf("mend what the error says, then `changeling resume %s`; or `changeling abort %s`. Nothing is lost", s.ID, s.ID)
 	case s.Owner == "":
