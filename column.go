@@ -22,9 +22,17 @@ import (
 // A change by a second column goes the way of one by a second table, with fewer steps: whoever writes a row writes both columns, so
 // there is nothing to drain. What is different stands here.
 
-func (r *run) columns() postgres.ColumnRows {
-	return postgres.ColumnRows{Rows: postgres.Rows{Pair: r.pair}}
+// columnTexts are those that a change by a second column needs besides the ones that all have.
+type columnTexts interface {
+	texts
+	Differing(c copier.Range) string
+	Apart(c copier.Range) string
+	Settle() string
+	Failures() string
+	Verdict() string
 }
+
+func (r *run) columns() columnTexts { return r.rows.(columnTexts) }
 
 // fingerprintOf is that of the source without what the change itself has put there.
 func (e *Engine) fingerprintOf(ctx context.Context, p *plan.Plan, name schema.Name, oid uint32) (string, error) {
@@ -63,7 +71,7 @@ func (r *run) settleColumns(ctx context.Context) (wrote bool, err error) {
 			return t.QueryRowContext(ctx, text).Scan(&taken, &filled)
 		})
 	})
-	if unconvertible(err) {
+	if unconvertible(err) || err == nil && r.pair.Live && taken > 0 {
 		return false, r.unfit(ctx, err)
 	}
 	return filled > 0, err
@@ -136,7 +144,11 @@ func (r *run) compareColumns(ctx context.Context, walk string, c copier.Chunk) (
 			if err := r.guard(ctx, t); err != nil {
 				return err
 			}
-			if err := t.QueryRowContext(ctx, r.columns().Differing(c.Range)).Scan(&rows, &differing); err != nil || differing > 0 {
+			question := r.columns().Differing(c.Range)
+			if walk == "contract" {
+				question = r.columns().Apart(c.Range)
+			}
+			if err := t.QueryRowContext(ctx, question).Scan(&rows, &differing); err != nil || differing > 0 {
 				return err
 			}
 			return r.note(ctx, t, walk, c, rows, time.Since(began))

@@ -272,7 +272,7 @@ func (r *run) dropShadow(ctx context.Context) error {
 		if err := r.patiently(ctx, "abort", func(ctx context.Context) error {
 			return r.tx(ctx, session{Idle: long}, func(ctx context.Context, tx *tx) error { return tx.ddl(ctx, s) })
 		}); err != nil {
-			return err
+			return r.losing(err)
 		}
 	}
 	return nil

@@ -19,11 +19,16 @@ import (
 // Once it is expanded both are there, and whoever writes one of them writes the other. Change.Contract takes the old one away.
 // PostgreSQL only.
 type Expansion struct {
-	// Statement is ALTER TABLE … RENAME COLUMN … TO ….
+	// Statement is ALTER TABLE … RENAME COLUMN … TO …, or … ALTER COLUMN … TYPE … USING …. The USING is the way up: the new column's value
+	// by the old one.
 	Statement string
+	// As is the name of the new column, where it has a new type.
+	As string
+	// Down is the way down, an expression: the old column's value by the new one. Empty: the value is assigned.
+	Down string
 }
 
-func (x Expansion) postgres() postgres.Expansion { return postgres.Expansion{Statement: x.Statement} }
+func (x Expansion) postgres() postgres.Expansion { return postgres.Expansion(x) }
 
 func (mysqld) Expand(context.Context, *sql.DB, Expansion, string, time.Duration) (*plan.Plan, error) {
 	return nil, &fault.Problem{Kind: fault.Refused, Text: "a column that is written under two names is for PostgreSQL. Nothing was changed"}
@@ -167,6 +172,16 @@ func (r *run) unlike(rows int64) error {
 	m := r.pair.Columns[0]
 	return &fault.Problem{Kind: fault.Mismatch, Text: fmt.Sprintf("%d rows of %s, or more, have another value in %s than in %s: somebody kept the trigger from them. Both columns stay. Find them (%s IS DISTINCT FROM %s), "+
 		"write in each the one that is right, and `changeling resume %s`", rows, r.table(), m.Shadow, m.Source, m.Shadow, m.Source, r.id)}
+}
+
+// losing gives the end of an abort its name that would lose what only the new column can have.
+func (r *run) losing(err error) error {
+	if fault.Code(err) != postgres.Losing {
+		return err
+	}
+	m := r.pair.Columns[0]
+	return &fault.Problem{Kind: fault.Refusal, Err: err, Text: fmt.Sprintf("rows of %s have something in %s that %s cannot have, and would lose it: %s. Nothing was taken away: write in each of them what both can have, and say it again, or `changeling contract %s`",
+		r.table(), m.Shadow, m.Source, fault.Message(err), r.id)}
 }
 
 // Use is a sign that somebody still says the name of an old column.

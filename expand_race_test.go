@@ -25,7 +25,6 @@ import (
 type accountants struct {
 	*testing.T
 	db     *sql.DB
-	group  sync.WaitGroup
 	wrote  [2]atomic.Int64 // by the old name, by the new one
 	failed atomic.Int64
 }
@@ -44,17 +43,22 @@ var levels = []sql.IsolationLevel{sql.LevelReadCommitted, sql.LevelRepeatableRea
 
 // write lets some users write by a name, at all isolation levels, until they are stopped or, if it may end, the name is gone.
 func (a *accountants) write(name string, writers int, mayEnd bool) (stop func()) {
+	return a.writeAs(name, "%d", writers, mayEnd)
+}
+
+// writeAs is write with amounts in another form.
+func (a *accountants) writeAs(name, form string, writers int, mayEnd bool) (stop func()) {
 	ctx, cancel := context.WithCancel(a.Context())
 	var mine sync.WaitGroup
 	at := 0
-	if name == "new" {
+	if name != "old" {
 		at = 1
 	}
 	for i := range writers {
 		mine.Go(func() {
 			random := rand.New(rand.NewPCG(uint64(i), uint64(at)))
 			for n := 0; ctx.Err() == nil; n++ {
-				err := a.once(name, levels[(i+n)%3], random, int64(1_000_000*(2*i+at+1)+n))
+				err := a.once(name, form, levels[(i+n)%3], random, int64(1_000_000*(2*i+at+1)+n))
 				switch code := fault.Code(err); {
 				case err == nil:
 					a.wrote[at].Add(1)
@@ -76,7 +80,7 @@ func (a *accountants) write(name string, writers int, mayEnd bool) (stop func())
 	return func() { cancel(); mine.Wait() }
 }
 
-func (a *accountants) once(name string, level sql.IsolationLevel, random *rand.Rand, fresh int64) (err error) {
+func (a *accountants) once(name, form string, level sql.IsolationLevel, random *rand.Rand, fresh int64) (err error) {
 	tx, err := a.db.BeginTx(a.Context(), &sql.TxOptions{Isolation: level})
 	if err != nil {
 		return err
@@ -87,15 +91,16 @@ func (a *accountants) once(name string, level sql.IsolationLevel, random *rand.R
 		}
 	}()
 	id, amount := int64(1+random.IntN(accountantsRows)), 1+random.IntN(9)
-	texts := []string{fmt.Sprintf(`UPDATE accounts SET %s = %[1]s + %d WHERE id = %d`, name, amount, id)}
+	sum := fmt.Sprintf(form, amount)
+	texts := []string{fmt.Sprintf(`UPDATE accounts SET %s = %[1]s + %[2]s WHERE id = %[3]d`, name, sum, id)}
 	switch random.IntN(8) {
 	case 0:
 		id = fresh
-		texts = []string{fmt.Sprintf(`INSERT INTO accounts (id, %s) VALUES (%d, %d)`, name, id, amount)}
+		texts = []string{fmt.Sprintf(`INSERT INTO accounts (id, %s) VALUES (%d, %s)`, name, id, sum)}
 	case 1:
 		texts = append(texts, fmt.Sprintf(`UPDATE accounts SET payload = 'written' WHERE id = %d`, id))
 	case 2:
-		texts = []string{fmt.Sprintf(`INSERT INTO accounts (id, %s) VALUES (%d, 0) ON CONFLICT (id) DO UPDATE SET %[1]s = accounts.%[1]s + %[3]d`, name, id, amount)}
+		texts = []string{fmt.Sprintf(`INSERT INTO accounts (id, %s) VALUES (%d, 0) ON CONFLICT (id) DO UPDATE SET %[1]s = accounts.%[1]s + %[3]s`, name, id, sum)}
 	}
 	for _, text := range append(texts, fmt.Sprintf(`INSERT INTO noted VALUES (%d, %d)`, id, amount)) {
 		if _, err := tx.ExecContext(a.Context(), text); err != nil {

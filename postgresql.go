@@ -74,10 +74,14 @@ func (postgresql) fingerprint(ctx context.Context, db *sql.DB, oid uint32, p sch
 func (postgresql) State() state.Text { return postgres.StateText() }
 
 func (postgresql) Rows(p schema.Pair) texts {
-	if p.InPlace {
-		return postgres.ColumnRows{Rows: postgres.Rows{Pair: p}}
+	rows := postgres.Rows{Pair: p}
+	switch {
+	case postgres.BothWays(p):
+		return postgres.LiveRows{ColumnRows: postgres.ColumnRows{Rows: rows}}
+	case p.InPlace:
+		return postgres.ColumnRows{Rows: rows}
 	}
-	return postgres.Rows{Pair: p}
+	return rows
 }
 
 func (postgresql) Session(s session) string {

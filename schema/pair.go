@@ -63,6 +63,9 @@ type Mapped struct {
 	Type   string `json:"type"`             // of the shadow's column
 	Source string `json:"source,omitempty"` // the source's column; empty for one that the change adds
 	Expr   string `json:"expr,omitempty"`   // the user's USING, or the constant of a column that the change adds
+	// Was is, of a live pair, the type of the source's column, and Back the user's expression for its value; empty: the shadow's is assigned.
+	Was  string `json:"was,omitempty"`
+	Back string `json:"back,omitempty"`
 	// Default is, of a live pair, the second column's default, by which an INSERT that does not name it is known; empty: it has none.
 	Default string `json:"default,omitempty"`
 	// Converted says that the value may change on its way, so a row may fail on it.

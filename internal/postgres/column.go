@@ -65,6 +65,11 @@ func (w *planner) secondColumns(ctx context.Context, r *rehearsal) (c *columns, 
 	if why, err = c.stable(ctx, c.pair()); err != nil || len(why) > 0 {
 		return c, why, err
 	}
+	if w.expansion != nil {
+		if why, err = c.back(ctx); err != nil || len(why) > 0 {
+			return c, why, err
+		}
+	}
 	same, err := c.tried(ctx)
 	if err == nil && !same {
 		why = []string{"tried on an empty twin, second columns do not come to what the statement leaves"}
@@ -155,7 +160,7 @@ UNION ALL SELECT 'trigger ' || quote_ident(tgname) FROM pg_trigger WHERE tgrelid
 // read asks the server, on the twin that the statement left, how everything that has one of the columns reads under the names of
 // the second ones.
 func (c *columns) read(ctx context.Context) error {
-	if c.expansion != nil {
+	if c.expansion != nil && c.expansion.As == "" {
 		c.speaking(c.clone, c.shadow)
 		return nil
 	}
@@ -165,10 +170,14 @@ func (c *columns) read(ctx context.Context) error {
 		}
 	}
 	named, err := c.planner.inspect(ctx, c.in(), c.source.Name)
-	if err == nil {
-		c.speaking(c.shadow, named)
+	if err != nil {
+		return err
 	}
-	return err
+	c.speaking(c.shadow, named)
+	if c.expansion != nil { // it keeps that name
+		c.rehearsal.shadow, c.seconds[0].to = named, *named.column(c.seconds[0].to.Num)
+	}
+	return nil
 }
 
 // speaking finds what reads differently after a rename of the columns than before it.
@@ -214,6 +223,12 @@ func (c *columns) pair() schema.Pair {
 	p.Live = c.expansion != nil
 	for _, s := range c.seconds {
 		m := schema.Mapped{Shadow: s.new, Type: s.to.Type, Source: s.from.Name, Converted: !c.total(s), Default: s.given}
+		if p.Live && s.from.Type != s.to.Type { // one of the two ways may always fail
+			m.Converted, m.Was, m.Back = true, s.from.Type, c.expansion.Down
+		}
+		if m.Back != "" {
+			p.Path = c.rehearsal.path
+		}
 		if using, ok := c.using[s.from.Name]; ok {
 			m.Expr, p.Path = using, c.rehearsal.path
 		}
@@ -240,7 +255,7 @@ func (c *columns) unfit(p schema.Pair) (why []string) {
 		}
 	}
 	for _, s := range c.seconds {
-		if !c.widens(s) && len(c.checks) > 0 {
+		if !c.widens(s) && len(c.checks) > 0 && !p.Live {
 			add("the check %s could refuse a row as %s that it takes as %s", c.checks[0].Name, s.to.Type, s.from.Type)
 		}
 		if c.total(s) {
@@ -250,7 +265,7 @@ func (c *columns) unfit(p schema.Pair) (why []string) {
 		switch {
 		case len(p.Key) == 0:
 			add("%sits row must be found by a key, which the table does not have", how)
-		case s.to.NotNull:
+		case s.to.NotNull && !p.Live:
 			add("%sthe second column is empty, which NOT NULL would refuse", how)
 		case len(c.foreign) > 0 || len(c.keys) > 0:
 			add("%sa key over the column could refuse what users write", how)
@@ -387,7 +402,21 @@ func (c *columns) prepare(pair schema.Pair) {
 	for i, x := range c.indexes {
 		add(concurrently(c.planner, p.Table, table, x, c.name(kindIndex, i)).Step)
 	}
+	c.promise(false)
+	add(plan.Step{Kind: plan.Loose, Name: "vacuum and analyze", SQL: []string{"VACUUM (ANALYZE) " + table}, Lock: "SHARE UPDATE EXCLUSIVE", LockWait: wait,
+		Why: "what the backfill left behind, and statistics of the new column; gives way to whoever needs a stronger lock"})
+	add(plan.Step{Kind: plan.Verify, Name: "verify", Why: "of every row both columns are compared"})
+}
+
+// promise adds the steps for constraints that hold from now on, or for those that hold only once nobody writes the old column any more:
+// what is late could refuse a row that the old column takes.
+func (c *columns) promise(late bool) {
+	p, table := c.plan, c.here().table
+	add := func(s plan.Step) { p.Steps = append(p.Steps, s) }
 	for _, k := range c.promises() {
+		if k.late != late {
+			continue
+		}
 		alter, name := "ALTER TABLE "+table+" ", ident.Quote(k.name)
 		lock, tables := "ACCESS EXCLUSIVE", []string{table}
 		if k.parent != "" {
@@ -405,9 +434,6 @@ func (c *columns) prepare(pair schema.Pair) {
 			add(s)
 		}
 	}
-	add(plan.Step{Kind: plan.Loose, Name: "vacuum and analyze", SQL: []string{"VACUUM (ANALYZE) " + table}, Lock: "SHARE UPDATE EXCLUSIVE", LockWait: wait,
-		Why: "what the backfill left behind, and statistics of the new column; gives way to whoever needs a stronger lock"})
-	add(plan.Step{Kind: plan.Verify, Name: "verify", Why: "of every row both columns are compared"})
 }
 
 // replace adds the steps that put the second columns in the places of the first.

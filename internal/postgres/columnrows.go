@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/changeling-db/changeling/copier"
@@ -46,6 +47,9 @@ func (w ColumnRows) CopyOne(tid string) string {
 func (w ColumnRows) Differing(r copier.Range) string {
 	return "SELECT count(*), count(*) FILTER (WHERE " + w.differs() + ") FROM " + w.from() + " WHERE " + tids(w.alias()+".", r)
 }
+
+// Apart is Differing for columns that users have both written for long.
+func (w ColumnRows) Apart(r copier.Range) string { return w.Differing(r) }
 
 // Empty is nothing: what is filled stays.
 func (w ColumnRows) Empty() []string { return nil }
@@ -100,17 +104,18 @@ func installColumns(p schema.Pair) []string {
 		defs = append(defs, ident.Quote(k.Source)+" "+k.LogType)
 	}
 	trigger, on := ident.Quote(columnTrigger(p.Change)), qualified(p.Source)
-	function := columnFunction(p)
+	functions := []string{columnFunction(p)}
 	if p.Live {
-		function = liveFunction(p)
+		functions = []string{liveFunction(p)}
 	}
-	return []string{
-		"CREATE TABLE " + qualified(p.Log) + " (" + strings.Join(defs, ", ") + ")",
-		function,
+	if BothWays(p) {
+		functions = LiveRows{ColumnRows{Rows{Pair: p}}}.install()
+	}
+	return slices.Concat([]string{"CREATE TABLE " + qualified(p.Log) + " (" + strings.Join(defs, ", ") + ")"}, functions, []string{
 		"REVOKE ALL ON FUNCTION " + qualified(p.Capture) + "() FROM PUBLIC",
 		"CREATE TRIGGER " + trigger + " BEFORE INSERT OR UPDATE ON " + on + " FOR EACH ROW EXECUTE FUNCTION " + qualified(p.Capture) + "()",
 		"ALTER TABLE " + on + " ENABLE ALWAYS TRIGGER " + trigger,
-	}
+	})
 }
 
 func columnFunction(p schema.Pair) string {
@@ -147,11 +152,15 @@ func columnFunction(p schema.Pair) string {
 
 // releaseColumns takes away the function and what it wrote, after its trigger.
 func releaseColumns(p schema.Pair) []string {
-	return []string{
+	var standing []string
+	if BothWays(p) {
+		standing = []string{"DROP FUNCTION IF EXISTS " + LiveRows{ColumnRows{Rows{Pair: p}}}.standing() + "(anyelement)"}
+	}
+	return slices.Concat(standing, []string{
 		"DROP FUNCTION IF EXISTS " + qualified(p.Capture) + "()",
 		"DROP TABLE IF EXISTS " + qualified(p.Log),
 		"DROP SCHEMA IF EXISTS " + ident.Quote(p.Log.Schema),
-	}
+	})
 }
 
 // dropColumns drops columns of ours, and with them their indexes and constraints. The table is found by its identity: somebody

@@ -91,23 +91,25 @@ type promise struct {
 	twin             string // and on the twin
 	valid            bool   // false: it stays as it is, NOT VALID
 	parent           string // the table that a foreign key points to, quoted
+	late             bool   // it could refuse what the first column takes
 }
 
 func (c *columns) promises() []promise {
 	var out []promise
+	late := c.expansion != nil && !c.total(c.seconds[0])
 	for i, s := range c.seconds {
 		if s.to.NotNull {
 			def := "CHECK (" + ident.Quote(s.new) + " IS NOT NULL)"
-			out = append(out, promise{c.name(kindNotNull, i), "NOT NULL of " + s.to.Name, def, def, true, ""})
+			out = append(out, promise{c.name(kindNotNull, i), "NOT NULL of " + s.to.Name, def, def, true, "", late})
 		}
 	}
 	for i, k := range c.checks {
 		def := strings.TrimSuffix(k.Def, " NOT VALID")
-		out = append(out, promise{c.name(kindCheck, i), k.Name, def, def, k.Validated, ""})
+		out = append(out, promise{c.name(kindCheck, i), k.Name, def, def, k.Validated, "", c.expansion != nil && !c.widens(c.seconds[0])})
 	}
 	for i, k := range c.foreign {
 		def, twin := strings.TrimSuffix(k.Def, " NOT VALID"), strings.TrimSuffix(k.key.Def, " NOT VALID")
-		out = append(out, promise{c.name(kindForeign, i), k.Name, def, twin, k.Validated, qualified(k.To)})
+		out = append(out, promise{c.name(kindForeign, i), k.Name, def, twin, k.Validated, qualified(k.To), false})
 	}
 	return out
 }

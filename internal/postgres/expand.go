@@ -15,20 +15,40 @@ import (
 
 // Expansion is a change of a column that code which knows the old one and code which knows the new one live through together.
 type Expansion struct {
-	Statement string // ALTER TABLE … RENAME COLUMN … TO …
+	Statement string // ALTER TABLE … RENAME COLUMN … TO …, or … ALTER COLUMN … TYPE … USING …
+	As        string // the new column's name, of a new type
+	Down      string // the old column's value by the new one; empty: it is assigned
 }
 
 // Said is how a statement is called that is carried out by an expansion: it is not the same change as the statement by itself.
-func (x Expansion) Said(s plan.Statement) string { return "EXPAND " + s.Text }
+func (x Expansion) Said(s plan.Statement) string {
+	text := "EXPAND " + s.Text
+	if x.As != "" {
+		text += " AS " + ident.Quote(x.As)
+	}
+	if x.Down != "" {
+		text += " DOWN " + x.Down
+	}
+	return text
+}
 
 // Parse reads the statement. Errors are of the kind Usage.
 func (x Expansion) Parse() (plan.Statement, error) {
 	s, err := plan.Parse(x.Statement, plan.PostgresSyntax())
-	if err == nil && (s.Verb != "ALTER TABLE" || s.Table.Table == "" || len(s.Clauses) != 1 || s.Clauses[0].Action != plan.RenameColumn) {
-		err = fmt.Errorf("%q is no ALTER TABLE … RENAME COLUMN … TO …", s.Text)
+	one := err == nil && s.Verb == "ALTER TABLE" && s.Table.Table != "" && len(s.Clauses) == 1
+	switch {
+	case err != nil:
+	case one && s.Clauses[0].Action == plan.RenameColumn && x.As+x.Down != "":
+		err = fmt.Errorf("%q says itself how the new column is called, and it is of the same type: leave --as and --down out", s.Text)
+	case one && s.Clauses[0].Action == plan.AlterType && x.As == "":
+		err = fmt.Errorf("%q gives a column a new type, and while both are in use it needs another name: --as NAME", s.Text)
+	case one && s.Clauses[0].Action == plan.AlterType && x.As == s.Clauses[0].Column:
+		err = fmt.Errorf("--as is the name that the column has: %s", x.As)
+	case !one || s.Clauses[0].Action != plan.RenameColumn && s.Clauses[0].Action != plan.AlterType:
+		err = fmt.Errorf("%q is no ALTER TABLE … RENAME COLUMN … TO …, nor … ALTER COLUMN … TYPE …", s.Text)
 	}
 	if err != nil {
-		err = &fault.Problem{Kind: fault.Usage, Err: err, Text: fmt.Sprintf("%v: an expansion takes one column that is renamed, such as ALTER TABLE t RENAME COLUMN a TO b; nothing was changed", err)}
+		err = &fault.Problem{Kind: fault.Usage, Err: err, Text: fmt.Sprintf("%v: an expansion takes one column, such as ALTER TABLE t RENAME COLUMN a TO b; nothing was changed", err)}
 	}
 	return s, err
 }
@@ -86,7 +106,16 @@ func (c *columns) pickLive() (why []string) {
 	from := c.source.columnNamed(k.Column)
 	to := c.target(from.Num)
 	name := c.plan.Table.String()
+	if from == nil || to == nil {
+		return []string{fmt.Sprintf("there is no column %s in %s", k.Column, name)}
+	}
 	c.seconds = []second{{from: *from, to: *to, new: to.Name, old: fmt.Sprintf("changeling_%s_old_1", c.change)}}
+	if as := c.expansion.As; as != "" {
+		c.seconds[0].new = as
+		if c.source.columnNamed(as) != nil {
+			why = append(why, fmt.Sprintf("%s has a column %s already", name, as))
+		}
+	}
 	if from.Generated != "" {
 		why = append(why, fmt.Sprintf("column %s of %s is generated: nobody writes it, so it cannot be written under two names", from.Name, name))
 	}
@@ -110,6 +139,10 @@ func (c *columns) steady(ctx context.Context) error {
 		}
 		_, err := c.tx.ExecContext(ctx, "CREATE INDEX ON "+c.rehearsal.table()+" ((1)) WHERE ("+*s.to.Default+") IS NOT NULL")
 		switch {
+		case err == nil && s.from.Type != s.to.Type:
+			if c.seconds[i].given, err = c.sameDefault(ctx, s); err != nil {
+				return err
+			}
 		case err == nil:
 			c.seconds[i].given = *s.to.Default
 		case fault.Lost(err) || fault.Canceled(err):
@@ -117,6 +150,27 @@ func (c *columns) steady(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// sameDefault is the default of a new column of another type, if it is what the default of the old one comes to; else empty.
+func (c *columns) sameDefault(ctx context.Context, s second) (string, error) {
+	if s.from.Default == nil {
+		return "", nil
+	}
+	up := ident.Quote(s.from.Name)
+	if using, ok := c.using[s.from.Name]; ok {
+		up = "(" + using + ")"
+	}
+	texts := []string{theirs(c.rehearsal.path, c.user), fmt.Sprintf("DO $changeling$ BEGIN IF NOT EXISTS (SELECT FROM (SELECT (%s)::%s AS %s) AS %s WHERE ROW((%s)::%s)::pg_catalog.record OPERATOR(pg_catalog.*=) ROW((%s)::%s)::pg_catalog.record) THEN RAISE 'another'; END IF; END $changeling$",
+		*s.from.Default, s.from.Type, ident.Quote(s.from.Name), ident.Quote(c.source.Name), up, s.to.Type, *s.to.Default, s.to.Type)}
+	for _, sql := range texts {
+		if _, err := c.tx.ExecContext(ctx, sql); fault.Lost(err) || fault.Canceled(err) {
+			return "", err
+		} else if err != nil {
+			return "", nil
+		}
+	}
+	return *s.to.Default, nil
 }
 
 // leaning is what Leaning answers for the column, as the plan finds it.
@@ -157,9 +211,15 @@ func (c *columns) serveLive(pair schema.Pair) {
 	first := &p.Steps[0]
 	first.Name = "expand"
 	first.Why = "an empty column, and a trigger that keeps both in step in every row that is written from here on"
+	if BothWays(pair) {
+		turn := c.step("both ways", LiveRows{ColumnRows{Rows{Pair: pair}}}.live(), "")
+		turn.Role, turn.Why = pair.Owner, "every row has a value: from here on NULL in the new column is one, too"
+		p.Steps = append(p.Steps, turn)
+	}
 	p.Steps = append(p.Steps,
 		plan.Step{Kind: plan.Live, Name: "expanded", Why: "both columns are in use: waits for `changeling contract " + p.ID + "`, with no run; `changeling abort " + p.ID + "` goes back"},
 		plan.Step{Kind: plan.Verify, Name: "verify again", Why: "of every row both columns are compared, before one of them goes"})
+	c.promise(true)
 	c.replace(pair, "contract", "waits until no snapshot is left that is older than the backfill; then keys, indexes and defaults go over and the trigger goes, in one transaction that reads no row",
 		"nobody says its name any more; only the catalogue changes")
 }
@@ -187,6 +247,10 @@ func liveFunction(p schema.Pair) string {
 // abandonLive takes the new column away. Trigger and column go in one transaction, because who writes the new column until then has
 // written the old one, too. They came in one with the trigger's function: a column of that name that stands there without it is somebody else's.
 func abandonLive(p schema.Pair) (quiet, columns, rest []string) {
+	losing, standing := "", ""
+	if w := (LiveRows{ColumnRows{Rows{Pair: p}}}); BothWays(p) {
+		losing, standing = w.losing(), "DROP FUNCTION "+w.standing()+"(anyelement);"
+	}
 	var list []string
 	for _, m := range p.Columns {
 		list = append(list, ident.Literal(m.Shadow))
@@ -195,11 +259,12 @@ func abandonLive(p schema.Pair) (quiet, columns, rest []string) {
   IF pg_catalog.to_regprocedure(%s) IS NULL THEN RETURN; END IF;
   FOR t IN SELECT c.oid FROM pg_catalog.pg_class c WHERE c.oid = %d LOOP
     EXECUTE pg_catalog.format('LOCK TABLE ONLY %%s IN ACCESS EXCLUSIVE MODE', t);
+    %s
     EXECUTE pg_catalog.format('DROP TRIGGER IF EXISTS %%I ON %%s', %s, t);
     FOREACH n IN ARRAY ARRAY[%s]::pg_catalog.name[] LOOP
       EXECUTE pg_catalog.format('ALTER TABLE ONLY %%s DROP COLUMN IF EXISTS %%I', t, n);
     END LOOP;
   END LOOP;
-  DROP FUNCTION %s();
-END $changeling$`, ident.Literal(qualified(p.Capture)+"()"), p.Table, ident.Literal(columnTrigger(p.Change)), strings.Join(list, ", "), qualified(p.Capture))}, releaseColumns(p)
+  DROP FUNCTION %s(); %s
+END $changeling$`, ident.Literal(qualified(p.Capture)+"()"), p.Table, losing, ident.Literal(columnTrigger(p.Change)), strings.Join(list, ", "), qualified(p.Capture), standing)}, releaseColumns(p)
 }
