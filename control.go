@@ -42,7 +42,8 @@ type Status struct {
 	DropAt         *time.Time `json:"drop_at"`           // null: never, or gone
 	Uses           []Use      `json:"uses,omitempty"`    // of the old column of an expanded change; not in a list
 	UsesUnseen     string     `json:"uses_unseen,omitempty"`
-	Undo           string     `json:"undo"` // open, under way, "gone: " and why, or empty where there is none
+	Unfit          []string   `json:"unfit,omitempty"` // rows of an expanded change in which one column has what the other one cannot have
+	Undo           string     `json:"undo"`            // open, under way, "gone: " and why, or empty where there is none
 }
 
 func statusOf(r *state.Record) Status {

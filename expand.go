@@ -196,6 +196,9 @@ func (c *Change) uses(ctx context.Context, s *Status) error {
 	if s.Status != string(state.Expanded) {
 		return nil
 	}
+	if err := c.unfitNow(ctx, s); err != nil {
+		return err
+	}
 	questions := []string{postgres.SessionsSaying(c.record.Plan.Pair)}
 	var in sql.NullString
 	err := c.engine.db.QueryRowContext(ctx, postgres.StatementsIn).Scan(&in)
@@ -218,6 +221,33 @@ func (c *Change) uses(ctx context.Context, s *Status) error {
 		s.Uses = append(s.Uses, list...)
 	}
 	return nil
+}
+
+// unfitNow finds the rows of an expanded change whose conversion failed.
+func (c *Change) unfitNow(ctx context.Context, s *Status) error {
+	rows, ok := c.engine.dialect.Rows(c.record.Plan.Pair).(postgres.LiveRows)
+	if !ok {
+		return nil
+	}
+	found, err := c.engine.db.QueryContext(ctx, rows.Unfit())
+	if err != nil {
+		return err
+	}
+	defer found.Close()
+	for found.Next() {
+		var key, why string
+		var down bool
+		if err := found.Scan(&key, &down, &why); err != nil {
+			return err
+		}
+		m := c.record.Plan.Pair.Columns[0]
+		text := fmt.Sprintf("%s: %s cannot have what %s has, which the contraction waits for", personal(key, c.record.Plan.Pair), m.Shadow, m.Source)
+		if down {
+			text = fmt.Sprintf("%s: %s cannot have what %s has, which an abort would lose", personal(key, c.record.Plan.Pair), m.Source, m.Shadow)
+		}
+		s.Unfit = append(s.Unfit, text+": "+shorten(why, 200))
+	}
+	return found.Err()
 }
 
 func (c *Change) using(ctx context.Context, question string) (list []Use, err error) {

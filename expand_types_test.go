@@ -126,6 +126,10 @@ func TestExpandUnconvertible(t *testing.T) {
 			t.Errorf("row %d is %q, want %q", id, got, want)
 		}
 	}
+	s, err := c.Status(t.Context())
+	if err != nil || len(s.Unfit) != 2 || !strings.Contains(s.Unfit[0], "id 1000: number cannot") || !strings.Contains(s.Unfit[1], "id 8: code cannot") {
+		t.Errorf("the status tells of %q (%v)", s.Unfit, err)
+	}
 	contract := func() error {
 		if err := c.Contract(t.Context()); err != nil {
 			t.Fatal(err)
@@ -273,4 +277,34 @@ func TestExpandTypesDies(t *testing.T) {
 	pgtest.Exec(t, native, between...)
 	act := func(ctx context.Context, db *sql.DB) error { return expandAndContract(ctx, db, x, quick) }
 	mortal{setup: setup, act: act, look: byName, want: byName(t, native), stream: 13}.test(t)
+}
+
+// TestExpandHostile: names of every kind, a role that is no superuser, and functions that only the user's search path finds.
+func TestExpandHostile(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	super := pgtest.Open(t, dsn)
+	role := "expander_" + asked(t, super, `SELECT right(current_database(), 8)`)
+	t.Cleanup(func() {
+		if _, err := super.ExecContext(context.WithoutCancel(t.Context()), `DROP OWNED BY `+role+` CASCADE; DROP ROLE `+role); err != nil {
+			t.Error(err)
+		}
+	})
+	pgtest.Exec(t, super, `CREATE ROLE `+role+` LOGIN`, `GRANT CREATE ON DATABASE "`+asked(t, super, `SELECT current_database()`)+`" TO `+role, `GRANT CREATE ON SCHEMA public TO `+role)
+	db := pgtest.Open(t, strings.Replace(dsn, "postgres@", role+"@", 1))
+	pgtest.Exec(t, db, `CREATE SCHEMA "my ""s"`, `CREATE FUNCTION public.half(int) RETURNS numeric LANGUAGE sql IMMUTABLE AS 'SELECT $1 / 2.0'`, `CREATE FUNCTION public.twice(numeric) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT ($1 * 2)::int'`,
+		`CREATE TABLE "my ""s"."new" ("new" int PRIMARY KEY, "old" int DEFAULT 6, "changeling_row" text DEFAULT '$changeling$', "select" text)`, `INSERT INTO "my ""s"."new" SELECT i, i FROM generate_series(1, 50) i`)
+	for _, x := range []changeling.Expansion{
+		{Statement: `ALTER TABLE "my ""s"."new" RENAME COLUMN "changeling_row" TO "é ""$x$"`},
+		{Statement: `ALTER TABLE "my ""s"."new" RENAME COLUMN "select" TO "new old"`},
+		{Statement: `ALTER TABLE "my ""s"."new" ALTER COLUMN "old" TYPE numeric USING half("old")`, As: `"new"`, Down: `twice("""new""")`},
+		{Statement: `ALTER TABLE "my ""s"."new" RENAME COLUMN "new" TO "old"`},
+	} {
+		c := expandedTo(t, db, x)
+		pgtest.Exec(t, db, `UPDATE "my ""s"."new" SET "new" = -"new" WHERE "new" = 7`)
+		contracted(t, c)
+	}
+	if got := asked(t, db, `SELECT string_agg(attname::text, ' | ' ORDER BY attname) || (SELECT ' ' || count(*) || ' ' || trim_scale(sum("""new""")) FROM "my ""s"."new") FROM pg_attribute WHERE attrelid = '"my ""s"."new"'::regclass AND attnum > 0 AND NOT attisdropped`); got != `"new" | new old | old | é "$x$ 50 637.5` {
+		t.Errorf("the table is %s", got)
+	}
 }

@@ -12,22 +12,26 @@ import (
 func newExpand(a *app) *cobra.Command {
 	var from statement
 	var w working
+	var x changeling.Expansion
 	var yes, only bool
 	var drop string
 	cmd := &cobra.Command{
 		Use:   "expand [STATEMENT | - | --sql-file FILE]",
-		Short: "Give a column a second name, for old and new code at the same time",
-		Long: `Carries out an ALTER TABLE … RENAME COLUMN … TO … in two acts (PostgreSQL). The first one brings a new column
-beside the old one, filled, with its indexes and constraints, and from then on whoever writes one of the
+		Short: "Give a column a second name, or type, for old and new code at the same time",
+		Long: `Carries out an ALTER TABLE … RENAME COLUMN … TO … in two acts (PostgreSQL), or an … ALTER COLUMN … TYPE …, whose
+new column then needs another name: --as. The first act brings a new column beside the old one, filled, with its indexes and constraints, and from then on whoever writes one of the
 two writes the other, in the same statement. So code that knows the old name and code that knows the new
 one run at the same time, for as long as the deploy takes; nobody works on the change meanwhile. The second
 act is ` + "`changeling contract`" + `, which takes the old column away; ` + "`changeling abort`" + ` takes the new one away instead.
 
 The new name is for use once the change is expanded. An UPDATE that changes both columns, and an INSERT that
-gives both, count by the new one. The same command again goes on with a change that is not expanded yet.
+gives both, count by the new one. Of another type, the new column is what USING says, and the old one what
+--down says; without them values are assigned. The same command again goes on with a change that is not expanded yet.
 
 On a terminal it shows the plan and asks first. Without one it does not ask.`,
 		Example: `  changeling expand "ALTER TABLE orders RENAME COLUMN amount TO total"
+  changeling expand --as price --down "round(price * 100)::int" \
+      "ALTER TABLE orders ALTER COLUMN cents TYPE numeric USING cents / 100.0"
   changeling status 3f2a1b4c       # who still names the old column
   changeling contract 3f2a1b4c     # when nobody does`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -39,7 +43,6 @@ On a terminal it shows the plan and asks first. Without one it does not ask.`,
 			if config.DropAfter, err = parseDrop(drop); err != nil {
 				return err
 			}
-			x := changeling.Expansion{}
 			if x.Statement, err = from.read(ctx, a, args); err != nil {
 				return err
 			}
@@ -77,6 +80,8 @@ On a terminal it shows the plan and asks first. Without one it does not ask.`,
 	from.flags(cmd)
 	w.flags(a, cmd)
 	f := cmd.Flags()
+	f.StringVar(&x.As, "as", "", "the new column's `name`, where it has a new type")
+	f.StringVar(&x.Down, "down", "", "the old column's value by the new one, an `expression`; without it the value is assigned")
 	f.BoolVar(&only, "plan", false, "say how it would be done, and change nothing")
 	f.StringVar(&drop, "drop", "now", "when the old column may go, once it is contracted: now, after=`duration` (30m, 24h, 7d), or never")
 	f.DurationVar(&w.lockWait, "lock-timeout", 0, "the longest wait for a lock, and so of those who queue behind it, a `duration` (default 200ms)")

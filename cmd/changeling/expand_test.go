@@ -43,6 +43,12 @@ func TestExpand(t *testing.T) {
 		contains(t, strings.Join(x.args, " "), s.run(x.code, x.args...).stderr, x.says)
 	}
 	s.run(0, "abort", c.ID)
+	s.run(0, "expand", "--as", "euros", "--down", "round(euros * 100)::int", "ALTER TABLE orders ALTER amount TYPE numeric USING amount / 100.0")
+	s.exec(`UPDATE orders SET euros = 2.5 WHERE id = 1`)
+	if n := s.ask(`SELECT amount FROM orders WHERE id = 1`); n != "250" {
+		t.Errorf("the amount is %s", n)
+	}
+	s.run(0, "abort", s.newest().ID)
 	s.run(0, "expand", "--quiet", rename)
 	c = s.newest()
 	contains(t, "contract", s.run(0, "contract", c.ID).stdout, "verify again", "contract", "done")

@@ -190,6 +190,9 @@ func printStatus(w io.Writer, s changeling.Status) error {
 		row("owner", "%s", s.Owner)
 	}
 	if s.Status == "expanded" {
+		for _, text := range s.Unfit {
+			row("unfit", "%s", text)
+		}
 		for _, text := range usesText(s) {
 			row("old name", "%s", text)
 		}

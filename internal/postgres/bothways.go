@@ -164,6 +164,15 @@ func (w LiveRows) Failures() string {
 	return "SELECT " + w.keyText("l.") + ", l.changeling_error FROM " + qualified(w.Pair.Log) + " l WHERE " + w.logged("'apart'") + " ORDER BY l." + seq + " LIMIT 3"
 }
 
+// Unfit lists keys of rows whose conversion failed, whether it was the way down, and why.
+func (w LiveRows) Unfit() string {
+	at := " AND " + w.stands() + " OPERATOR(pg_catalog.=) "
+	row := func(standing string) string {
+		return "EXISTS (SELECT FROM " + w.from() + " WHERE " + w.sameSource("l", w.alias()) + at + ident.Literal(standing) + ")"
+	}
+	return "SELECT " + w.keyText("l.") + ", " + row("down") + ", coalesce(l.changeling_error, '') FROM " + qualified(w.Pair.Log) + " l WHERE " + w.logged("'apart', 'down'") + " ORDER BY l." + seq + " LIMIT 5"
+}
+
 // Verdict is what the cutover asks first under its lock.
 func (w LiveRows) Verdict() string {
 	return "SELECT (" + Marks(w.Pair) + "), (" + columnArmed(w.Pair) + "), (" + w.Pending() + ")"
