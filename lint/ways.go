@@ -146,7 +146,8 @@ func (p *pass) renamedColumn(from, to string) []string {
 		full = p.q(p.Table.Schema) + "." + base
 	}
 	return []string{
-		"-- keep the column's name, and map the new one to it in the code: this is the cheapest way; or",
+		"-- changeling expand " + shell(strings.TrimSuffix(p.alter("RENAME COLUMN %s TO %s", p.q(from), p.q(to)), ";")) + ": both names work until changeling contract ID; or",
+		"-- keep the column's name, and map the new one to it in the code: this is the cheapest way; or by hand, for reading:",
 		"BEGIN;",
 		p.alter("RENAME TO %s", base),
 		fmt.Sprintf("ALTER TABLE %s RENAME COLUMN %s TO %s;", full, p.q(from), p.q(to)),
