@@ -180,10 +180,11 @@ func (r *run) restart(ctx context.Context) error {
 	if r.record.Plan.Undoes != nil {
 		return r.backRounds(ctx, true)
 	}
-	copyStep := r.record.Plan.Find(plan.Copy)
 	if live := r.record.Plan.Find(plan.Live); live >= 0 && r.record.Step > live {
-		copyStep = live // what users wrote since is not filled again
+		r.engine.config.Events(event.Restarted{Reason: "somebody truncated or rewrote " + r.table().String() + "; the comparison begins again"})
+		return r.compareFrom(ctx, live+1)
 	}
+	copyStep := r.record.Plan.Find(plan.Copy)
 	again := plan.Step{SQL: append(r.rows.Empty(), r.record.Plan.Steps[copyStep].SQL...)}
 	if !r.engine.dialect.Transactional() {
 		copyStep = r.record.Plan.Find(plan.Capture) // it may be what was lost

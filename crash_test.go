@@ -1,6 +1,7 @@
 package changeling_test
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -239,10 +240,11 @@ type mortal struct {
 	look   func(*testing.T, *sql.DB) []string
 	want   []string
 	stream uint64 // of chance
+	part   int    // one of so many deaths is taken, of those that others take; zero: 3
 	more   func(db *sql.DB, at string)
 }
 
-// test takes a third of the deaths that others take, unless all are asked for.
+// test takes a part of the deaths that others take, unless all are asked for.
 func (m mortal) test(t *testing.T) {
 	t.Helper()
 	dsn := pgtest.Database(t)
@@ -250,7 +252,7 @@ func (m mortal) test(t *testing.T) {
 	pgtest.Exec(t, db, m.setup...)
 	all := deaths(t, dsn, rand.New(rand.NewPCG(seed(t), m.stream)), m.act)
 	if !full() {
-		all = all[:len(all)/3]
+		all = all[:len(all)/cmp.Or(m.part, 3)]
 	}
 	for _, death := range all {
 		raze(t, db)

@@ -97,6 +97,9 @@ func (c *Change) Contract(ctx context.Context) error {
 		return usage("change %s is not expanded yet, it is at step %q: no code can rely on the new column. `changeling resume %s` goes on if nobody works on it", c.record.ID, c.record.Plan.Steps[c.record.Step].Name, c.record.ID)
 	}
 	s := c.engine.store
+	if err := s.Exec(ctx, s.DB, s.Text.SetHold, c.record.ID, false); err != nil { // the word of a person
+		return err
+	}
 	return s.Exec(ctx, s.DB, s.Text.SetWant, c.record.ID, string(state.WantContract))
 }
 
@@ -120,6 +123,12 @@ func (r *run) expanded(ctx context.Context) error {
 // beginContract moves the counter on. The table may have been rewritten in the weeks since: the comparison goes by the places that rows
 // have now.
 func (r *run) beginContract(ctx context.Context) error {
+	return r.compareFrom(ctx, r.record.Step+1)
+}
+
+// compareFrom moves the counter to the comparison of an expanded change, which begins anew. What users wrote is not filled again.
+func (r *run) compareFrom(ctx context.Context, step int) error {
+	s := r.engine.store
 	return r.patiently(ctx, "lock", func(ctx context.Context) error {
 		return r.tx(ctx, session{}, func(ctx context.Context, t *tx) error {
 			if _, err := t.ExecContext(ctx, r.rows.Guard()); err != nil {
@@ -129,10 +138,15 @@ func (r *run) beginContract(ctx context.Context) error {
 			if err := t.QueryRowContext(ctx, r.rows.Heap()).Scan(&heap); err != nil {
 				return err
 			}
-			if err := r.engine.store.Exec(ctx, t, r.engine.store.Text.SetHeap, r.id, heap, r.record.Blocks); err != nil {
+			if r.record.Step >= step { // it was begun
+				if err := s.Exec(ctx, t, s.Text.Forget, r.id); err != nil {
+					return err
+				}
+			}
+			if err := s.Exec(ctx, t, s.Text.SetHeap, r.id, heap, r.record.Blocks); err != nil {
 				return err
 			}
-			return r.advance(ctx, t, 1)
+			return s.Advance(ctx, t, r.id, r.record.Step, step)
 		})
 	})
 }

@@ -319,7 +319,43 @@ func TestExpandDiesAtEveryStatement(t *testing.T) {
 	act := func(ctx context.Context, db *sql.DB) error {
 		return expandAndContract(ctx, db, changeling.Expansion{Statement: ddl}, quick)
 	}
-	mortal{setup: setup, act: act, look: byName, want: byName(t, native), stream: 12}.test(t)
+	mortal{setup: setup, act: act, look: byName, want: byName(t, native), stream: 12, part: 5}.test(t)
+}
+
+// TestExpandAbortDies: whenever the abort of an expanded change dies, the next one leaves the table as it was, with what was written under
+// the new name.
+func TestExpandAbortDies(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	db := pgtest.Open(t, dsn)
+	x := changeling.Expansion{Statement: `ALTER TABLE orders ALTER COLUMN amount TYPE bigint`, As: "total"}
+	begin := func() (abort func(context.Context, *sql.DB) error) {
+		raze(t, db)
+		pgtest.Exec(t, db, victim...)
+		id := expandedTo(t, db, x).ID()
+		pgtest.Exec(t, db, `UPDATE orders SET total = 99 WHERE id = 3`)
+		return func(ctx context.Context, db *sql.DB) error {
+			e, err := changeling.Open(ctx, db, quick)
+			if err != nil {
+				return err
+			}
+			c, err := e.Find(ctx, id)
+			if err != nil {
+				return err
+			}
+			return c.Abort(ctx)
+		}
+	}
+	all := deaths(t, dsn, rand.New(rand.NewPCG(seed(t), 14)), begin())
+	want := portrait(t, db)
+	for _, death := range all {
+		abort := begin()
+		at := dieAt(t, dsn, abort, death)
+		if err := abort(t.Context(), db); err != nil {
+			t.Errorf("%s: the second abort: %v", at, err)
+		}
+		sameAs(t, portrait(t, db), want, at)
+	}
 }
 
 // TestExpandAbort: an expansion can be taken back at each of its steps, and nothing of it stays; a column that was never the change's does.
@@ -433,8 +469,15 @@ func TestExpandedForLong(t *testing.T) {
 	if left := asked(t, db, `SELECT string_agg(indexrelid::regclass::text, ' ' ORDER BY 1) FROM pg_index WHERE indrelid = 'orders'::regclass`); !strings.Contains(left, "theirs") || strings.Contains(left, "changeling") {
 		t.Errorf("the indexes are %s", left)
 	}
+	// A rewrite in the middle of the comparison begins it again.
+	pgtest.Exec(t, db, `ALTER TABLE orders DROP COLUMN later`, `INSERT INTO orders (email, total) SELECT 'm' || i, i FROM generate_series(1, 5000) i`)
+	var told story
+	config := quick
+	config.Events = upon(told.tell, beganStep("verify again"), func() { pgtest.Exec(t, db, `VACUUM FULL orders`) })
+	if err := expandAndContract(t.Context(), db, changeling.Expansion{Statement: `ALTER TABLE orders RENAME COLUMN note TO remark`}, config); err != nil || told.count(restarted) != 1 {
+		t.Errorf("a rewrite during the comparison: %v, begun again %d times", err, told.count(restarted))
+	}
 	// Two that contract at once: one does it, the other one is told.
-	pgtest.Exec(t, db, `ALTER TABLE orders DROP COLUMN later`)
 	c = expanded(t, db, `ALTER TABLE orders RENAME COLUMN total TO sum`)
 	if err := c.Contract(t.Context()); err != nil {
 		t.Fatal(err)

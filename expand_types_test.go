@@ -276,7 +276,7 @@ func TestExpandTypesDies(t *testing.T) {
 	pgtest.Exec(t, native, append(slices.Clone(setup), x.Statement, `ALTER TABLE orders RENAME note TO remark`)...)
 	pgtest.Exec(t, native, between...)
 	act := func(ctx context.Context, db *sql.DB) error { return expandAndContract(ctx, db, x, quick) }
-	mortal{setup: setup, act: act, look: byName, want: byName(t, native), stream: 13}.test(t)
+	mortal{setup: setup, act: act, look: byName, want: byName(t, native), stream: 13, part: 8}.test(t)
 }
 
 // TestExpandHostile: names of every kind, a role that is no superuser, and functions that only the user's search path finds.

@@ -54,6 +54,10 @@ it goes on here until it is done, as run would.`,
 				if err := c.Resume(cmd.Context()); err != nil {
 					return err
 				}
+				if s.Status == "expanded" {
+					sayExpanded(a.out, s)
+					return nil
+				}
 				return w.goOn(cmd.Context(), a, c, s, "goes on")
 			})
 		},

@@ -51,6 +51,8 @@ func TestExpand(t *testing.T) {
 	s.run(0, "abort", s.newest().ID)
 	s.run(0, "expand", "--quiet", rename)
 	c = s.newest()
+	contains(t, "resume", s.run(0, "resume", c.ID).stdout, "is expanded")
+	s.run(0, "hold", c.ID)
 	contains(t, "contract", s.run(0, "contract", c.ID).stdout, "verify again", "contract", "done")
 	if n := s.ask(`SELECT count(*) FROM information_schema.columns WHERE table_name = 'orders' AND column_name IN ('amount', 'total')`); n != "1" {
 		t.Errorf("%s columns of both names are left", n)
