@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/changeling-db/changeling/copier"
@@ -92,13 +94,22 @@ func firstColumn(ctx context.Context, q state.DB, query string) ([]string, error
 func (r *run) person(key string) string { return personal(key, r.pair) }
 
 func personal(key string, p schema.Pair) string {
+	var names []string
+	for _, k := range p.Key {
+		names = append(names, k.Source)
+	}
+	return labelled(key, names)
+}
+
+// labelled writes values, given as a JSON array, with the names of their columns.
+func labelled(key string, names []string) string {
 	values, err := copier.ParseKey(key)
-	if err != nil || len(values) != len(p.Key) {
+	if err != nil || len(values) != len(names) {
 		return shorten(key, 200)
 	}
 	var parts []string
-	for i, k := range p.Key {
-		parts = append(parts, k.Source+" "+shorten(values[i], 60))
+	for i, name := range names {
+		parts = append(parts, name+" "+shorten(values[i], 60))
 	}
 	return strings.Join(parts, ", ")
 }
@@ -179,25 +190,12 @@ func (r *run) badBlock(ctx context.Context, g copier.Range) (copier.Range, error
 
 // guilty tries the rows that a query names, one by one, and answers the first that fails for a person.
 func (r *run) guilty(ctx context.Context, query string) (string, error) {
-	rows, err := r.engine.db.QueryContext(ctx, query)
+	places, err := placesOf(ctx, r.engine.db, query)
 	if err != nil {
 		return "", err
 	}
-	defer rows.Close()
-	type place struct{ tid, key, values string }
-	var places []place
-	for rows.Next() {
-		var p place
-		if err := rows.Scan(&p.tid, &p.key, &p.values); err != nil {
-			return "", err
-		}
-		places = append(places, p)
-	}
-	if err := rows.Err(); err != nil {
-		return "", err
-	}
 	for _, p := range places {
-		bad, err := r.fails(ctx, r.rows.CopyOne(p.tid))
+		bad, err := r.fails(ctx, r.rows.CopyOne(p.id))
 		if err != nil {
 			return "", err
 		}
@@ -208,6 +206,26 @@ func (r *run) guilty(ctx context.Context, query string) (string, error) {
 	return "", nil
 }
 
+// place is where a row stands, its key, and the values that are converted, both as JSON.
+type place struct{ id, key, values string }
+
+func placesOf(ctx context.Context, q state.DB, query string) ([]place, error) {
+	rows, err := q.QueryContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []place
+	for rows.Next() {
+		var p place
+		if err := rows.Scan(&p.id, &p.key, &p.values); err != nil {
+			return nil, err
+		}
+		out = append(out, p)
+	}
+	return out, rows.Err()
+}
+
 // values writes a JSON object of column values for a person.
 func values(text string) string {
 	var m map[string]*string
@@ -215,8 +233,8 @@ func values(text string) string {
 		return shorten(text, 200)
 	}
 	var out []string
-	for name, v := range m {
-		if v == nil {
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		if v := m[name]; v == nil {
 			out = append(out, name+" NULL")
 		} else {
 			out = append(out, fmt.Sprintf("%s %q", name, shorten(*v, 40)))

@@ -42,6 +42,9 @@ type Config struct {
 	// Cover leaves a view under the old name when a table is renamed, through which code that does not know the new one reads and writes.
 	// PostgreSQL only. The view is kept until Change.Cleanup is called with Now, unless DropAfter says otherwise.
 	Cover bool
+	// NoDataCheck leaves out the look for rows that break what a statement demands, which otherwise comes before each copy: the copy finds
+	// them too, later.
+	NoDataCheck bool
 	// Undo says whether the change can be undone until its old table is dropped, and UndoLogMax how many bytes the log may have
 	// that is written for it; zero means 1 GiB. A change that writes more cannot be undone any more.
 	Undo       Undo

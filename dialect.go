@@ -84,6 +84,11 @@ type texts interface {
 	CopyOne(place string) string
 	Places(r copier.Range) string
 	LoggedPlaces() string
+	// Within is the condition of a range of the source that is read before anything is made, Among that of some of its rows, by their places
+	// in order. Size asks how many blocks there are, and is empty where such a range is one of the key.
+	Within(r copier.Range) string
+	Among(places []string) string
+	Size() string
 	Heal(r copier.Range) string
 	Pending() string
 	Empty() []string

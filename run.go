@@ -117,7 +117,7 @@ func (c *Change) once(ctx context.Context) (again bool, err error) {
 	if r.follower, err = e.dialect.Follow(ctx, r); err != nil {
 		return false, r.close(ctx, stopped(ctx, c.record.ID, err))
 	}
-	if c.record.Step == 0 && c.record.Plan.Undoes == nil {
+	if c.record.Step == 0 && c.record.Plan.Undoes == nil && c.record.Plan.Find(plan.Data) != 0 { // see dataStep
 		if err := r.closeWindows(ctx); err != nil {
 			return false, r.close(ctx, stopped(ctx, c.record.ID, err))
 		}
@@ -384,7 +384,7 @@ func (r *run) kind() string {
 func (r *run) step(ctx context.Context, s plan.Step) error {
 	r.rowsDone.Store(0)
 	silent := s.Kind == plan.Hold && r.notYet() == ""
-	if s.Kind != plan.Build && s.Kind != plan.Copy && s.Kind != plan.Heal && s.Kind != plan.Fill && s.Kind != plan.Verify && !silent {
+	if s.Kind != plan.Build && s.Kind != plan.Copy && s.Kind != plan.Heal && s.Kind != plan.Fill && s.Kind != plan.Verify && s.Kind != plan.Data && !silent {
 		started := event.StepStarted{Step: string(s.Kind), Name: s.Name}
 		if s.Kind == plan.Drain {
 			started.Unit = "keys"
@@ -406,6 +406,8 @@ func (r *run) step(ctx context.Context, s plan.Step) error {
 		return r.build(ctx)
 	case plan.Drain:
 		return r.drainStep(ctx)
+	case plan.Data:
+		return r.dataStep(ctx, s)
 	case plan.Ask:
 		return r.check(ctx, s)
 	case plan.Verify:

@@ -36,6 +36,8 @@ func (p *Plan) Costs(s Speed) []Cost {
 		switch {
 		case step.Kind == Copy, step.Kind == Fill:
 			c.Read, c.Write, rests = heap, heap, 2
+		case step.Kind == Data:
+			c.Read, rests = heap, 2
 		case step.Kind == Build:
 			c.Read, c.Write = heap, indexes/int64(builds)
 		case step.Kind == Verify:

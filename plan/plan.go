@@ -5,6 +5,7 @@
 package plan
 
 import (
+	"strings"
 	"time"
 
 	"github.com/changeling-db/changeling/schema"
@@ -38,6 +39,7 @@ const (
 	Build   Kind = "build"   // one index or constraint; neighbours may run side by side
 	Drain   Kind = "drain"   // apply the key log until little is left
 	Fill    Kind = "fill"    // give the rows of a new column their values, in batches; SQL is a batch of a range, and one of any rows
+	Data    Kind = "data"    // ask the plan's Checks of the source, before anything is made
 	Ask     Kind = "check"   // ask for rows that break what the statement demands of them; SQL answers their keys
 	Verify  Kind = "verify"  // compare source and shadow
 	Hold    Kind = "hold"    // wait for a person, if asked to
@@ -141,8 +143,38 @@ type Way struct {
 type Question struct {
 	Name string `json:"name"` // for a person
 	SQL  string `json:"sql"`  // answers keys of rows that break it
-	// Chunked says that SQL may be asked of a part of the table's blocks.
+	// Chunked says that SQL asks of one part of the table at a time, whose condition stands where Range does.
 	Chunked bool `json:"chunked,omitempty"`
+	// Whole says that SQL reads and sorts the table in one piece.
+	Whole bool `json:"whole,omitempty"`
+	// Columns are those whose values SQL answers, where that is not the key.
+	Columns []string `json:"columns,omitempty"`
+	// Tries says that SQL answers nothing and fails if a row breaks it: rows are then found by asking of fewer and fewer.
+	Tries bool `json:"tries,omitempty"`
+	// Twin are the columns of a temporary table that SQL writes to, and which stands where Twin does in it; it is never committed.
+	Twin []string `json:"twin,omitempty"`
+	// Path and Role are those that SQL runs under, as of a Step.
+	Path string `json:"path,omitempty"`
+	Role string `json:"role,omitempty"`
+}
+
+// Twin stands for the name of a temporary table in a question that has one.
+const Twin = "/* twin */"
+
+// LookFirst puts the questions to the data in front of a plan that copies rows, and says of the copy why there is none.
+func (p *Plan) LookFirst() {
+	if len(p.Checks) == 0 {
+		if i := p.Find(Copy); i >= 0 {
+			p.Steps[i].Why += "; there is no row that could break what the statement demands, so none is looked for before"
+		}
+		return
+	}
+	var names []string
+	for _, q := range p.Checks {
+		names = append(names, q.Name)
+	}
+	p.Steps = append([]Step{{Kind: Data, Name: "check data", Lock: "none",
+		Why: "rows that break what the statement demands are looked for in short statements that only read, before anything is made: " + strings.Join(names, ", ")}}, p.Steps...)
 }
 
 // Turn is the index of the step behind which there is nothing to abort any more, and something old is kept: the cutover, or what puts

@@ -63,6 +63,7 @@ it goes on here until it is done, as run would.`,
 		},
 	}
 	w.flags(a, cmd)
+	w.dataFlag(cmd)
 	return cmd
 }
 

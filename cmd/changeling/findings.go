@@ -165,7 +165,7 @@ func (f *findings) tell(at lint.Finding, v planView) {
 	for _, d := range v.Data {
 		if d.Rows > 0 {
 			one := at
-			one.Rule, one.Level, one.Message = dataRule, lint.Error, d.text()
+			one.Rule, one.Level, one.Message = dataRule, lint.Error, d.text
 			f.found = append(f.found, one)
 			f.worse(5)
 		}

@@ -40,7 +40,7 @@ func (v planView) markdown(w io.Writer) error {
 		row("refused", r)
 	}
 	for _, d := range v.Data {
-		row("data", d.text())
+		row("data", d.text)
 	}
 	if len(v.Steps) > 0 {
 		b.WriteString("\n| step | lock | longest wait | reads, writes, takes | |\n|---|---|---|---|---|\n")

@@ -108,7 +108,7 @@ route, its steps and their locks.`,
 	cmd.Flags().BoolVar(&asMarkdown, "markdown", false, "print the plan as Markdown, for a pull request")
 	cmd.Flags().BoolVar(&f.sarif, "sarif", false, "print what is not done at once as SARIF 2.1.0, of any number of statements")
 	cmd.Flags().BoolVar(&f.github, "github", false, "print what is not done at once as annotations for GitHub, of any number of statements")
-	cmd.Flags().BoolVar(&data, "check-data", false, "ask for the rows that break new checks, keys and NOT NULLs; exit 5 if there are some")
+	cmd.Flags().BoolVar(&data, "check-data", false, "ask for the rows that break conversions, new checks, keys and NOT NULLs; exit 5 if there are some")
 	cmd.Flags().BoolVar(&unseen, "no-rehearsal", false, "make nothing in the database, not even for a moment: the rules alone say what the statement would do")
 	cmd.Flags().BoolVar(&withSQL, "sql", false, "show the statements of each step; their names hold an id that each run makes anew")
 	cmd.Flags().BoolVar(&detailed, "detailed-exitcode", false, "exit 10 if there is work to do, 0 if not")
@@ -149,9 +149,13 @@ type planView struct {
 // dataView is a question to the data and its answer.
 type dataView struct {
 	Name  string   `json:"name"`
-	Rows  int64    `json:"rows"` // that break it
-	Keys  []string `json:"keys"` // of the first three
+	Rows  int64    `json:"rows"`           // that break it
+	More  bool     `json:"more,omitempty"` // there may be more: the search ended
+	Keys  []string `json:"keys"`           // of the first three
+	Why   string   `json:"why,omitempty"`  // what the first of them fails on, in the server's words
 	Error string   `json:"error,omitempty"`
+
+	text string // in a line
 }
 
 // ask looks for rows that break what the statement demands.
@@ -161,7 +165,7 @@ func (v *planView) ask(ctx context.Context, e *changeling.Engine) error {
 	}
 	found, err := e.CheckData(ctx, v.plan)
 	for _, f := range found {
-		d := dataView{Name: f.Name, Rows: f.Rows, Keys: append([]string{}, f.Keys...)}
+		d := dataView{Name: f.Name, Rows: f.Rows, More: f.More, Keys: append([]string{}, f.Keys...), Why: f.Why, text: f.String()}
 		if f.Err != nil {
 			d.Error = "cannot be asked before: " + fault.Message(f.Err)
 		}
@@ -173,17 +177,6 @@ func (v *planView) ask(ctx context.Context, e *changeling.Engine) error {
 // broken says that rows stand in the statement's way.
 func (v planView) broken() bool {
 	return slices.ContainsFunc(v.Data, func(d dataView) bool { return d.Rows > 0 })
-}
-
-// text says in a line what came out.
-func (d dataView) text() string {
-	switch {
-	case d.Error != "":
-		return d.Name + ": " + d.Error
-	case d.Rows == 0:
-		return d.Name + ": no row breaks it"
-	}
-	return fmt.Sprintf("%s: %d rows break it: %s", d.Name, d.Rows, strings.Join(d.Keys, "; "))
 }
 
 type stepView struct {
@@ -315,7 +308,7 @@ func (v planView) print(w io.Writer) error {
 		row("refused", "%s", r)
 	}
 	for _, d := range v.Data {
-		row("data", "%s", d.text())
+		row("data", "%s", d.text)
 	}
 	for i, s := range v.Steps {
 		fmt.Fprintf(&b, "\n%2d %-20s %s\n   %s\n", i+1, clean(s.Name), s.holds(), s.Why)

@@ -65,6 +65,7 @@ SIGINT and SIGTERM stop it in good order with exit code 75; a second one exits a
 	}
 	from.flags(cmd)
 	w.flags(a, cmd)
+	w.dataFlag(cmd)
 	way.flags(cmd)
 	f := cmd.Flags()
 	f.BoolVar(&hold, "hold", false, "stop before the cutover, stay in step, and wait for 'changeling cutover'")

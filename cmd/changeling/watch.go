@@ -16,6 +16,7 @@ import (
 // working is how a command works on a change, and how it tells about it. run, resume and cutover share it.
 type working struct {
 	fast      bool
+	unasked   bool // the data are not looked at before a copy
 	quiet     bool
 	output    string
 	lockWait  time.Duration
@@ -45,6 +46,11 @@ func (w *working) flags(a *app, cmd *cobra.Command) {
 	w.settings(f)
 	f.StringVar(&w.output, "output", "text", "`format`: text, or json with one event a line")
 	f.BoolVarP(&w.quiet, "quiet", "q", false, "tell only how it ended")
+}
+
+// dataFlag is of the commands that may begin a change.
+func (w *working) dataFlag(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&w.unasked, "no-check-data", false, "before a copy, do not look for rows that break what the statement demands: the copy finds them, later")
 }
 
 // config is the engine's, telling events to standard output.
@@ -79,7 +85,7 @@ func (w *working) config(a *app) (changeling.Config, error) {
 	if err != nil {
 		return changeling.Config{}, err
 	}
-	config := changeling.Config{Throttle: throttle, Kill: kill, Replicas: replicas, Fast: w.fast, Snapshots: snapshots, LockWait: w.lockWait, ChunkTime: w.chunkTime, CutoverAttempts: w.attempts, Events: first}
+	config := changeling.Config{Throttle: throttle, Kill: kill, Replicas: replicas, Fast: w.fast, NoDataCheck: w.unasked, Snapshots: snapshots, LockWait: w.lockWait, ChunkTime: w.chunkTime, CutoverAttempts: w.attempts, Events: first}
 	if w.hooks != nil && w.hooks.Asks() {
 		config.BeforeCutover = w.hooks.Ask
 	}

@@ -387,6 +387,7 @@ func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, er
 	if refusals = slices.Concat(refusals, more, related, children); len(refusals) > 0 {
 		return refuse(p, refusals...), nil
 	}
+	p.Checks = w.questions(r, pair)
 	r.place = pair.Shadow
 	pair.Settings = w.settings()
 	why, err := w.triggers(ctx, pair)
@@ -459,6 +460,7 @@ func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, er
 	add(plan.Step{Kind: plan.Release, Name: "release", SQL: release, Why: "the key log and its database"})
 	add(plan.Step{Kind: plan.Drop, Name: "drop old table", SQL: drop,
 		Lock: "exclusive metadata lock on the old table", Why: "when its time has come"})
+	p.LookFirst()
 	return p, nil
 }
 

@@ -52,6 +52,9 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (out *plan.Pla
 		return nil, err
 	}
 	if p, err := w.inPlaceOf(ctx, r); err != nil || p != nil {
+		if err == nil && p.Route != plan.Refuse {
+			err = w.askInPlace(ctx, r)
+		}
 		return p, err
 	}
 	if refusals := slices.Concat(w.uncarried(), w.unsupported(source)); len(refusals) > 0 {
@@ -73,6 +76,21 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (out *plan.Pla
 		return nil, err
 	}
 	return w.shadowTable(ctx, r)
+}
+
+// askInPlace adds the questions to the data of a statement that goes without a second table. The twin is as the statement left it.
+func (w *planner) askInPlace(ctx context.Context, r *rehearsal) (err error) {
+	if w.statement.Clauses[0].Action == plan.MaintainPartition {
+		return nil
+	}
+	if r.shadow, err = Inspect(ctx, w.conn, r.shadowName()); err != nil {
+		return err
+	}
+	list := slices.DeleteFunc(w.questions(r, w.plan.Pair), func(q plan.Question) bool { return q.Tries })
+	if w.plan.Checks = append(w.plan.Checks, list...); len(list) > 0 && len(w.plan.Pair.Key) == 0 {
+		w.plan.Pair.Key = r.findable()
+	}
+	return nil
 }
 
 // inPlaceOf plans a statement without a second table: by one statement that the server does at once or in place, by one that it does so

@@ -175,6 +175,21 @@ func (w *planner) alterTable(ctx context.Context) (*plan.Plan, error) {
 		return nil, err
 	}
 	w.plan.Effect, w.plan.Checks = string(r.effect), w.questions(r)
+	p, err := w.chooseWay(ctx, r, refusals)
+	if err != nil {
+		return nil, err
+	}
+	switch p.Route {
+	case plan.ShadowTable, plan.ShadowColumn:
+		p.LookFirst()
+	default: // nothing is converted
+		p.Checks = slices.DeleteFunc(p.Checks, func(q plan.Question) bool { return q.Tries })
+	}
+	return p, nil
+}
+
+// chooseWay plans a statement that was rehearsed, by the lightest way that there is.
+func (w *planner) chooseWay(ctx context.Context, r *rehearsal, refusals []string) (_ *plan.Plan, err error) {
 	if w.plan.Ways, err = w.ways(ctx, r, refusals); err != nil {
 		return nil, err
 	}
