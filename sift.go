@@ -54,7 +54,8 @@ func (x *examination) sort(ctx context.Context, q plan.Question, f *Finding, row
 		if f.Rows == 0 {
 			f.Why = fault.Message(err)
 		}
-		f.add(strings.TrimSuffix(personal(rows[0].key, x.plan.Pair)+" with "+values(rows[0].values), " with "))
+		f.Rows++
+		f.name(strings.TrimSuffix(personal(rows[0].key, x.plan.Pair)+" with "+values(rows[0].values), " with "))
 		return nil
 	}
 	if err := x.sort(ctx, q, f, rows[:len(rows)/2]); err != nil {

@@ -51,8 +51,12 @@ func TestDataThatRefuseExitFive(t *testing.T) {
 	s.orders()
 	s.exec(`UPDATE orders SET email = i.id::text FROM orders i WHERE i.id = orders.id`, `UPDATE orders SET email = 'x4711' WHERE id = 17`)
 	const statement = "ALTER TABLE orders ALTER COLUMN email TYPE bigint USING email::bigint"
-	r := s.run(5, "run", statement)
-	contains(t, "the error", r.stderr, "id 17", "x4711", "The source is untouched")
+	contains(t, "the error of the look before", s.run(5, "run", statement).stderr, "id 17", "x4711", "Nothing was made")
+	if c := s.newest(); c.Status != "aborted" || c.ErrorCode != 5 {
+		t.Errorf("the change is %s with code %d", c.Status, c.ErrorCode)
+	}
+	r := s.run(5, "run", "--no-check-data", statement)
+	contains(t, "the error of the copy", r.stderr, "id 17", "x4711", "The source is untouched")
 	c := s.newest()
 	if c.Status != "failed" || c.ErrorCode != 5 {
 		t.Errorf("the change is %s with code %d", c.Status, c.ErrorCode)

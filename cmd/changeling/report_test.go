@@ -46,7 +46,7 @@ func TestReport(t *testing.T) {
 	if len(runs) != 2 || strings.Contains(all, "progress") || strings.Index(all, "step_ended copy") > strings.Index(all, "cutover_tried") {
 		t.Errorf("%d runs told: %s", len(runs), all)
 	}
-	if len(r.Steps) < 8 || r.Steps[0].Name != "create shadow" || r.Status.Status != "done" || r.Plan == nil {
+	if len(r.Steps) < 8 || r.Steps[0].Name != "check data" || r.Status.Status != "done" || r.Plan == nil {
 		t.Errorf("%d steps, status %s", len(r.Steps), r.Status.Status)
 	}
 	s.run(0, "cleanup", c.ID, "--now", "--yes")

@@ -42,9 +42,8 @@ func (q *inquiry) add(name, condition string) {
 }
 
 func (q *inquiry) ask(one plan.Question) {
-	if q.pair.Path != "" { // the user's own expressions are in it
-		one.Path, one.Role = q.pair.Path, q.pair.Owner
-	}
+	// A check may call functions that are not ours, and a conversion is the user's own text.
+	one.Path, one.Role = q.pair.Path, q.pair.Owner
 	if !one.Chunked {
 		one.SQL = strings.ReplaceAll(one.SQL, plan.Range, "TRUE")
 	}
@@ -144,7 +143,11 @@ func (q *inquiry) changed(columns ...string) bool {
 func (q *inquiry) notNulls() {
 	for _, c := range q.shadow.Columns {
 		from := q.origin(c)
-		if from == nil || c.mayBeNull() || c.Generated != "" {
+		switch {
+		case c.mayBeNull() || c.Generated != "" || from == nil && (c.Default != nil || c.Identity != "" || q.constants[c.Name] != ""):
+			continue
+		case from == nil: // a new one without a value
+			q.add("NOT NULL of "+c.Name, "TRUE")
 			continue
 		}
 		if _, using := q.using[from.Name]; q.clone.column(c.Num).mayBeNull() || using && q.changed(c.Name) {
@@ -155,7 +158,7 @@ func (q *inquiry) notNulls() {
 
 func (q *inquiry) checked() {
 	for _, k := range q.shadow.Constraints {
-		fresh := slices.ContainsFunc(q.checks, func(o Constraint) bool { return o.OID == k.OID })
+		fresh := slices.Contains(q.valid, k.Name) || slices.ContainsFunc(q.checks, func(o Constraint) bool { return o.OID == k.OID })
 		if k.Type != "c" || !k.Validated || !q.changed(q.mentioned(k)...) && (!fresh || q.had(k)) {
 			continue
 		}
@@ -185,7 +188,11 @@ func (q *inquiry) parents() {
 	own := schema.Name{Schema: q.source.Schema, Table: q.source.Name}
 	for _, k := range q.foreignKeys() {
 		if k.Validated && k.Table == own && (k.Fresh || q.changed(k.key.From...)) && !(k.To == own && q.changed(k.key.Refers...)) {
-			q.add("foreign key "+k.Name, orphaned(k.key, qualified(k.To)))
+			to := qualified(k.To)
+			if k.key.ToKind != "p" {
+				to = "ONLY " + to
+			}
+			q.add("foreign key "+k.Name, orphaned(k.key, to))
 		}
 	}
 }

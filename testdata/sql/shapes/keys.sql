@@ -208,7 +208,7 @@ ALTER TABLE t ALTER COLUMN id TYPE int, ALTER COLUMN v TYPE bigint;
 -- shape: two text keys that become one number
 CREATE TABLE t (id text PRIMARY KEY, v int);
 INSERT INTO t VALUES ('1', 1), ('2', 2), ('01', 3);
--- data: (id)=(1)
+-- data: id 1
 -- alter
 ALTER TABLE t ALTER COLUMN id TYPE int USING id::int;
 
@@ -221,6 +221,6 @@ ALTER TABLE t ALTER COLUMN id TYPE int USING id::int, ALTER COLUMN v TYPE bigint
 -- shape: two numeric keys that become one by rounding
 CREATE TABLE t (id numeric PRIMARY KEY, v int);
 INSERT INTO t VALUES (1.4, 1), (1.2, 2), (3, 3);
--- data: (id)=(1)
+-- data: id 1
 -- alter
 ALTER TABLE t ALTER COLUMN id TYPE int;
