@@ -93,6 +93,45 @@ func TestMySQLMaintainsPartitions(t *testing.T) {
 	})
 }
 
+// TestMySQLPartitionsFill: partitions that were empty when the statement was planned, and are not when it runs, are not written anew while
+// nobody can write: the change is planned again, by a second table.
+func TestMySQLPartitionsFill(t *testing.T) {
+	t.Parallel()
+	eachMy(t, func(t *testing.T, _ string, db *sql.DB) {
+		partedMy(t, db)
+		e, err := changeling.Open(t.Context(), db, quick)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer e.Close()
+		const clauses = "REORGANIZE PARTITION last INTO (PARTITION p3 VALUES LESS THAN (300), PARTITION last VALUES LESS THAN MAXVALUE)"
+		c, err := e.Start(t.Context(), "ALTER TABLE parted "+clauses)
+		if err != nil || c.Plan().Route != plan.Direct {
+			t.Fatalf("planned as %+v, %v", c, err)
+		}
+		mytest.Exec(t, db, "INSERT INTO parted VALUES (250, 1)", "INSERT INTO twin VALUES (250, 1)", "ALTER TABLE twin "+clauses)
+		if err := c.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if c, err = e.Find(t.Context(), c.ID()); err != nil || c.Plan().Route != plan.ShadowTable {
+			t.Errorf("it went by %s (%v)", c.Plan().Route, err)
+		}
+		if got, want := strings.ReplaceAll(myDefinition(t, db, "parted"), "parted", "twin"), myDefinition(t, db, "twin"); got != want {
+			t.Errorf("the table is\n%s\nwant\n%s", got, want)
+		}
+		if got, want := myContent(t, db, "SELECT * FROM parted"), myContent(t, db, "SELECT * FROM twin"); !slices.Equal(got, want) {
+			t.Errorf("%d rows, want %d", len(got), len(want))
+		}
+		if c, err = e.Start(t.Context(), "ALTER TABLE parted EXCHANGE PARTITION p1 WITH TABLE parted_in"); err != nil || c.Plan().Route != plan.Direct {
+			t.Fatalf("planned as %+v, %v", c, err)
+		}
+		mytest.Exec(t, db, "INSERT INTO parted_in "+countMy(t, db, 12000)+" 1000 + i, i FROM n")
+		if err := c.Run(t.Context()); !errors.Is(err, changeling.ErrRefused) || !strings.Contains(err.Error(), "not so any more") {
+			t.Errorf("a table that is large by now is exchanged: %v", err)
+		}
+	})
+}
+
 // lingering is a statement that cutOff finds, and ends with its connection.
 const lingering = "DO SLEEP(20)"
 

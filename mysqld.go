@@ -179,6 +179,9 @@ func (r *run) alone(ctx context.Context, s plan.Step) error {
 			if err := r.undecided(ctx, s); err != nil {
 				return err
 			}
+			if err := r.still(ctx, s); err != nil {
+				return err
+			}
 		}
 		if s.Kind == plan.Release {
 			if err := r.leftOver(ctx); err != nil {

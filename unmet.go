@@ -2,6 +2,7 @@ package changeling
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/changeling-db/changeling/event"
@@ -14,8 +15,26 @@ import (
 // past and files in internal/mysql). Nothing was changed then.
 func (r *run) unmet(err error) bool {
 	p := r.record.Plan
-	return r.record.Step == 0 && (p.Route == plan.Direct || p.Route == plan.Recipe) && p.Undoes == nil && mysql.Unmet(err) != ""
+	_, other := errors.AsType[*otherNow](err)
+	return r.record.Step == 0 && (p.Route == plan.Direct || p.Route == plan.Recipe) && p.Undoes == nil && (other || mysql.Unmet(err) != "")
 }
+
+// still asks whether what a step rests on is as it was when it was planned.
+func (r *run) still(ctx context.Context, s plan.Step) error {
+	if s.While == "" {
+		return nil
+	}
+	var is bool
+	if err := r.engine.db.QueryRowContext(ctx, s.While).Scan(&is); err != nil || is {
+		return err
+	}
+	return &otherNow{r.record.Plan.Why}
+}
+
+// otherNow says that what a plan rests on is not so any more.
+type otherNow struct{ was string }
+
+func (o *otherNow) Error() string { return "not so any more: " + o.was }
 
 // otherwise plans the change again, without the way that the server refused.
 func (r *run) otherwise(ctx context.Context, refused error) error {
@@ -23,13 +42,19 @@ func (r *run) otherwise(ctx context.Context, refused error) error {
 	if !ok || d.unmet != "" {
 		return refused
 	}
-	d.unmet = "INSTANT"
+	_, other := errors.AsType[*otherNow](refused)
+	if !other {
+		d.unmet = "INSTANT"
+	}
 	e := r.engine
 	p, err := d.Plan(ctx, e.db, r.record.Statement, r.id, e.config.LockWait, e.config.Route, e.config.undoLog())
 	if err != nil {
 		return fmt.Errorf("%w; and to plan it another way failed: %w", refused, err)
 	}
 	why := fmt.Sprintf("the server does not change %s at once, as it did an empty twin (%s)", p.Table, mysql.Unmet(refused))
+	if other {
+		why = refused.Error()
+	}
 	if e.restrict(p); p.Route == plan.Refuse {
 		return &fault.Problem{Kind: fault.Refused, Err: refused, Text: why + "; " + refusal(p)}
 	}

@@ -63,6 +63,8 @@ type Step struct {
 	// Done is one query that answers whether the step happened. It is asked before a step runs again.
 	// Empty where the step counter is saved in the transaction that did the work.
 	Done string `json:"done,omitempty"`
+	// While is one query that has to answer true before each attempt: what the plan rests on. If it does not, the change is planned again.
+	While string `json:"while,omitempty"`
 	// Ranged says of an Ask step that SQL asks of one range of the key at a time, whose condition stands where Range does.
 	Ranged bool `json:"ranged,omitempty"`
 	// Undo takes away what the step made or has left over, outside of a transaction. Each statement may run twice. It runs

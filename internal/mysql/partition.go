@@ -102,7 +102,7 @@ func (w *planner) maintain(ctx context.Context, r *rehearsal, m *maintenance) (*
 	if g.algorithm != "" {
 		w.plan.Native = g.native()
 	}
-	why := "the server only changes the catalogue"
+	why, while := "the server only changes the catalogue", ""
 	switch m.verb {
 	case "DROP", "TRUNCATE":
 		why = fmt.Sprintf("the server takes the partitions' files away, with all rows in them (%s)", strings.Join(m.names, ", "))
@@ -118,10 +118,14 @@ func (w *planner) maintain(ctx context.Context, r *rehearsal, m *maintenance) (*
 			return refuse(w.plan, fmt.Sprintf("the server would read all rows of %s with both tables locked, to see whether they belong into the partition: look for those that do not yourself, and say WITHOUT VALIDATION "+
 				"(MySQL, and MariaDB from 11.4 on), or run the statement as it is at a quiet time", m.other)), nil
 		}
+		if !slices.Contains(m.words, "WITHOUT") {
+			while = fmt.Sprintf("SELECT COUNT(*) <= %d FROM (SELECT 1 FROM %s LIMIT %d) few", small, qualified(m.other), small+1)
+		}
 	}
 	if moves {
-		rows, err := w.filled(ctx, m)
-		if err != nil || rows {
+		while = w.empty(m)
+		var is bool
+		if err := w.conn.QueryRowContext(ctx, while).Scan(&is); err != nil || !is {
 			return nil, err
 		}
 		why = "the server writes the partitions anew that the statement speaks of, and they are empty"
@@ -136,6 +140,7 @@ func (w *planner) maintain(ctx context.Context, r *rehearsal, m *maintenance) (*
 	}
 	p := w.direct(why, sql)
 	s := &p.Steps[0]
+	s.While = while
 	// The engine would take the removal of large files for a long wait. The server bounds the wait itself, in whole seconds.
 	s.LockWait, s.Lock, s.Why = 0, "exclusive metadata lock", "the statement, with a bounded wait for its lock, tried again if the lock is not to be had"
 	if m.verb == "TRUNCATE" || m.verb == "EXCHANGE" {
@@ -194,8 +199,8 @@ func (w *planner) moves(ctx context.Context, m *maintenance) (bool, error) {
 	return false, nil
 }
 
-// filled says that one of the partitions has rows.
-func (w *planner) filled(ctx context.Context, m *maintenance) (yes bool, err error) {
+// empty asks whether none of the partitions has rows.
+func (w *planner) empty(m *maintenance) string {
 	table := qualified(w.plan.Table)
 	if len(m.names) > 0 {
 		var list []string
@@ -204,8 +209,7 @@ func (w *planner) filled(ctx context.Context, m *maintenance) (yes bool, err err
 		}
 		table += " PARTITION (" + strings.Join(list, ", ") + ")"
 	}
-	err = w.conn.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+table+" LIMIT 1)").Scan(&yes)
-	return yes, err
+	return "SELECT NOT EXISTS (SELECT 1 FROM " + table + " LIMIT 1)"
 }
 
 // small is up to how many rows a table may be read under a lock: a fraction of a second.
