@@ -30,6 +30,9 @@ func (r *run) check(ctx context.Context, s plan.Step) error {
 			if r.record.Plan.Route == plan.Recipe && s.Ranged && r.record.Step > 0 {
 				stands = "No row was changed, and new rows cannot break it"
 			}
+			if cut := r.record.Plan.Find(plan.Cutover); cut >= 0 && r.record.Step > cut {
+				stands = "The tables are swapped, nothing is lost, and new rows cannot break it"
+			}
 			return &fault.Problem{Kind: fault.Refusal, Text: fmt.Sprintf("%s: rows break it: %s. %s. Mend them and run the same command again, or `changeling abort %s`",
 				s.Name, strings.Join(keys, "; "), stands, r.record.ID)}
 		}

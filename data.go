@@ -220,7 +220,7 @@ func (x *examination) chunk(ctx context.Context, c copier.Chunk) (int64, error) 
 	if x.blocks > 0 {
 		return x.plan.Rows * min(x.size, x.blocks) / x.blocks, nil
 	}
-	return x.size, nil
+	return min(x.size, max(x.plan.Rows, 1)), nil
 }
 
 // told keeps an error that is about a question alone in its finding.

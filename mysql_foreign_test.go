@@ -167,7 +167,8 @@ func TestMySQLForeignKeysRefused(t *testing.T) {
 			{`ALTER TABLE parents MODIFY a bigint`, "drop the key first"},
 			{`ALTER TABLE plain DROP COLUMN parent, MODIFY v bigint`, "drop the key first"},
 			{`ALTER TABLE plain MODIFY parent bigint, MODIFY v bigint NOT NULL`, "incompatible"},
-			{`ALTER TABLE plain MODIFY v bigint, DROP FOREIGN KEY plain_up`, "adds or drops foreign keys"},
+			{`ALTER TABLE plain MODIFY v bigint, ADD FOREIGN KEY (v) REFERENCES parents (id)`, "incompatible"},
+			{`ALTER TABLE guarded MODIFY v bigint, DROP FOREIGN KEY guarded_ibfk_1`, "triggers and foreign keys"},
 			{`ALTER TABLE guarded MODIFY v bigint`, "triggers and foreign keys"},
 		} {
 			if err := changeling.Apply(t.Context(), db, c.ddl, changeling.Config{}); !errors.Is(err, changeling.ErrRefused) || !strings.Contains(err.Error(), c.says) {

@@ -22,7 +22,7 @@ type Pair struct {
 	Key     []Key    `json:"key"`
 	// Triggers are those of the user's that the new table gets, in the order in which they fire, where that is done at the swap.
 	Triggers []Trigger `json:"triggers,omitempty"`
-	// Foreign are the foreign keys of the source that the new table gets, where that is done at the swap.
+	// Foreign are the foreign keys that the new table gets, and those that the old one loses, where that is done at the swap.
 	Foreign []ForeignKey `json:"foreign,omitempty"`
 	// Children are the foreign keys of other tables that refer to the source, and to the new table after the swap, where that is done by it.
 	Children []Child `json:"children,omitempty"`
@@ -91,10 +91,13 @@ type Trigger struct {
 	Make    []string `json:"make"`     // make the trigger on the new table, behind its stand-in
 }
 
-// ForeignKey is one of the source's that the new table gets.
+// ForeignKey is one that the new table gets, or that the source has.
 type ForeignKey struct {
 	Name string `json:"name"`
-	Add  string `json:"add"` // a clause of ALTER TABLE for the shadow
+	Add  string `json:"add"` // a clause of ALTER TABLE for the shadow; empty for one that only the source has
+	// Fresh says that the source does not have it, and Parent is the other table that it then refers to, quoted, if it does.
+	Fresh  bool   `json:"fresh,omitempty"`
+	Parent string `json:"parent,omitempty"`
 	// Index is the name that the server's own index for the key has, which it may make anew under the key's name. Empty: as it is made.
 	Index string `json:"index,omitempty"`
 }

@@ -88,7 +88,7 @@ func (r *Relation) indexOf(columns []string) string {
 // statement, with empty twins of the parents. It answers why it cannot be done.
 func (w *planner) relate(ctx context.Context, r *rehearsal, p *schema.Pair) (refusals []string, err error) {
 	keys, err := foreignKeys(ctx, w.conn, r.source.Name)
-	if err != nil || len(keys) == 0 {
+	if err != nil || len(keys)+len(r.fresh) == 0 {
 		return nil, err
 	}
 	if len(p.Triggers) > 0 {
@@ -108,6 +108,15 @@ func (w *planner) relate(ctx context.Context, r *rehearsal, p *schema.Pair) (ref
 	var rehearsed []string
 	twins := map[schema.Name]schema.Name{}
 	for _, k := range keys {
+		if parent := k.parent; slices.Contains(r.lost, k.name) {
+			apart := qualified(parent)
+			if parent == p.Source {
+				parent, apart = p.Old, ""
+			}
+			p.Foreign = append(p.Foreign, schema.ForeignKey{Name: k.name})
+			r.former = append(r.former, schema.ForeignKey{Name: k.name, Add: k.clause(k.columns, parent, k.refers), Index: r.source.indexOf(k.columns), Fresh: true, Parent: apart})
+			continue
+		}
 		columns, missing := mapped(k.columns)
 		if missing != "" {
 			refusals = append(refusals, fmt.Sprintf("the statement drops column %s, which the foreign key %s needs: drop the key first", missing, k.name))
@@ -134,6 +143,14 @@ func (w *planner) relate(ctx context.Context, r *rehearsal, p *schema.Pair) (ref
 			parent = p.Old
 		}
 		r.former = append(r.former, schema.ForeignKey{Name: k.name, Add: k.clause(k.columns, parent, k.refers), Index: r.source.indexOf(k.columns)})
+	}
+	for _, k := range r.fresh { // which the statement was rehearsed with
+		parent, apart := k.parent, qualified(k.parent)
+		if parent == p.Source {
+			parent, apart = p.Shadow, ""
+		}
+		p.Foreign = append(p.Foreign, schema.ForeignKey{Name: k.name, Add: k.clause(k.columns, parent, k.refers), Fresh: true, Parent: apart})
+		r.former = append(r.former, schema.ForeignKey{Name: k.name})
 	}
 	if len(rehearsed) > 0 && len(refusals) == 0 {
 		why, err := w.tried(ctx, strings.Join(rehearsed, Then))
@@ -167,6 +184,18 @@ func (w *planner) uncaught(ctx context.Context, p schema.Pair) (string, error) {
 	return "", nil
 }
 
+// cascades says why changes by cascades of new foreign keys would not be seen once these stand, by an undo.
+func (w *planner) cascades(ctx context.Context, r *rehearsal, p schema.Pair) (why string, err error) {
+	for _, k := range r.fresh {
+		if k.cascades() && why == "" {
+			w.cascade = k.name
+			why, err = w.uncaught(ctx, p)
+		}
+	}
+	w.cascade = ""
+	return why, err
+}
+
 func swapping(p schema.Pair) string {
 	return qualified(schema.Name{Schema: p.Log.Schema, Table: "swap_" + p.Change})
 }
@@ -181,14 +210,21 @@ func InstallSwap(p schema.Pair) []string {
 		if k.Index != "" && k.Index != k.Name { // the server takes the place of an index that it had made by itself
 			named += quietly + "ALTER TABLE " + qualified(p.Shadow) + " RENAME INDEX " + quote(k.Name) + " TO " + quote(k.Index) + "; END; "
 		}
-		adds, drops = append(adds, k.Add), append(drops, "DROP FOREIGN KEY "+quote(k.Name))
-		each = append(each, "ALTER TABLE "+qualified(p.Shadow)+" DROP FOREIGN KEY "+quote(k.Name)+"; ")
+		if k.Add != "" {
+			adds = append(adds, k.Add)
+			each = append(each, "ALTER TABLE "+qualified(p.Shadow)+" DROP FOREIGN KEY "+quote(k.Name)+"; ")
+		}
+		if !k.Fresh {
+			drops = append(drops, "DROP FOREIGN KEY "+quote(k.Name))
+		}
 	}
-	clear, give, take := "", "", ""
-	if len(p.Foreign) > 0 {
+	clear, give, take := "", named, ""
+	if len(adds) > 0 {
 		// What an earlier attempt left on the shadow, if its server crashed, goes first; and this one leaves nothing if it cannot swap.
 		clear = quietly + strings.Join(each, "") + "END; "
 		give = "ALTER TABLE " + qualified(p.Shadow) + " " + strings.Join(adds, ", ") + ", ALGORITHM=INPLACE; " + named
+	}
+	if len(drops) > 0 {
 		take = quietly + "ALTER TABLE " + qualified(p.Old) + " " + strings.Join(drops, ", ") + "; END; "
 	}
 	parts := childParts(p)

@@ -400,6 +400,9 @@ func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, er
 	if why, err := w.uncaught(ctx, pair); err != nil || why != "" {
 		return refuse(p, why), err
 	}
+	if r.untold, err = w.cascades(ctx, r, pair); err != nil {
+		return nil, err
+	}
 	later := r.later(pair)
 	p.Pair, p.Route = pair, plan.ShadowTable
 	p.Why = "the server would copy or rebuild the table, which stops writers or replicas for as long: the rows go to a second table that takes its place"
@@ -460,6 +463,7 @@ func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, er
 	add(plan.Step{Kind: plan.Release, Name: "release", SQL: release, Why: "the key log and its database"})
 	add(plan.Step{Kind: plan.Drop, Name: "drop old table", SQL: drop,
 		Lock: "exclusive metadata lock on the old table", Why: "when its time has come"})
+	w.watch(r)
 	p.LookFirst()
 	return p, nil
 }

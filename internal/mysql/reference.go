@@ -2,9 +2,9 @@ package mysql
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/changeling-db/changeling/plan"
 	"github.com/changeling-db/changeling/schema"
@@ -143,8 +143,7 @@ func (w *planner) guard(ctx context.Context, r *rehearsal, p *plan.Plan) (*plan.
 	s := &p.Steps[at]
 	s.Undo, s.Tables = dropThose(w.plan.Table, "FOREIGN KEY", names), append(s.Tables, parents...)
 	if len(parents) > 0 {
-		p.Steps = append(p.Steps, plan.Step{Kind: plan.Exec, Name: "meet writers", SQL: []string{"LOCK TABLES " + strings.Join(parents, " READ, ") + " READ", "UNLOCK TABLES"}, Tables: parents, LockWait: w.options.LockWait,
-			Lock: "READ, for a moment", Why: "waits for who wrote to the tables that it refers to before the key stood"})
+		p.Steps = append(p.Steps, meetWriters(parents, w.options.LockWait))
 	}
 	list := strings.Join(names, ", ")
 	ask := func(name, why string, questions []string) plan.Step {
@@ -158,6 +157,12 @@ func (w *planner) guard(ctx context.Context, r *rehearsal, p *plan.Plan) (*plan.
 		p.Checks = append(p.Checks, plan.Question{Name: "foreign key " + list, SQL: strings.TrimSuffix(q, first), Chunked: len(key) > 0})
 	}
 	return p, nil
+}
+
+// meetWriters waits for who wrote to the parents before a key stood.
+func meetWriters(parents []string, wait time.Duration) plan.Step {
+	return plan.Step{Kind: plan.Exec, Name: "meet writers", SQL: []string{"LOCK TABLES " + strings.Join(parents, " READ, ") + " READ", "UNLOCK TABLES"}, Tables: parents, LockWait: wait,
+		Lock: "READ, for a moment", Why: "waits for who wrote to the tables that it refers to before the key stood"}
 }
 
 // Orphans asks for rows that refer to nothing: their keys, or without a key of the table what they refer to.
@@ -217,15 +222,4 @@ func dropThose(n schema.Name, kind string, names []string) []string {
 			"PREPARE changeling_undo FROM @changeling_text", "EXECUTE changeling_undo", "DEALLOCATE PREPARE changeling_undo")
 	}
 	return out
-}
-
-// apartFromCopy says why a statement about foreign keys that needs a second table is refused.
-func (w *planner) apartFromCopy() string {
-	for _, c := range w.statement.Clauses {
-		if c.References || c.Action == plan.DropConstraint && c.Constraint == plan.ForeignKey {
-			return fmt.Sprintf("a statement that adds or drops foreign keys is not carried yet on MySQL where the table has to be copied (%q): give the clause a statement of its own, before this one if it drops the key "+
-				"and after it if it adds one; alone changeling does it in place", c.Text)
-		}
-	}
-	return ""
 }

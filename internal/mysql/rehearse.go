@@ -60,6 +60,10 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (out *plan.Pla
 	if refusals := slices.Concat(w.uncarried(), w.unsupported(source)); len(refusals) > 0 {
 		return refuse(w.plan, refusals...), nil
 	}
+	full, err := w.besides(ctx, r)
+	if err != nil {
+		return nil, err
+	}
 	if err := w.remake(ctx, r); err != nil {
 		return nil, err
 	}
@@ -69,6 +73,7 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (out *plan.Pla
 	if r.shadow, err = Inspect(ctx, w.conn, r.shadowName()); err != nil {
 		return nil, err
 	}
+	r.bring(full)
 	if refusals := w.unsupported(r.shadow); len(refusals) > 0 {
 		return refuse(w.plan, refusals...), nil
 	}

@@ -403,5 +403,10 @@ func (w Rows) Locked() string {
 		list = append(list, lock(n, ""))
 	}
 	slices.Sort(list)
+	for _, k := range p.Foreign { // those of the source's own keys the server locks by itself
+		if one := k.Parent + " READ"; k.Parent != "" && !slices.Contains(list, one) && !slices.Contains(list, k.Parent+" WRITE") { // as a child
+			list = append(list, one)
+		}
+	}
 	return strings.Join(slices.Compact(list), ", ")
 }

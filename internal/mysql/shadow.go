@@ -25,6 +25,10 @@ type rehearsal struct {
 	relatives []string                    // what makes them
 	past      []string                    // what the twin has to have gone through
 	former    []schema.ForeignKey         // as the old table gets them back
+	fresh     []foreignKey                // that the statement adds, with the shadow's columns
+	lost      []string                    // foreign keys that it drops
+	untold    string                      // why an undo would not see what new foreign keys change
+	brought   []string                    // indexes that new foreign keys bring along
 }
 
 func (r *rehearsal) in() string  { return "changeling_" + r.change }
@@ -298,7 +302,9 @@ func (r *rehearsal) later(p schema.Pair) []Index {
 func (r *rehearsal) strip(later []Index) []string {
 	var drops []string
 	for _, x := range later {
-		drops = append(drops, "DROP INDEX "+quote(x.Name))
+		if !slices.Contains(r.brought, x.Name) {
+			drops = append(drops, "DROP INDEX "+quote(x.Name))
+		}
 	}
 	if len(drops) == 0 {
 		return nil

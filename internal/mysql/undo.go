@@ -52,6 +52,8 @@ func (r *rehearsal) oneWay(p schema.Pair) string {
 	switch {
 	case !p.Binlog:
 		return "nothing is logged after the cutover where triggers write the key log: an undo reads the binary log"
+	case r.untold != "":
+		return r.untold
 	case len(p.Triggers) > 0:
 		return "the table has triggers, which are not led back yet"
 	}
