@@ -153,10 +153,17 @@ func (x *examination) run(ctx context.Context, w *copier.Walker) error {
 		}
 	}
 	for i := range x.asked {
-		if f := &x.found[i]; !x.asked[i].Chunked && f.Err == nil {
-			if err := x.told(ctx, f, x.count(ctx, x.asked[i], f, "")); err != nil {
-				return err
-			}
+		f := &x.found[i]
+		if x.asked[i].Chunked || f.Err != nil {
+			continue
+		}
+		if err := w.Gate.Enter(ctx, 0); err != nil {
+			return err
+		}
+		began := time.Now()
+		err := x.told(ctx, f, x.count(ctx, x.asked[i], f, ""))
+		if w.Gate.Leave(0, time.Since(began)); err != nil {
+			return err
 		}
 	}
 	return nil

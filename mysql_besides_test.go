@@ -22,7 +22,7 @@ func TestMySQLForeignKeyBesideCopy(t *testing.T) {
 	for _, capture := range []changeling.Capture{changeling.CaptureBinlog, changeling.CaptureTriggers} {
 		t.Run(string(capture), func(t *testing.T) {
 			t.Parallel()
-			onlyMySQL(t, func(t *testing.T, dsn string, db *sql.DB) {
+			eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
 				familyMy(t, db)
 				for _, table := range []string{"kids", "twin"} {
 					mytest.Exec(t, db, `ALTER TABLE `+table+` ADD COLUMN boss int`, `UPDATE `+table+` SET boss = id WHERE id < 500`)
@@ -58,6 +58,11 @@ func TestMySQLForeignKeyBesideCopy(t *testing.T) {
 					"MODIFY v bigint unsigned, ADD FOREIGN KEY (boss) REFERENCES %s (id), ADD COLUMN w int AFTER id, ADD FOREIGN KEY (w) REFERENCES parents (id) ON DELETE CASCADE",
 					"DROP FOREIGN KEY %s_up, MODIFY v int, ADD CONSTRAINT %s_anew FOREIGN KEY by_both (v, parent) REFERENCES pairs (a, b)",
 				} {
+					if isMaria(t, db) { // a table that has foreign keys is not copied
+						mytest.Exec(t, db, `ALTER TABLE kids DROP FOREIGN KEY IF EXISTS kids_up, DROP FOREIGN KEY IF EXISTS kids_ibfk_1, DROP FOREIGN KEY IF EXISTS kids_ibfk_2`,
+							`ALTER TABLE twin DROP FOREIGN KEY IF EXISTS twin_up, DROP FOREIGN KEY IF EXISTS twin_ibfk_1, DROP FOREIGN KEY IF EXISTS twin_ibfk_2`)
+						clauses = strings.TrimPrefix(clauses, "DROP FOREIGN KEY %s_up, ")
+					}
 					if strings.Contains(clauses, "pairs") {
 						stop()
 						mytest.Exec(t, db, `CREATE TABLE pairs (a int, b int, PRIMARY KEY (a, b))`, `INSERT INTO pairs SELECT DISTINCT v, parent FROM kids WHERE parent IS NOT NULL AND v IS NOT NULL`, `INSERT IGNORE INTO pairs SELECT DISTINCT v, parent FROM twin WHERE parent IS NOT NULL AND v IS NOT NULL`)
@@ -97,7 +102,10 @@ func TestMySQLForeignKeyBesideCopy(t *testing.T) {
 					}
 					myAlike(t, db, "kids", "twin")
 				}
-				for _, text := range []string{`INSERT INTO kids (parent, v) VALUES (-5, 1)`, `INSERT INTO kids (w) VALUES (-5)`, `INSERT INTO kids (boss) VALUES (-5)`} {
+				for i, text := range []string{`INSERT INTO kids (parent, v) VALUES (-5, 1)`, `INSERT INTO kids (w) VALUES (-5)`, `INSERT INTO kids (boss) VALUES (-5)`} {
+					if i > 0 && isMaria(t, db) {
+						break
+					}
 					if _, err := db.Exec(text); err == nil {
 						t.Errorf("%s is let through", text)
 					}
@@ -111,7 +119,7 @@ func TestMySQLForeignKeyBesideCopy(t *testing.T) {
 // when no new ones can come; the change goes on once they are mended.
 func TestMySQLOrphansBesideCopy(t *testing.T) {
 	t.Parallel()
-	onlyMySQL(t, func(t *testing.T, _ string, db *sql.DB) {
+	eachMy(t, func(t *testing.T, _ string, db *sql.DB) {
 		familyMy(t, db)
 		const ddl = `ALTER TABLE kids ADD CONSTRAINT kids_up FOREIGN KEY (parent) REFERENCES parents (id), MODIFY v bigint`
 		orphan := func() { mytest.Exec(t, db, `REPLACE INTO kids (id, parent) VALUES (7777, -1)`) }
