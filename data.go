@@ -120,11 +120,13 @@ func (x *examination) twin(ctx context.Context, q plan.Question) (string, error)
 	}
 	var failed error
 	for _, database := range []string{"changeling", x.plan.Pair.Source.Schema} {
-		name, create := mysql.MakeTwin(q, x.plan.Pair, database)
-		if _, err := x.conn.ExecContext(ctx, create); err == nil {
-			return strings.ReplaceAll(q.SQL, plan.Twin, name), nil
-		} else if failed = err; fault.Lost(err) || ctx.Err() != nil {
-			return "", err
+		for _, engine := range []string{"MEMORY", "InnoDB"} {
+			name, create := mysql.MakeTwin(q, x.plan.Pair, database, engine)
+			if _, err := x.conn.ExecContext(ctx, create); err == nil {
+				return strings.ReplaceAll(q.SQL, plan.Twin, name), nil
+			} else if failed = err; fault.Lost(err) || ctx.Err() != nil {
+				return "", err
+			}
 		}
 	}
 	return "", fmt.Errorf("a temporary table, in which values are tried, cannot be made: %s. Needed: GRANT CREATE TEMPORARY TABLES ON `changeling`.* for this role", fault.Message(failed))
