@@ -521,7 +521,7 @@ func (a *renaming) Swap(ctx context.Context) error {
 	}
 	var texts []string
 	old := mysql.Aside(a.pair)
-	if !mysql.Stays(a.pair) && (a.named || a.pair.Binlog || len(a.pair.Foreign) > 0) {
+	if !mysql.Stays(a.pair) && (a.named || a.pair.Binlog || mysql.Calls(a.pair)) {
 		old, texts = a.pair.Old, append(texts, mysql.DropCapture(a.pair)...)
 	}
 	swap := mysql.SwapTo(a.pair, old)
