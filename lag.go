@@ -145,8 +145,7 @@ func (l *lag) connected(ctx context.Context, times, bytes *[]throttle.Figure) er
 
 // given asks the replicas that were named for the row that beats.
 func (l *lag) given(ctx context.Context, times *[]throttle.Figure) error {
-	store := l.run.engine.store
-	if err := store.Exec(ctx, store.DB, store.Text.Probe, l.run.id); err != nil {
+	if err := l.run.beat(ctx); err != nil {
 		return err
 	}
 	now, err := l.run.figures(l.texts.Heartbeat, l.run.asking)(ctx)

@@ -38,6 +38,7 @@ type run struct {
 	recorder *recorder // nil: what is done is not recorded
 	settling sync.Mutex
 	gate     *throttle.Gate
+	guest    *Guest // whose gate it is, if it is no change's
 	verifier *verify.Verifier
 	resumed  bool         // the step at hand was begun by an earlier run
 	aside    atomic.Int64 // rows that do not fit the old table, of a lossy undo

@@ -86,7 +86,7 @@ func (r *run) sources(t signals, s Throttle) []source {
 // watches are the signals of a run, each with a limit. What the role may not see, or the server does not have, is left out,
 // with one word about it, unless it was asked for.
 func (r *run) watches(ctx context.Context, s Throttle) ([]throttle.Watch, error) {
-	texts := r.engine.dialect.Signals(r.pair, r.lease.Application())
+	texts := r.signals()
 	sees, grant := true, ""
 	if texts.MaySee != "" {
 		if err := r.pinned(ctx, func(q state.DB) error { return q.QueryRowContext(ctx, texts.MaySee).Scan(&sees, &grant) }); err != nil {

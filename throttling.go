@@ -84,8 +84,7 @@ func (r *run) watched(ctx context.Context, s Throttle) (out []throttle.Watch, er
 
 // probing measures the latency of a tiny commit, as the users feel it.
 func (r *run) probing(ctx context.Context) *throttle.Probe {
-	s := r.engine.store
-	probe := &throttle.Probe{Commit: func(ctx context.Context) error { return s.Exec(ctx, s.DB, s.Text.Probe, r.id) }}
+	probe := &throttle.Probe{Commit: r.beat}
 	// Without a baseline the fixed limit counts; the first reading reports what is wrong.
 	_ = probe.Calibrate(ctx, 5)
 	return probe

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/changeling-db/changeling"
 	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/fault"
 	"github.com/changeling-db/changeling/internal/ident"
@@ -66,8 +67,12 @@ type Config struct {
 	LockWait time.Duration
 	// Lease is how long a worker may be silent before another takes its job over. Zero means 30s.
 	Lease time.Duration
-	// Fast works without a rest and without a look at the users' latency.
+	// Fast works without rests, and heeds of the signals only what is for safety or was asked for.
 	Fast bool
+	// Throttle is how jobs keep out of the way of others, by the same signals as changes; its Window is besides that of a job.
+	Throttle changeling.Throttle
+	// Replicas are asked themselves how far they are, besides those that PostgreSQL knows by itself. Their pools stay the caller's.
+	Replicas []changeling.Replica
 	// Owner is how this worker calls itself to others. Empty means host and process id.
 	Owner string
 	// Events is told what happens. It may be nil.
@@ -97,6 +102,7 @@ func (s *Status) Over() bool { return s.Status == "done" || s.Status == "cancell
 // Jobs are the jobs of one database.
 type Jobs struct {
 	db     *sql.DB
+	caller *sql.DB
 	own    bool // db is a pool over the caller's
 	mysql  bool
 	text   journal.JobText
@@ -131,7 +137,7 @@ func Open(ctx context.Context, db *sql.DB, c Config) (*Jobs, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := &Jobs{db: db, text: postgres.JobText(), claims: postgres.JournalText(), syntax: plan.PostgresSyntax(), config: c}
+	j := &Jobs{db: db, caller: db, text: postgres.JobText(), claims: postgres.JournalText(), syntax: plan.PostgresSyntax(), config: c}
 	if !strings.HasPrefix(version, "PostgreSQL") {
 		j.db, j.own, j.mysql, j.text, j.claims, j.syntax = mysql.Wrap(db), true, true, mysql.JobText(), mysql.JournalText(), plan.MySQLSyntax()
 	}

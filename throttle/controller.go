@@ -35,6 +35,8 @@ type Controller struct {
 	Fast bool
 	// Sink is told what all signals read, once in a second (event.Signals). It may be nil.
 	Sink event.Sink
+	// Ready is called when the gate is shut for what was not read yet. It may be nil.
+	Ready func()
 }
 
 // Run moves the gate until ctx ends, and returns nil then. It runs once at a time. Once it runs, nobody enters before each
@@ -42,6 +44,9 @@ type Controller struct {
 func (c *Controller) Run(ctx context.Context) error {
 	b := c.board()
 	c.Gate.set(b.level(time.Now()))
+	if c.Ready != nil {
+		c.Ready()
+	}
 
 	var wg sync.WaitGroup
 	defer wg.Wait()

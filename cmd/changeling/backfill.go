@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -50,6 +51,8 @@ type backfilling struct {
 	table, copy, orphans, cron string
 	tolerate                   int64
 	config                     backfill.Config
+	heed                       working // the throttle's flags
+	replicas                   []string
 }
 
 func (b *backfilling) jobFlags(cmd *cobra.Command) {
@@ -79,7 +82,24 @@ func (b *backfilling) runFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.DurationVar(&b.config.BatchTime, "batch-time", 0, "what one batch should take, a `duration` (default 100ms)")
 	f.DurationVar(&b.config.LockWait, "lock-timeout", 0, "the longest wait for a row that somebody has locked, a `duration` (default 200ms)")
-	f.BoolVar(&b.config.Fast, "fast", false, "no rest between batches and no look at the users' latency; for quiet hours")
+	f.BoolVar(&b.config.Fast, "fast", false, "no rest between batches, and of the throttle only what is for safety or was asked for; for quiet hours")
+	f.StringArrayVar(&b.replicas, "replica", nil, "connection `string` of a replica whose lag is watched; may be given several times")
+	b.heed.set = make(map[string][]string)
+	for _, s := range changeling.Settings() {
+		if !strings.HasSuffix(s.Name, "window") { // a job has a window of its own, and no swap
+			f.Var(&settingFlag{&b.heed, s}, s.Name, s.Help)
+		}
+	}
+}
+
+// throttled is the configuration with what the throttle's flags say.
+func (b *backfilling) throttled(a *app) (c backfill.Config, err error) {
+	c = b.config
+	b.heed.fast = c.Fast
+	if c.Throttle, err = b.heed.throttle(); err == nil {
+		c.Replicas, err = a.replicas(b.replicas)
+	}
+	return c, err
 }
 
 func (b *backfilling) job(j *backfill.Jobs, args []string) (job backfill.Job, err error) {
@@ -109,7 +129,11 @@ func (a *app) backfillRun() *cobra.Command {
   changeling backfill run --name cents "UPDATE orders SET cents = amount * 100"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			b.config.Events = event.Lines(a.out)
-			return a.withJobs(cmd.Context(), b.config, func(j *backfill.Jobs) error {
+			c, err := b.throttled(a)
+			if err != nil {
+				return err
+			}
+			return a.withJobs(cmd.Context(), c, func(j *backfill.Jobs) error {
 				job, err := b.job(j, args)
 				if err != nil {
 					return err
@@ -223,17 +247,21 @@ undone are brought in step now and then.`,
 				defer cancel()
 			}
 			b.config.Events = event.Serial(event.Lines(a.out))
+			c, err := b.throttled(a)
+			if err != nil {
+				return err
+			}
 			return a.tending(ctx, func(ctx context.Context) error {
-				return a.withJobs(ctx, b.config, func(j *backfill.Jobs) error {
+				return a.withJobs(ctx, c, func(j *backfill.Jobs) error {
 					db, err := a.connect(ctx)
 					if err != nil {
 						return err
 					}
 					defer db.Close() // nothing is in flight any more
-					engine := a.following(changeling.Config{Fast: b.config.Fast, Events: b.config.Events})
+					engine := a.following(changeling.Config{Fast: c.Fast, Throttle: c.Throttle, Replicas: c.Replicas, Events: c.Events})
 					both, ctx := errgroup.WithContext(ctx)
 					both.Go(func() error { return j.Work(ctx, nil) })
-					both.Go(func() error { return migrate.Work(ctx, db, migrate.Config{Engine: engine, Events: b.config.Events}) })
+					both.Go(func() error { return migrate.Work(ctx, db, migrate.Config{Engine: engine, Events: c.Events}) })
 					return both.Wait()
 				})
 			})

@@ -12,6 +12,7 @@ func TestBackfill(t *testing.T) {
 	s.orders()
 	const statement = "UPDATE orders SET amount = amount + 1 WHERE id > 500"
 	contains(t, "no name", s.run(2, "backfill", "run", statement).stderr, "--name")
+	contains(t, "a setting", s.run(2, "backfill", "run", "--name", "x", "--max-lag", "soon", statement).stderr, "max-lag=soon: expected a duration")
 	contains(t, "no job", s.run(2, "backfill", "run", "--name", "x", "SELECT 1").stderr, "expected UPDATE")
 	contains(t, "run", s.run(0, "backfill", "run", "--fast", "--name", "more", statement).stdout, "job more is done: 500 rows")
 	s.run(0, "backfill", "run", "--fast", "--name", "more", statement)

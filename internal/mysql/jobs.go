@@ -22,6 +22,7 @@ func JobText() journal.JobText {
 		Want:   `UPDATE changeling.job SET want = $2 WHERE name = $1`,
 		Bad:    "INSERT IGNORE INTO changeling.job_error (name, `key`, error, at) VALUES ($1, $2, $3, " + now + ")",
 		Probe:  `UPDATE changeling.job SET probes = probes + 1 WHERE name = $1`,
+		Beats:  func(name string) string { return `SELECT probes FROM changeling.job WHERE name = ` + literal(name) },
 		Keys: `SELECT s.column_name, c.column_type, c.data_type IN ('tinyint', 'smallint', 'mediumint', 'int', 'bigint'), '<
 <=
 =

@@ -1,6 +1,9 @@
 package postgres
 
-import "github.com/changeling-db/changeling/internal/journal"
+import (
+	"github.com/changeling-db/changeling/internal/ident"
+	"github.com/changeling-db/changeling/internal/journal"
+)
 
 // JobText is the SQL of backfill jobs; it is qualified as that of JournalText.
 func JobText() journal.JobText {
@@ -24,6 +27,9 @@ FROM changeling.job j WHERE name OPERATOR(pg_catalog.~~) $1::text ORDER BY id`,
 		Want:  `UPDATE changeling.job SET want = $2::text WHERE name OPERATOR(pg_catalog.=) $1::text`,
 		Bad:   `INSERT INTO changeling.job_error (name, key, error) VALUES ($1::text, $2::text, $3::text) ON CONFLICT DO NOTHING`,
 		Probe: `UPDATE changeling.job SET probes = probes OPERATOR(pg_catalog.+) 1 WHERE name OPERATOR(pg_catalog.=) $1::text`,
+		Beats: func(name string) string {
+			return `SELECT probes FROM changeling.job WHERE name OPERATOR(pg_catalog.=) ` + ident.Literal(name)
+		},
 		// The operators are those of the key's index, so that an order of another schema's making is kept, and none comes from a search path.
 		Keys: `SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), false,
   (SELECT pg_catalog.string_agg(pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname), E'\n' ORDER BY p.amopstrategy) FROM pg_catalog.pg_opclass c
