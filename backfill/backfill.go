@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/changeling-db/changeling"
@@ -40,6 +41,16 @@ type Job struct {
 	Left string `json:"left,omitempty"`
 	// Tolerate is how many rows that fail by themselves may be left out and noted, before the job stops (B6).
 	Tolerate int64 `json:"tolerate,omitempty"`
+	// Triggers is "skip" to leave the triggers of the table out, but for those that are ENABLE ALWAYS (PostgreSQL): it needs the right
+	// to set session_replication_role, and is refused where foreign keys would go unchecked. Empty: they fire, as for any user.
+	Triggers string `json:"triggers,omitempty"`
+	// KeepTimes leaves columns with ON UPDATE CURRENT_TIMESTAMP as they are (MySQL, MariaDB).
+	KeepTimes bool `json:"keep_times,omitempty"`
+	// AsyncCommit does not wait for the log at the end of a batch (PostgreSQL, synchronous_commit). Rows and position commit together: a crash of
+	// the server may lose the last batches, and the job does them again.
+	AsyncCommit bool `json:"async_commit,omitempty"`
+	// Vacuum is after how many rows, in percent of all, the table is vacuumed while the job goes on (PostgreSQL). Zero: that is left to autovacuum.
+	Vacuum float64 `json:"vacuum,omitempty"`
 	// Window is the time of day in which it works, in UTC, as in "22:00-06:00"; empty: always.
 	Window string `json:"window,omitempty"`
 	// Schedule says when a worker begins it anew, as in crontab(5), with the clock of UTC unless it begins with TZ=: "0 3 * * *".
@@ -88,8 +99,12 @@ type Status struct {
 	After  string `json:"after"` // the key up to which it is done
 	Upto   string `json:"upto"`  // the key where it ends
 	Rows   int64  `json:"rows"`  // changed until now
-	Bad    int64  `json:"bad"`   // rows that were left out
-	Error  string `json:"error"`
+	Seen   int64  `json:"seen"`  // gone through until now, changed or not
+	Total  int64  `json:"total"` // to go through, about; zero: not known
+	// Busy is for how long it has worked, with its rests.
+	Busy  time.Duration `json:"busy_ns"`
+	Bad   int64         `json:"bad"` // rows that were left out
+	Error string        `json:"error"`
 
 	want         string
 	full         string    // the name with its scope
@@ -105,11 +120,14 @@ type Jobs struct {
 	caller *sql.DB
 	own    bool // db is a pool over the caller's
 	mysql  bool
+	maria  bool
 	text   journal.JobText
 	claims journal.Text
 	syntax plan.Syntax
 	scope  string
 	config Config
+
+	current atomic.Bool // the tables have all columns
 }
 
 // Open looks at the server and returns its jobs. It changes nothing. The pool stays the caller's; Close gives back what is held of it.
@@ -139,6 +157,7 @@ func Open(ctx context.Context, db *sql.DB, c Config) (*Jobs, error) {
 	}
 	j := &Jobs{db: db, caller: db, text: postgres.JobText(), claims: postgres.JournalText(), syntax: plan.PostgresSyntax(), config: c}
 	if !strings.HasPrefix(version, "PostgreSQL") {
+		j.maria = strings.Contains(version, "MariaDB")
 		j.db, j.own, j.mysql, j.text, j.claims, j.syntax = mysql.Wrap(db), true, true, mysql.JobText(), mysql.JournalText(), plan.MySQLSyntax()
 	}
 	if err := j.db.QueryRowContext(ctx, j.claims.Scope).Scan(&j.scope); err != nil {
@@ -213,6 +232,9 @@ func (j *Jobs) check(job Job) error {
 			return err
 		}
 	}
+	if err := j.mannered(job); err != nil {
+		return err
+	}
 	_, _, err := window(job.Window)
 	return err
 }
@@ -251,8 +273,11 @@ func (j *Jobs) prepare(ctx context.Context) error {
 		return err
 	}
 	var there bool
-	if err := j.db.QueryRowContext(ctx, j.text.Exists).Scan(&there); err != nil || there {
+	if err := j.db.QueryRowContext(ctx, j.text.Exists).Scan(&there); err != nil {
 		return err
+	}
+	if there {
+		return j.modern(ctx)
 	}
 	for _, s := range j.text.Schema {
 		if _, err := j.db.ExecContext(ctx, s); err != nil && !fault.Duplicate(err) && !fault.Exists(err) {
@@ -260,6 +285,27 @@ func (j *Jobs) prepare(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// modern adds the columns that jobs of earlier versions do not have.
+func (j *Jobs) modern(ctx context.Context) error {
+	if j.current.Load() {
+		return nil
+	}
+	look := func() (ok bool, err error) {
+		err = j.db.QueryRowContext(ctx, j.text.Current).Scan(&ok)
+		j.current.Store(ok)
+		return ok, err
+	}
+	ok, err := look()
+	if err != nil || ok {
+		return err
+	}
+	_, err = j.db.ExecContext(ctx, j.text.Newer)
+	if ok, lookErr := look(); lookErr != nil || ok { // another process may have been quicker
+		return lookErr
+	}
+	return err
 }
 
 // claim is the store whose lease is that of a table: never two jobs on one (B13).
@@ -275,6 +321,9 @@ func (j *Jobs) List(ctx context.Context) ([]*Status, error) {
 	if err := j.db.QueryRowContext(ctx, j.text.Exists).Scan(&there); err != nil || !there {
 		return nil, err
 	}
+	if err := j.modern(ctx); err != nil {
+		return nil, err
+	}
 	escaped := strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(j.scope)
 	rows, err := j.db.QueryContext(ctx, j.text.Select, escaped+"/%")
 	if err != nil {
@@ -285,8 +334,8 @@ func (j *Jobs) List(ctx context.Context) ([]*Status, error) {
 	for rows.Next() {
 		var s Status
 		var spec string
-		var changed, now float64
-		if err := rows.Scan(&s.full, &s.Table, &spec, &s.Status, &s.want, &s.After, &s.Upto, &s.Rows, &s.Bad, &s.Error, &changed, &now); err != nil {
+		var changed, now, busy float64
+		if err := rows.Scan(&s.full, &s.Table, &spec, &s.Status, &s.want, &s.After, &s.Upto, &s.Rows, &s.Bad, &s.Error, &changed, &now, &s.Seen, &s.Total, &busy); err != nil {
 			return nil, err
 		}
 		if err := json.Unmarshal([]byte(spec), &s.Job); err != nil {
@@ -294,7 +343,7 @@ func (j *Jobs) List(ctx context.Context) ([]*Status, error) {
 		}
 		s.Name = strings.TrimPrefix(s.full, j.scope+"/")
 		s.changed, s.now = time.UnixMicro(int64(changed*1e6)), time.UnixMicro(int64(now*1e6))
-		s.Job.Name = s.Name
+		s.Job.Name, s.Busy = s.Name, time.Duration(busy*float64(time.Second))
 		out = append(out, &s)
 	}
 	return out, rows.Err()

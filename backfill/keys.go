@@ -20,6 +20,7 @@ import (
 // column is one of a key.
 type column struct {
 	name   string // quoted
+	plain  string
 	typ    string
 	number bool
 	ops    []string // as in comparisons
@@ -48,8 +49,8 @@ func (w *walk) primary(ctx context.Context, schema, table string) (keys []column
 		if c.ops = strings.Split(ops, "\n"); len(c.ops) != len(comparisons) {
 			return nil, &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf("the primary key of %s has the column %s, whose index has the operators %q: expected five that order it; nothing was changed", w.table, c.name, ops)}
 		}
-		if c.name = ident.Quote(c.name); w.mysql {
-			c.name = mysql.QuotedName(strings.Trim(c.name, `"`))
+		if c.plain, c.name = c.name, ident.Quote(c.name); w.mysql {
+			c.name = mysql.QuotedName(c.plain)
 		}
 		if w.mysql && strings.Contains(c.typ, "binary") || strings.Contains(c.typ, "blob") {
 			return nil, &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf("the primary key of %s has the binary column %s (%s), which batches cannot go by yet; nothing was changed", w.table, c.name, c.typ)}

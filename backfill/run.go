@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/changeling-db/changeling"
@@ -20,17 +21,21 @@ import (
 // walk is one run of a job.
 type walk struct {
 	*Jobs
-	job   Job
-	name  string // with its scope
-	table string // quoted
-	parts schema.Name
-	keys  []column
-	lease *state.Lease
-	gate  *throttle.Gate
-	sizer *throttle.Sizer
-	after string // as saved
-	upto  string
-	size  int64 // of the next batch after a failure; zero: the sizer's
+	job     Job
+	name    string // with its scope
+	table   string // quoted
+	parts   schema.Name
+	keys    []column
+	lease   *state.Lease
+	gate    *throttle.Gate
+	sizer   *throttle.Sizer
+	after   string // as saved
+	upto    string
+	size    int64 // of the next batch after a failure; zero: the sizer's
+	pace    pace
+	stopped atomic.Bool // it was paused since the last batch
+	kept    string      // assignments besides those of the job
+	dirty   int64       // rows that were changed since the last vacuum
 }
 
 // errCancelled ends a run whose job a person has cancelled.
@@ -38,23 +43,18 @@ var errCancelled = &fault.Problem{Kind: fault.Aborted, Text: "the job was cancel
 
 // run does a job. Scheduled says that it is to begin anew if it is done and due.
 func (j *Jobs) run(ctx context.Context, job Job, scheduled bool) (*Status, error) {
-	table, parts, err := j.quoted(job.Table)
+	w, err := j.walk(ctx, job)
 	if err != nil {
 		return nil, err
 	}
-	w := &walk{Jobs: j, job: job, name: j.full(job.Name), table: table, parts: parts, gate: &throttle.Gate{Sink: j.config.Events}}
-	w.sizer = &throttle.Sizer{Target: j.config.BatchTime, Initial: 200, Min: 1, Max: 20_000}
-	if w.keys, err = w.primary(ctx, parts.Schema, parts.Table); err != nil {
-		return nil, err
-	}
-	store := j.claim(table)
+	store := j.claim(w.table)
 	if err := store.Prepare(ctx); err != nil {
 		return nil, err
 	}
 	w.lease, err = store.Lease().Acquire(ctx, store.Tree, j.config.Owner, j.config.Lease)
 	if errors.Is(err, fault.Owned) {
 		owner, _ := store.Owner(ctx) // its name is for the message only
-		return nil, &fault.Problem{Kind: fault.Owned, Err: err, Text: fmt.Sprintf("%s works on table %s: never two jobs on one; nothing was changed", owner, table)}
+		return nil, &fault.Problem{Kind: fault.Owned, Err: err, Text: fmt.Sprintf("%s works on table %s: never two jobs on one; nothing was changed", owner, w.table)}
 	}
 	if err != nil {
 		return nil, err
@@ -67,6 +67,20 @@ func (j *Jobs) run(ctx context.Context, job Job, scheduled bool) (*Status, error
 	}
 	err = w.live(ctx)
 	return w.close(ctx, err)
+}
+
+// walk looks at the table of a job.
+func (j *Jobs) walk(ctx context.Context, job Job) (*walk, error) {
+	table, parts, err := j.quoted(job.Table)
+	if err != nil {
+		return nil, err
+	}
+	w := &walk{Jobs: j, job: job, name: j.full(job.Name), table: table, parts: parts, gate: &throttle.Gate{Sink: j.config.Events}}
+	w.sizer = &throttle.Sizer{Target: j.config.BatchTime, Initial: 200, Min: 1, Max: 20_000}
+	if w.keys, err = w.primary(ctx, parts.Schema, parts.Table); err != nil {
+		return nil, err
+	}
+	return w, nil
 }
 
 // anew sets a job that is done and due to its beginning. Another worker may have done it since it was looked at: then it
@@ -152,6 +166,9 @@ func (w *walk) listen(ctx context.Context) error {
 // obey does what people want of the job.
 func (w *walk) obey(s *Status) error {
 	in, _, _ := window(w.job.Window) // it was checked when it was saved
+	if s.want == "pause" || !in {
+		w.stopped.Store(true)
+	}
 	switch {
 	case s.want == "cancel":
 		return errCancelled
@@ -184,7 +201,11 @@ func (w *walk) batches(ctx context.Context) error {
 	if err := w.obey(s); err != nil { // before the first batch: a wish that was there before the run is not overtaken
 		return err
 	}
+	if err := w.manner(ctx); err != nil {
+		return err
+	}
 	w.after, w.upto = s.After, s.Upto
+	w.pace = pace{seen: s.Seen, total: s.Total, since: time.Now()}
 	if w.upto == "" {
 		// Rows that come later are the business of a default or a trigger (B3).
 		if w.upto, err = w.last(ctx); err != nil || w.upto == "" {
@@ -197,12 +218,17 @@ func (w *walk) batches(ctx context.Context) error {
 	if err := w.note(ctx, "running", ""); err != nil {
 		return err
 	}
-	w.config.Events(event.StepStarted{Step: "backfill", Name: w.job.Name})
+	w.estimate(ctx)
+	w.gate.SetStep("backfill")
+	w.config.Events(event.StepStarted{Step: "backfill", Name: w.job.Name, Total: w.pace.total, Unit: "rows"})
 	for w.after != w.upto {
 		if err := w.gate.Enter(ctx, 0); err != nil {
 			return err
 		}
 		began := time.Now()
+		if w.stopped.Swap(false) { // a pause is no work
+			w.pace.since = began
+		}
 		err := retry.Do(ctx, retry.Policy{Initial: 50 * time.Millisecond, Max: 5 * time.Second, Elapsed: 5 * time.Minute},
 			func(err error) bool { return fault.Transient(err) || fault.Lost(err) },
 			func(error, int, time.Duration) { w.halve() }, w.batch)
@@ -228,6 +254,7 @@ func (w *walk) batch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	w.pace.seen = s.Seen
 	if w.after = s.After; w.after == w.upto {
 		return nil
 	}
@@ -239,7 +266,12 @@ func (w *walk) batch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	rows, err := w.apply(ctx, to)
+	passed, err := w.passed(ctx, to, size)
+	if err != nil {
+		return err
+	}
+	w.estimate(ctx)
+	rows, err := w.apply(ctx, to, passed)
 	switch {
 	case err == nil:
 	case fault.Transient(err), fault.Lost(err), ctx.Err() != nil, !refuses(err):
@@ -261,15 +293,15 @@ func (w *walk) batch(ctx context.Context) error {
 		}
 	}
 	w.after = to
-	w.config.Events(event.Progress{Step: "backfill", Done: s.Rows + rows})
-	return nil
+	w.tell(size, time.Since(began))
+	return w.vacuumed(ctx, rows)
 }
 
 // refuses says that it is the rows that fail.
 func refuses(err error) bool { return fault.Data(err) || fault.Duplicate(err) }
 
-// apply does the rows up to a key and moves the position, in one transaction under the lease.
-func (w *walk) apply(ctx context.Context, to string) (rows int64, err error) {
+// apply does the rows up to a key, so many of them, and moves the position, in one transaction under the lease.
+func (w *walk) apply(ctx context.Context, to string, passed int64) (rows int64, err error) {
 	return rows, w.tx(ctx, func(tx *sql.Tx) error {
 		within, err := w.between(w.after, to)
 		if err != nil {
@@ -283,9 +315,21 @@ func (w *walk) apply(ctx context.Context, to string) (rows int64, err error) {
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, w.text.Move, w.name, to, rows)
-		return err
+		return w.move(ctx, tx, to, rows, passed)
 	})
+}
+
+// move sets the position behind a batch.
+func (w *walk) move(ctx context.Context, tx *sql.Tx, to string, rows, passed int64) error {
+	seen, now := w.pace.seen+passed, time.Now()
+	if to == w.upto || seen > w.pace.total {
+		w.pace.total = seen
+	}
+	_, err := tx.ExecContext(ctx, w.text.Move, w.name, to, rows, seen, w.pace.total, now.Sub(w.pace.since).Seconds())
+	if err == nil {
+		w.pace.seen, w.pace.since = seen, now // a commit that fails is read anew, and its time is lost
+	}
+	return err
 }
 
 func affected(r sql.Result, err error) (int64, error) {
@@ -296,7 +340,7 @@ func affected(r sql.Result, err error) (int64, error) {
 }
 
 func (w *walk) statement(within string) string {
-	text := "UPDATE " + w.table + " SET " + w.job.Set
+	text := "UPDATE " + w.table + " SET " + w.job.Set + w.kept
 	if w.job.Delete {
 		text = "DELETE FROM " + w.table
 	}
@@ -321,8 +365,7 @@ func (w *walk) quarantine(ctx context.Context, key string, cause error) error {
 		if _, err := tx.ExecContext(ctx, w.text.Bad, w.name, key, fault.Message(cause)); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, w.text.Move, w.name, key, 0)
-		return err
+		return w.move(ctx, tx, key, 0, 1)
 	})
 	if err == nil {
 		w.after = key
@@ -350,6 +393,11 @@ func (w *walk) tx(ctx context.Context, fn func(tx *sql.Tx) error) error {
 	if !w.mysql {
 		_, err = tx.ExecContext(ctx, bound+"; SELECT pg_catalog.set_config('application_name', "+ident.Literal(w.lease.Application())+", true)")
 	}
+	for _, text := range w.settings() {
+		if err == nil {
+			_, err = tx.ExecContext(ctx, text)
+		}
+	}
 	if err == nil {
 		err = w.lease.Fence(ctx, tx)
 	}
@@ -369,10 +417,6 @@ func (w *walk) left(ctx context.Context) error {
 		return nil
 	}
 	var found int64
-	count := "pg_catalog.count(*)"
-	if w.mysql {
-		count = "COUNT(*)"
-	}
 	for w.after = ""; w.after != w.upto; {
 		if err := w.gate.Enter(ctx, 0); err != nil {
 			return err
@@ -383,7 +427,7 @@ func (w *walk) left(ctx context.Context) error {
 			var within string
 			var n int64
 			if within, err = w.between(w.after, to); err == nil {
-				err = w.db.QueryRowContext(ctx, "SELECT "+count+" FROM "+w.table+" WHERE "+within+" AND ("+w.job.Left+")").Scan(&n)
+				err = w.db.QueryRowContext(ctx, "SELECT "+w.count()+" FROM "+w.table+" WHERE "+within+" AND ("+w.job.Left+")").Scan(&n)
 			}
 			found, w.after = found+n, to
 		}

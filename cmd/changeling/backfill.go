@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,7 +26,7 @@ and no row is done twice. Rows that come while it runs are not its business.`,
   changeling backfill create --name purge --window 22:00-06:00 "DELETE FROM events WHERE at < '2024-01-01'"
   changeling work`,
 	}
-	cmd.AddCommand(a.backfillRun(), a.backfillCreate(), a.backfillSchedule(), a.backfillList(), a.backfillWish("pause", "Stop a job until resume", (*backfill.Jobs).Pause),
+	cmd.AddCommand(a.backfillRun(), a.backfillCreate(), a.backfillSchedule(), a.backfillPlan(), a.backfillList(), a.backfillWish("pause", "Stop a job until resume", (*backfill.Jobs).Pause),
 		a.backfillWish("resume", "Let a paused job go on", (*backfill.Jobs).Resume), a.backfillWish("cancel", "End a job for good; what it did stays", (*backfill.Jobs).Cancel))
 	return cmd
 }
@@ -50,6 +51,9 @@ type backfilling struct {
 	name, left, window         string
 	table, copy, orphans, cron string
 	tolerate                   int64
+	triggers                   string
+	keepTimes, async           bool
+	vacuum                     string
 	config                     backfill.Config
 	heed                       working // the throttle's flags
 	replicas                   []string
@@ -61,6 +65,10 @@ func (b *backfilling) jobFlags(cmd *cobra.Command) {
 	f.StringVar(&b.left, "left", "", "a `condition` that no row may fit afterwards: rows are looked through for it")
 	f.Int64Var(&b.tolerate, "tolerate", 0, "`number` of rows that fail and may be left out")
 	f.StringVar(&b.window, "window", "", "the `times` of day in UTC in which it works, such as 22:00-06:00")
+	f.StringVar(&b.triggers, "triggers", "fire", "`what` becomes of the table's triggers: fire, or skip (PostgreSQL)")
+	f.BoolVar(&b.keepTimes, "keep-times", false, "leave columns with ON UPDATE CURRENT_TIMESTAMP as they are (MySQL, MariaDB)")
+	f.BoolVar(&b.async, "async-commit", false, "do not wait for the log after each batch; after a crash of the server the last ones are done again (PostgreSQL)")
+	f.StringVar(&b.vacuum, "vacuum", "", "vacuum the table each time when so many of its rows were changed, a `percentage` such as 10% (PostgreSQL)")
 	f.StringVar(&b.table, "table", "", "the `table` of --copy or --orphans, instead of a statement")
 	f.StringVar(&b.copy, "copy", "", "fill a column: an `assignment` such as 'cents = amount * 100'")
 	f.StringVar(&b.orphans, "orphans", "", "delete rows without their parent: a `reference` such as 'customer_id REFERENCES customers (id)'")
@@ -118,6 +126,15 @@ func (b *backfilling) job(j *backfill.Jobs, args []string) (job backfill.Job, er
 		job.Left = b.left
 	}
 	job.Name, job.Tolerate, job.Window, job.Schedule = b.name, b.tolerate, b.window, b.cron
+	job.KeepTimes, job.AsyncCommit = b.keepTimes, b.async
+	if b.triggers != "fire" {
+		job.Triggers = b.triggers
+	}
+	if b.vacuum != "" && err == nil {
+		if job.Vacuum, err = strconv.ParseFloat(strings.TrimSuffix(b.vacuum, "%"), 64); err != nil || job.Vacuum <= 0 {
+			return job, usage("--vacuum %s: expected a percentage of the rows such as 10%%", b.vacuum)
+		}
+	}
 	return job, err
 }
 
@@ -204,10 +221,13 @@ func (a *app) backfillList() *cobra.Command {
 				}
 				for _, s := range all {
 					next := ""
-					if at := s.Next(); !at.IsZero() {
-						next = "  again at " + at.Format("2006-01-02 15:04 MST")
+					if left := s.Remaining(); left > 0 {
+						next = "  about " + left.String() + " of work left"
 					}
-					a.printf("%-20s  %-20s  %-9s  %d rows, %d left out, at %s of %s%s  %s\n", s.Name, s.Table, s.Status, s.Rows, s.Bad, s.After, s.Upto, next, s.Error)
+					if at := s.Next(); !at.IsZero() {
+						next += "  again at " + at.Format("2006-01-02 15:04 MST")
+					}
+					a.printf("%-20s  %-20s  %-9s  %3.0f%%  %d rows, %d left out, at %s of %s%s  %s\n", s.Name, s.Table, s.Status, 100*s.Share(), s.Rows, s.Bad, s.After, s.Upto, next, s.Error)
 				}
 				return nil
 			})

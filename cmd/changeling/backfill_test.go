@@ -14,6 +14,11 @@ func TestBackfill(t *testing.T) {
 	contains(t, "no name", s.run(2, "backfill", "run", statement).stderr, "--name")
 	contains(t, "a setting", s.run(2, "backfill", "run", "--name", "x", "--max-lag", "soon", statement).stderr, "max-lag=soon: expected a duration")
 	contains(t, "no job", s.run(2, "backfill", "run", "--name", "x", "SELECT 1").stderr, "expected UPDATE")
+	contains(t, "plan", s.run(0, "backfill", "plan", statement).stdout, "by the key (\"id\") up to [\"1000\"]", "found by ")
+	contains(t, "try", s.run(0, "backfill", "plan", "--try", statement).stdout, "tried        200 rows, 0 changed", "no row of the first batch")
+	contains(t, "try all", s.run(0, "backfill", "plan", "--try", "UPDATE orders SET amount = amount + 1").stdout, "tried        200 rows, 200 changed", "all of it    about ", "write-ahead log")
+	contains(t, "no rows are saved", s.run(0, "backfill", "list", "--json").stdout, "[]")
+	contains(t, "a share", s.run(2, "backfill", "run", "--name", "x", "--vacuum", "often", statement).stderr, "expected a percentage")
 	contains(t, "run", s.run(0, "backfill", "run", "--fast", "--name", "more", statement).stdout, "job more is done: 500 rows")
 	s.run(0, "backfill", "run", "--fast", "--name", "more", statement)
 	if got := s.ask("SELECT sum(amount) FROM orders"); got != "501000" {
