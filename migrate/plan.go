@@ -16,6 +16,7 @@ type Planned struct {
 	Steps       []PlannedStep `json:"steps"`
 	Lossy       bool          `json:"lossy"` // its way back, if there is one, loses data
 	Reversible  bool          `json:"reversible"`
+	Back        string        `json:"back"` // its way back: written, noted as it runs, or none
 	Stop        string        `json:"stop"` // what has to happen behind it, before the next; empty: nothing
 }
 
@@ -67,6 +68,7 @@ func (m *Migrator) Plan(ctx context.Context, to string) ([]Planned, error) {
 func (r *run) planned(p *program) Planned {
 	m := p.migration
 	out := Planned{Version: m.ID(), Name: m.Name, File: m.Up.File, Transaction: p.atomic, Reversible: m.Down != nil, Stop: m.Up.Stop, Steps: []PlannedStep{}}
+	out.Back = r.wayOf(p)
 	out.Lossy = m.Down != nil && len(r.server.losing(m.Down)) > 0
 	for _, u := range p.units {
 		if u.function != nil {
@@ -97,6 +99,8 @@ func Text(all []Planned) string {
 			back = "its way back loses data"
 		case p.Reversible:
 			back = "can be taken back"
+		case p.Back == "noted":
+			back = "its way back is noted as it runs"
 		}
 		fmt.Fprintf(&b, "%s %s (%s): %s, %s\n", p.Version, p.Name, p.File, how, back)
 		for _, s := range p.Steps {

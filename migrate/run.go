@@ -352,9 +352,14 @@ func (r *run) execute(ctx context.Context, tx *sql.Tx, p *program, u *unit) erro
 	if u.function != nil {
 		return u.function(ctx, tx)
 	}
-	for _, s := range u.statements {
-		if _, err := tx.ExecContext(ctx, s.SQL); err != nil {
-			u.failed = s
+	for i, s := range u.statements {
+		if err := r.noted(ctx, tx, p, u, i, func() error {
+			_, err := tx.ExecContext(ctx, s.SQL)
+			if err != nil {
+				u.failed = s
+			}
+			return err
+		}); err != nil {
 			return err
 		}
 	}

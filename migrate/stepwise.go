@@ -81,12 +81,12 @@ func (r *run) advance(ctx context.Context, p *program, u *unit) error {
 			return r.mark(ctx, tx, p, u)
 		})
 	case unitEngine:
-		return r.change(ctx, p, u, x)
+		return r.beside(ctx, p, u, x, func() error { return r.change(ctx, p, u, x) })
 	}
 	if err := r.unshared(u); err != nil {
 		return err
 	}
-	return r.alone(ctx, p, u, x)
+	return r.beside(ctx, p, u, x, func() error { return r.alone(ctx, p, u, x) })
 }
 
 // unshared refuses what needs a session of its own where a pooler shares sessions: what is set there would be met by whoever gets

@@ -248,7 +248,11 @@ func (r *run) down(ctx context.Context, more func(n int, version string) bool) e
 		if row.Status == journal.Baseline {
 			return &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf("migration %s was there before the history began: nothing is taken back beyond the baseline", m)}
 		}
-		if err := r.bearable(m); err != nil {
+		m, lossy, err := r.led(ctx, m)
+		if err != nil {
+			return err
+		}
+		if err := r.bearable(m, lossy); err != nil {
 			return err
 		}
 		began := time.Now()
@@ -262,9 +266,12 @@ func (r *run) down(ctx context.Context, more func(n int, version string) bool) e
 }
 
 // bearable refuses a way back that loses data, unless it was said that it may (N10, N15).
-func (r *run) bearable(m *Migration) error {
+func (r *run) bearable(m *Migration, lossy []string) error {
 	if m.Down == nil || r.m.config.AllowDataLoss {
 		return nil
+	}
+	if len(lossy) > 0 {
+		return &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf("the way back of migration %s does not bring all back: %s\nSay --allow-data-loss if that may be; nothing was changed by it", m, strings.Join(lossy, "; "))}
 	}
 	if lost := r.server.losing(m.Down); len(lost) > 0 {
 		return &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf("the way back of migration %s loses data, at %s:%d: %s\nSay --allow-data-loss if they may go; nothing was changed by it", m, m.Down.File, lost[0].Line, shorten(lost[0].SQL, 200))}

@@ -46,7 +46,7 @@ A statement that would stop the users of a large table goes through the engine, 
 	f.StringVar(&g.format, "format", "auto", "`tool` that the files were written for: goose, golang-migrate, sql-migrate, flyway, atlas, plain")
 	f.StringVar(&g.name, "name", "", "`name` of the tree, where a database has several (default main)")
 	f.StringToStringVar(&g.placeholders, "placeholder", nil, "`name=value` of a ${name} in files of Flyway")
-	cmd.AddCommand(g.up(), g.down(), g.to(), g.status(), g.plan(), g.validate(), g.verify(), g.newFile(), g.adopt(), g.baseline(), g.repair(), g.wait(), g.history())
+	cmd.AddCommand(g.up(), g.down(), g.back(), g.to(), g.status(), g.plan(), g.validate(), g.verify(), g.newFile(), g.adopt(), g.baseline(), g.repair(), g.wait(), g.history())
 	return cmd
 }
 
