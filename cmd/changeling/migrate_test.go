@@ -116,7 +116,8 @@ func states(t *testing.T, s *shell, open func(testing.TB, string) *sql.DB) {
 	if err := os.Remove(filepath.Join(dir, "1_z.sql")); err != nil {
 		t.Fatal(err)
 	}
-	contains(t, "no way back", m(3, "down").stderr, "has no way back")
+	contains(t, "a way back that loses", m(3, "down").stderr, "loses data", "DROP TABLE")
+	contains(t, "back", m(0, "back", "3").stdout, "-- loses: ", "DROP TABLE")
 	contains(t, "history", m(0, "history").stdout, "applied", "failed", "repaired")
 	contains(t, "new", m(0, "new", "Add Users").stdout, "4_add_users.sql")
 	contains(t, "no directory", s.run(2, "migrate", "up", "--dir", "nowhere").stderr, "no directory nowhere")
