@@ -92,6 +92,12 @@ func (r *run) compose(ctx context.Context, m *Migration, direction string) (*pro
 			}
 			p.atomic = false
 		}
+		if s.Gate != nil {
+			if p.script.Tx == TxAlways {
+				return nil, usage("migration %s: %s:%d demands one transaction, and has phases: leave one of them out", m, p.script.File, s.Line)
+			}
+			p.atomic = false
+		}
 		p.units = append(p.units, u)
 	}
 	p.group()
@@ -103,7 +109,7 @@ func (p *program) group() {
 	var out []*unit
 	for _, u := range p.units {
 		last := len(out) - 1
-		if g := u.statements[0].Group; g > 0 && last >= 0 && u.kind == unitTx && out[last].kind == unitTx && out[last].statements[0].Group == g {
+		if g := u.statements[0].Group; g > 0 && last >= 0 && u.statements[0].Gate == nil && u.kind == unitTx && out[last].kind == unitTx && out[last].statements[0].Group == g {
 			out[last].statements = append(out[last].statements, u.statements...)
 			out[last].hash = hash(out[last].hash + u.hash)
 			continue

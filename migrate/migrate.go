@@ -50,6 +50,8 @@ type Config struct {
 	// SmallRows is up to how many rows, in at most 8 MiB, a table is altered directly, whatever the server does with it.
 	// Zero means 10,000; negative means that no table is small.
 	SmallRows int64
+	// Deployed says that the deploy has happened which migrations wait for between their phases.
+	Deployed bool
 	// Detach begins a change by a second table and does not wait for it: Work does it, or `changeling resume ID`.
 	Detach bool
 	// Direct runs every statement as it is, without the engine.

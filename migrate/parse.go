@@ -71,6 +71,9 @@ func (p *parser) read(text string) error {
 // collect gives the statements since the last annotation to the section that they stand in.
 func (p *parser) collect() error {
 	p.split.flush()
+	if g := p.split.gate; g != nil {
+		return usage("%s: no statement stands behind `%s`: nothing would wait for it", p.file, g.Reason)
+	}
 	found := p.split.statements
 	p.split.statements = nil
 	switch {
@@ -185,6 +188,14 @@ func (p *parser) ours(key, value string) error {
 		s.Ensure = append(s.Ensure, strings.TrimSuffix(value, ";"))
 	case "stop":
 		s.Stop = value
+	case "phase":
+		p.split.gate = &Gate{Reason: value}
+	case "needs":
+		g, err := gated(value)
+		if err != nil {
+			return p.wrong(err.Error())
+		}
+		p.split.gate = g
 	case "direct":
 		p.split.direct, needs = true, false
 	case "ignore": // for the linter
@@ -194,7 +205,7 @@ func (p *parser) ours(key, value string) error {
 			p.split.ignore = append(p.split.ignore, value)
 		}
 	default:
-		return p.wrong(fmt.Sprintf("the annotation changeling: %s is unknown: expected transaction, require, ensure, stop, direct or ignore", key))
+		return p.wrong(fmt.Sprintf("the annotation changeling: %s is unknown: expected transaction, require, ensure, stop, phase, needs, direct or ignore", key))
 	}
 	if needs {
 		return p.wrong("changeling: " + key + " says nothing")
@@ -207,6 +218,7 @@ func (p *parser) ours(key, value string) error {
 func (s *Script) transactions(syntax plan.Syntax) error {
 	var kept []Statement
 	group, groups := 0, 0
+	var gate *Gate // of a BEGIN
 	for _, st := range s.Statements {
 		switch word := strings.Join(strings.Fields(strings.ToUpper(normal(st.SQL, syntax))), " "); {
 		case word == "BEGIN" || word == "START TRANSACTION" || word == "BEGIN TRANSACTION" || word == "BEGIN WORK":
@@ -215,6 +227,7 @@ func (s *Script) transactions(syntax plan.Syntax) error {
 			}
 			groups++
 			group = groups
+			gate = st.Gate
 		case word == "COMMIT" || word == "END" || word == "COMMIT TRANSACTION" || word == "COMMIT WORK" || word == "END TRANSACTION":
 			if group == 0 {
 				return usage("%s:%d: COMMIT without BEGIN", s.File, st.Line)
@@ -226,6 +239,10 @@ func (s *Script) transactions(syntax plan.Syntax) error {
 			return usage("%s:%d: COPY FROM STDIN needs a client that sends the data: write INSERT", s.File, st.Line)
 		default:
 			st.Group = group
+			if st.Gate == nil {
+				st.Gate = gate
+			}
+			gate = nil
 			kept = append(kept, st)
 		}
 	}

@@ -187,6 +187,9 @@ func (r *run) perform(ctx context.Context, m *Migration, direction string) error
 	if err == nil {
 		return nil
 	}
+	if w := (*waiting)(nil); errors.As(err, &w) {
+		return err
+	}
 	if fault.LockTimeout(err) && kindless(err) {
 		err = &fault.Problem{Kind: fault.Stopped, Err: err, Text: fmt.Sprintf("migration %s did not get its locks within %s, in waits of %s: somebody holds a table in a long transaction. Nothing waits any more; run the same command again at a quieter hour, or with a longer --lock-timeout", m, r.m.config.Patience, r.m.config.LockWait)}
 	}

@@ -35,6 +35,7 @@ type Status struct {
 	Head       string   `json:"head"`    // newest version of the files
 	Pending    []string `json:"pending"`
 	OutOfOrder []string `json:"out_of_order"` // those of them that are below Current
+	Waiting    []string `json:"waiting"`      // those of them whose next phase waits for a deploy
 	Owner      string   `json:"owner"`        // the instance that runs migrations now; empty: none
 	Foreign    string   `json:"foreign"`      // another tool's version table that could be adopted; empty: none
 	Migrations []Line   `json:"migrations"`
@@ -44,7 +45,7 @@ type Status struct {
 type Line struct {
 	Version    string        `json:"version"`
 	Name       string        `json:"name"`
-	Status     string        `json:"status"` // pending, running, failed, applied, baseline, background
+	Status     string        `json:"status"` // pending, running, failed, applied, baseline, background, waiting
 	Origin     string        `json:"origin"` // the tool's table that it was taken over from
 	By         string        `json:"by"`
 	At         *time.Time    `json:"at"`
@@ -97,11 +98,11 @@ func (s *session) status(ctx context.Context) (*Status, error) {
 
 // examine compares a tree with what the database knows. What an owner is at work on was not left in the middle.
 func examine(t *Tree, rows []*journal.Row, owner string) *Status {
-	st := &Status{Owner: owner, Format: t.Format, Head: t.Head(), Pending: []string{}, OutOfOrder: []string{}, Migrations: []Line{}}
+	st := &Status{Owner: owner, Format: t.Format, Head: t.Head(), Pending: []string{}, OutOfOrder: []string{}, Waiting: []string{}, Migrations: []Line{}}
 	known := map[string]*journal.Row{}
 	for _, r := range rows {
 		known[r.Version] = r
-		if (r.Status.Over() || r.Status == journal.Background) && !strings.HasPrefix(r.Version, "R:") && (st.Current == "" || compare(r.Version, st.Current) > 0) {
+		if (r.Status.Over() || r.Status == journal.Background || r.Status == journal.Waiting) && !strings.HasPrefix(r.Version, "R:") && (st.Current == "" || compare(r.Version, st.Current) > 0) {
 			st.Current = r.Version
 		}
 	}
@@ -124,6 +125,8 @@ func examine(t *Tree, rows []*journal.Row, owner string) *Status {
 			st.Pending = append(st.Pending, m.ID())
 		case r.Status == journal.Background:
 			st.Pending = append(st.Pending, m.ID())
+		case r.Status == journal.Waiting:
+			st.Pending, st.Waiting = append(st.Pending, m.ID()), append(st.Waiting, m.ID())
 		case l.Edited:
 			edited = append(edited, m.String())
 		}
@@ -179,6 +182,9 @@ func (st *Status) judge(failed, edited, strangers []string) {
 	case len(st.Pending) > 0:
 		st.State = StateBehind
 		st.Message = fmt.Sprintf("%d to apply, up to %s", len(st.Pending), st.Head)
+		if len(st.Waiting) > 0 {
+			st.Message += fmt.Sprintf("; the next phase of %s waits for a deploy", list(st.Waiting))
+		}
 		if len(st.OutOfOrder) > 0 {
 			st.Message += fmt.Sprintf("; %s is missing below the newest version that was applied", list(st.OutOfOrder))
 		}
@@ -244,6 +250,9 @@ func (s *session) require(ctx context.Context, version string) error {
 	}
 	missing := 0
 	for _, id := range st.Pending {
+		if slices.Contains(st.Waiting, id) {
+			continue // what new code needs of it is there
+		}
 		if !strings.HasPrefix(id, "R:") && compare(id, want) <= 0 || version == "" {
 			missing++
 		}

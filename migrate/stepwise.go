@@ -34,6 +34,9 @@ func (r *run) stepwise(ctx context.Context, p *program) error {
 	}
 	for i, u := range p.units {
 		if err := r.advance(ctx, p, u); err != nil {
+			if w := (*waiting)(nil); errors.As(err, &w) {
+				return err
+			}
 			return r.explain(ctx, p, i, err, r.left(p, i))
 		}
 	}
@@ -65,6 +68,11 @@ func (r *run) advance(ctx context.Context, p *program, u *unit) error {
 	x := p.steps[u.seq]
 	if x != nil && x.Done && u.kind != unitSetting {
 		return nil
+	}
+	if len(u.statements) > 0 && x == nil {
+		if err := r.gate(ctx, p, u); err != nil {
+			return err
+		}
 	}
 	switch u.kind {
 	case unitSetting: // it holds for a connection only, so each one needs it

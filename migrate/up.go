@@ -50,6 +50,9 @@ func (r *run) up(ctx context.Context, to string) error {
 		}
 		began := time.Now()
 		if err := r.perform(ctx, m, up); err != nil {
+			if w := (*waiting)(nil); errors.As(err, &w) {
+				return r.halted(ctx, m, w, time.Since(began))
+			}
 			return err
 		}
 		r.result.Applied = append(r.result.Applied, Applied{Version: m.ID(), Name: m.Name, Took: time.Since(began)})

@@ -46,7 +46,7 @@ A statement that would stop the users of a large table goes through the engine, 
 	f.StringVar(&g.format, "format", "auto", "`tool` that the files were written for: goose, golang-migrate, sql-migrate, flyway, atlas, plain")
 	f.StringVar(&g.name, "name", "", "`name` of the tree, where a database has several (default main)")
 	f.StringToStringVar(&g.placeholders, "placeholder", nil, "`name=value` of a ${name} in files of Flyway")
-	cmd.AddCommand(g.up(), g.down(), g.back(), g.to(), g.status(), g.plan(), g.validate(), g.verify(), g.newFile(), g.adopt(), g.baseline(), g.repair(), g.wait(), g.history())
+	cmd.AddCommand(g.up(), g.down(), g.back(), g.to(), g.status(), g.plan(), g.validate(), g.verify(), g.newFile(), g.adopt(), g.baseline(), g.repair(), g.wait(), g.history(), g.announce(), g.apps())
 	return cmd
 }
 
@@ -87,6 +87,7 @@ type running struct {
 	direct     bool
 	adopt      bool
 	ahead      bool
+	deployed   bool
 	lossy      bool
 }
 
@@ -102,6 +103,7 @@ func (w *running) flags(a *app, cmd *cobra.Command) {
 	f.BoolVar(&w.direct, "direct", false, "run every statement as it is, without the engine")
 	f.BoolVar(&w.adopt, "adopt", false, "take over another tool's version table, if there is one and no history")
 	f.BoolVar(&w.ahead, "allow-ahead", false, "a database that is newer than the files needs nothing")
+	f.BoolVar(&w.deployed, "deployed", false, "the deploy has happened that migrations wait for between their phases")
 	f.BoolVar(&w.lossy, "allow-data-loss", false, "a way back may drop what holds data")
 }
 
@@ -118,7 +120,7 @@ func (w *running) config(a *app, c migrate.Config) (migrate.Config, error) {
 	if c.OutOfOrder = migrate.Policy(w.outOfOrder); w.outOfOrder == "error" {
 		c.OutOfOrder = migrate.OrderError
 	}
-	c.Detach, c.Direct, c.Adopt, c.AllowAhead, c.AllowDataLoss = w.detach, w.direct, w.adopt, w.ahead, w.lossy
+	c.Detach, c.Direct, c.Adopt, c.AllowAhead, c.AllowDataLoss, c.Deployed = w.detach, w.direct, w.adopt, w.ahead, w.lossy, w.deployed
 	return c, nil
 }
 

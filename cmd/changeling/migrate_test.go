@@ -294,3 +294,20 @@ func TestNR2AStatementOutlivesItsRun(t *testing.T) {
 		})
 	})
 }
+
+// N13, S33: the phases of a file from the command line.
+func TestN13PhasesAndApps(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	dir := migrations(t, "1_a.sql", "CREATE TABLE a (id int, n int);\n-- changeling: phase deploy 2.0\nALTER TABLE a DROP COLUMN n;\n-- changeling: needs shop >= 3\nDROP TABLE a;")
+	contains(t, "a phase", s.run(0, "migrate", "up", "--dir", dir).stdout, "waits before its next phase: deploy 2.0", "--deployed")
+	contains(t, "status", s.run(10, "migrate", "status", "--check", "--dir", dir).stdout, "waiting", "waits for a deploy")
+	s.run(0, "migrate", "wait", "--check", "--for", "1", "--dir", dir)
+	contains(t, "no version", s.run(2, "migrate", "announce", "--dir", dir, "--app", "shop").stderr, "--app shop --version 2.0")
+	s.run(0, "migrate", "announce", "--dir", dir, "--app", "shop", "--version", "2.9", "--instance", "web-1", "--for", "1h")
+	contains(t, "an old one", s.run(0, "migrate", "up", "--deployed", "--dir", dir).stdout, "there still is web-1 at 2.9")
+	contains(t, "apps", s.run(0, "migrate", "apps", "--dir", dir).stdout, "shop", "2.9", "web-1")
+	s.run(0, "migrate", "announce", "--dir", dir, "--app", "shop", "--version", "3.0", "--instance", "web-1", "--for", "1h")
+	contains(t, "a new one", s.run(0, "migrate", "up", "--dir", dir).stdout, "applied 1 a")
+	contains(t, "current", s.run(0, "migrate", "status", "--check", "--dir", dir).stdout, "current")
+}

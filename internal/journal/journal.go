@@ -24,6 +24,7 @@ const (
 	Applied    Status = "applied"    // done
 	Baseline   Status = "baseline"   // was there before the history began
 	Background Status = "background" // all done but changes that run beside it
+	Waiting    Status = "waiting"    // a phase of it is done, and the next one waits for a deploy
 )
 
 // Over says that a migration needs no more work.
