@@ -81,7 +81,15 @@ func (r *run) compose(ctx context.Context, m *Migration, direction string) (*pro
 	// MySQL keeps what is no DDL in a transaction, and InnoDB's tables alone: a file has to say that it relies on that.
 	p.atomic = p.atomic && p.script.Tx != TxNever || p.script.Tx == TxAlways
 	before := tables{created: map[schema.Name]bool{}, reshaped: map[schema.Name]bool{}}
+	var statements []Statement
 	for _, s := range p.script.Statements {
+		each, err := r.spread(ctx, p, s)
+		if err != nil {
+			return nil, err
+		}
+		statements = append(statements, each...)
+	}
+	for _, s := range statements {
 		u, err := r.unit(ctx, s, before)
 		if err != nil {
 			return nil, fmt.Errorf("migration %s: %s:%d: %w", m, p.script.File, s.Line, err)
@@ -91,6 +99,9 @@ func (r *run) compose(ctx context.Context, m *Migration, direction string) (*pro
 				return nil, &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf("migration %s: %s:%d demands one transaction, and this statement cannot run in it: %s. Take it to a migration of its own; nothing was changed", m, p.script.File, s.Line, u.why)}
 			}
 			p.atomic = false
+		}
+		if s.Tables != "" {
+			p.atomic = false // each table has its record
 		}
 		if s.Gate != nil {
 			if p.script.Tx == TxAlways {

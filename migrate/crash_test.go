@@ -1,6 +1,7 @@
 package migrate_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -126,6 +127,23 @@ func TestN10AFailureSaysWhatIsLeft(t *testing.T) {
 		}
 		if err := run("CREATE TABLE a (id int);\nCREATE TABLE b (id int);"); err != nil {
 			t.Errorf("mended: %v", err)
+		}
+	})
+}
+
+// N10: a statement that the server refused did not happen, whatever somebody does to its table before it is tried again.
+func TestN10MendedByHand(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, d database) {
+		d.exec(t, "CREATE TABLE a (id int PRIMARY KEY, n int)")
+		m := migrator(t, d.db, files("1_a.sql", "-- changeling: transaction=never\nALTER TABLE a ADD COLUMN n int;"), migrate.Config{})
+		if _, err := m.Up(t.Context(), ""); !errors.Is(err, migrate.ErrFailed) {
+			t.Fatalf("a column that is there: %v", err)
+		}
+		d.exec(t, "ALTER TABLE a DROP COLUMN n")
+		upped(t, m)
+		if got := d.ask(t, "SELECT COUNT(n) FROM a"); got != "0" { // it is there
+			t.Errorf("%s values", got)
 		}
 	})
 }

@@ -190,6 +190,12 @@ func (p *parser) ours(key, value string) error {
 		s.Stop = value
 	case "phase":
 		p.split.gate = &Gate{Reason: value}
+	case "tables":
+		pattern, err := patterned(value)
+		if err != nil {
+			return p.wrong(err.Error())
+		}
+		p.split.tables = pattern
 	case "needs":
 		g, err := gated(value)
 		if err != nil {
@@ -205,7 +211,7 @@ func (p *parser) ours(key, value string) error {
 			p.split.ignore = append(p.split.ignore, value)
 		}
 	default:
-		return p.wrong(fmt.Sprintf("the annotation changeling: %s is unknown: expected transaction, require, ensure, stop, phase, needs, direct or ignore", key))
+		return p.wrong(fmt.Sprintf("the annotation changeling: %s is unknown: expected transaction, require, ensure, stop, phase, needs, tables, direct or ignore", key))
 	}
 	if needs {
 		return p.wrong("changeling: " + key + " says nothing")

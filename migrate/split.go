@@ -13,6 +13,8 @@ type Statement struct {
 	Line int    // where it begins, from 1
 	// Direct says that the file wants it to run as it is, without the engine.
 	Direct bool
+	// Tables is the pattern of the tables that it is for, each in the place of {table}; empty: it is one statement.
+	Tables string
 	// Gate has to be open before it, and all behind it, may run; nil: it needs none.
 	Gate *Gate
 	// Ignore are the rules that a linter leaves alone here, each with the reason, as the comments before it say.
@@ -36,6 +38,7 @@ type splitter struct {
 	whole       bool  // semicolons are part of the statement, until an annotation says otherwise
 	direct      bool  // the next statement is to run as it is
 	gate        *Gate // of the next statement
+	tables      string
 	ignore      []string
 	first, last int // bytes of the statement at hand; first is negative before its first word
 	line        int // of first
@@ -235,9 +238,9 @@ func (p *splitter) flush() {
 			text = strings.TrimRight(strings.TrimSuffix(strings.TrimRight(text, " \t\r\n"), ";"), " \t\r\n")
 		}
 		if text != "" {
-			p.statements = append(p.statements, Statement{SQL: text, Line: p.line, Direct: p.direct, Gate: p.gate, Ignore: p.ignore, start: p.first, end: p.last})
+			p.statements = append(p.statements, Statement{SQL: text, Line: p.line, Direct: p.direct, Gate: p.gate, Tables: p.tables, Ignore: p.ignore, start: p.first, end: p.last})
 		}
-		p.direct, p.gate, p.ignore = false, nil, nil
+		p.direct, p.gate, p.tables, p.ignore = false, nil, "", nil
 	}
 	p.first, p.depth, p.body, p.words, p.previous = -1, 0, 0, nil, ""
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/fault"
 	"github.com/changeling-db/changeling/internal/journal"
+	"github.com/changeling-db/changeling/internal/mysql"
 	"github.com/changeling-db/changeling/internal/postgres"
 	"github.com/changeling-db/changeling/internal/state"
 	"github.com/changeling-db/changeling/plan"
@@ -139,6 +140,12 @@ func (r *run) alone(ctx context.Context, p *program, u *unit, x *journal.Step) e
 		}
 	}
 	if _, err := r.conn.ExecContext(ctx, u.statements[0].SQL); err != nil {
+		if own := (*mysql.Error)(nil); errors.As(err, &own) && own.Code != 0 && ctx.Err() == nil && !fault.Lost(err) { // the server says that it did not do it
+			x.Hash = undone // or the table, once it is mended, would be taken for what the statement made of it
+			if noted := r.note(ctx, func(db state.DB) error { return r.store.Begin(ctx, db, id, x) }); noted != nil {
+				return errors.Join(err, noted)
+			}
+		}
 		return p.broken(u, err)
 	}
 	return r.note(ctx, func(db state.DB) error { return r.store.Done(ctx, db, id, x) })

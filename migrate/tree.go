@@ -283,7 +283,7 @@ func sum(file string, up []Statement, s plan.Syntax) Sum {
 	exact := sha256.Sum256([]byte(file))
 	h := sha256.New()
 	for _, st := range up {
-		h.Write([]byte(normal(st.SQL, s)))
+		h.Write([]byte(st.marked(s)))
 		h.Write([]byte{0})
 	}
 	return Sum{Exact: hex.EncodeToString(exact[:]), Normal: hex.EncodeToString(h.Sum(nil)), Lines: lineSum(file)}

@@ -20,6 +20,9 @@ var (
 	counter     = regexp.MustCompile(` AUTO_INCREMENT=\d+`)
 )
 
+// Tables answers the names of the tables of the database.
+const Tables = `SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE'`
+
 // Define reads the definition of a table, nil if there is none.
 func Define(ctx context.Context, db state.DB, n schema.Name) (*schema.Table, error) {
 	t := &schema.Table{Name: n}

@@ -16,6 +16,10 @@ import (
 const Found = `SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
 WHERE c.oid OPERATOR(pg_catalog.=) ` + found
 
+// Tables answers the names of the tables of the session's first schema, but for partitions.
+const Tables = `SELECT c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+WHERE c.relkind::text OPERATOR(pg_catalog.=) ANY (ARRAY['r', 'p']) AND NOT c.relispartition AND n.nspname OPERATOR(pg_catalog.=) pg_catalog.current_schema()`
+
 // IndexedBy answers the schema and name of the table that an index is of: schema or empty, index.
 const IndexedBy = `SELECT n.nspname, c.relname FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) i.indrelid
 JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace WHERE i.indexrelid OPERATOR(pg_catalog.=) ` + found
