@@ -132,7 +132,7 @@ func (t *Tree) Resolve(text string) (string, error) {
 		case m.Repeatable:
 		case m.Version == want || m.Version == text:
 			return m.Version, nil
-		case strings.HasPrefix(m.Version, want) || strings.HasPrefix(m.Name, text):
+		case strings.HasPrefix(m.Version, want) || strings.HasPrefix(m.Version, text) || strings.HasPrefix(m.Name, text):
 			found = append(found, m.Version)
 		}
 	}

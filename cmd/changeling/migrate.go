@@ -25,6 +25,7 @@ type migrating struct {
 	format       string
 	name         string
 	placeholders map[string]string
+	targets      string
 }
 
 func newMigrate(a *app) *cobra.Command {
@@ -45,8 +46,9 @@ A statement that would stop the users of a large table goes through the engine, 
 	f.StringVar(&g.dir, "dir", "migrations", "`directory` of the files")
 	f.StringVar(&g.format, "format", "auto", "`tool` that the files were written for: goose, golang-migrate, sql-migrate, flyway, atlas, plain")
 	f.StringVar(&g.name, "name", "", "`name` of the tree, where a database has several (default main)")
+	f.StringVar(&g.targets, "targets", "", "`file` of databases that are done one after the other, until one fails: a name and a connection string in each line")
 	f.StringToStringVar(&g.placeholders, "placeholder", nil, "`name=value` of a ${name} in files of Flyway")
-	cmd.AddCommand(g.up(), g.down(), g.back(), g.to(), g.status(), g.plan(), g.validate(), g.verify(), g.newFile(), g.adopt(), g.baseline(), g.repair(), g.wait(), g.history(), g.announce(), g.apps())
+	cmd.AddCommand(g.up(), g.down(), g.back(), g.to(), g.status(), g.plan(), g.validate(), g.verify(), g.newFile(), g.rebase(), g.adopt(), g.baseline(), g.repair(), g.wait(), g.history(), g.announce(), g.apps())
 	return cmd
 }
 
@@ -63,6 +65,18 @@ func (g *migrating) with(ctx context.Context, c migrate.Config, fn func(m *migra
 	if info, err := os.Stat(g.dir); err != nil || !info.IsDir() {
 		return usage("there is no directory %s: say with --dir where the migrations are; nothing was run", g.dir)
 	}
+	if g.targets == "" {
+		return g.on(ctx, c, fn)
+	}
+	all, err := readTargets(g.targets)
+	if err != nil {
+		return err
+	}
+	return g.app.onTargets(all, func() error { return g.on(ctx, c, fn) })
+}
+
+// on is with, for the database that is named now.
+func (g *migrating) on(ctx context.Context, c migrate.Config, fn func(m *migrate.Migrator) error) error {
 	db, err := g.app.connect(ctx)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package main
 import (
 	"database/sql"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -310,4 +311,40 @@ func TestN13PhasesAndApps(t *testing.T) {
 	s.run(0, "migrate", "announce", "--dir", dir, "--app", "shop", "--version", "3.0", "--instance", "web-1", "--for", "1h")
 	contains(t, "a new one", s.run(0, "migrate", "up", "--dir", dir).stdout, "applied 1 a")
 	contains(t, "current", s.run(0, "migrate", "status", "--check", "--dir", dir).stdout, "current")
+}
+
+// R14, S36: several databases get the same tree, one after the other; the first that fails keeps those behind it as they are.
+func TestR14Targets(t *testing.T) {
+	t.Parallel()
+	one, two, three := newShell(t), newShell(t), newShell(t)
+	dir := migrations(t, "1_a.sql", "CREATE TABLE a (id int);")
+	list := func(dsns ...string) string {
+		text := "# name and connection string\n\n"
+		for i, dsn := range dsns {
+			text += fmt.Sprintf("shard-%d  %s\n", i+1, dsn)
+		}
+		write(t, dir, "targets.txt", text)
+		return filepath.Join(dir, "targets.txt")
+	}
+	two.exec("CREATE TABLE a (id int)")
+	all := list(one.dsn, two.dsn, three.dsn)
+	r := one.run(15, "migrate", "up", "--dir", dir, "--targets", all)
+	contains(t, "the first", r.stdout, "== shard-1", "applied 1 a", "== shard-2")
+	contains(t, "the second fails", r.stderr, "target shard-2 ended with exit code 15; nothing was begun on shard-3")
+	if got := three.ask("SELECT to_regclass('a') IS NULL"); got != "true" {
+		t.Errorf("something was begun on the third")
+	}
+	two.exec("DROP TABLE a")
+	contains(t, "again", one.run(0, "migrate", "up", "--dir", dir, "--targets", all).stdout, "== shard-1", "nothing to do", "== shard-3")
+	contains(t, "status", one.run(0, "migrate", "status", "--check", "--dir", dir, "--targets", all).stdout, "== shard-3")
+	contains(t, "a line that is none", one.run(2, "migrate", "up", "--dir", dir, "--targets", list("")).stderr, "targets.txt:3: expected a name")
+}
+
+// S7b: the files get their names.
+func TestS7bRebaseMovesFiles(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	dir := migrations(t, "1_a.up.sql", "SELECT 1;", "1_a.down.sql", "SELECT 1;", "2_b.up.sql", "SELECT 1;")
+	contains(t, "rebase", s.run(0, "migrate", "rebase", "1", "--dir", dir).stdout, "3_a.up.sql", "3_a.down.sql")
+	contains(t, "the newest", s.run(2, "migrate", "rebase", "3", "--dir", dir).stderr, "newest one already")
 }
