@@ -322,6 +322,9 @@ func (r *run) wayOf(p *program) string {
 
 // led is a migration with a way back: its own, or the one that was noted.
 func (r *run) led(ctx context.Context, m *Migration) (*Migration, []string, error) {
+	if len(m.Up.Replaces) > 0 {
+		return nil, nil, &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf("migration %s stands for %d that were squashed: nothing is taken back beyond it", m, len(m.Up.Replaces))}
+	}
 	if m.Down != nil || m.Go != nil || m.GoDown != nil {
 		return m, nil, nil
 	}

@@ -188,6 +188,10 @@ func (p *parser) ours(key, value string) error {
 		s.Ensure = append(s.Ensure, strings.TrimSuffix(value, ";"))
 	case "stop":
 		s.Stop = value
+	case "replaces":
+		for _, v := range strings.Fields(value) {
+			s.Replaces = append(s.Replaces, trimZeros(v))
+		}
 	case "phase":
 		p.split.gate = &Gate{Reason: value}
 	case "tables":
@@ -211,7 +215,7 @@ func (p *parser) ours(key, value string) error {
 			p.split.ignore = append(p.split.ignore, value)
 		}
 	default:
-		return p.wrong(fmt.Sprintf("the annotation changeling: %s is unknown: expected transaction, require, ensure, stop, phase, needs, tables, direct or ignore", key))
+		return p.wrong(fmt.Sprintf("the annotation changeling: %s is unknown: expected transaction, require, ensure, stop, phase, needs, tables, replaces, direct or ignore", key))
 	}
 	if needs {
 		return p.wrong("changeling: " + key + " says nothing")

@@ -106,11 +106,16 @@ func examine(t *Tree, rows []*journal.Row, owner string) *Status {
 			st.Current = r.Version
 		}
 	}
-	var failed, edited, strangers []string
+	var failed, edited, strangers, stranded []string
 	for _, m := range t.Migrations {
 		r := known[m.ID()]
+		apart, below := replaced(m, known)
+		stranded = append(stranded, below...)
 		delete(known, m.ID())
 		l := line(m, r)
+		if apart { // the sum is that of the last of them
+			l.Edited, l.Reformated = false, false
+		}
 		switch {
 		case r == nil, m.Repeatable && l.Edited:
 			st.Pending = append(st.Pending, m.ID())
@@ -146,6 +151,10 @@ func examine(t *Tree, rows []*journal.Row, owner string) *Status {
 	}
 	slices.SortFunc(strangers, compare)
 	st.judge(failed, edited, strangers)
+	if len(stranded) > 0 && st.State != StateFailed {
+		st.State = StateUnknown
+		st.Message = fmt.Sprintf("the database has %s, whose files were squashed into a later version that it does not have: upgrade it with a release that still has them first", strings.Join(stranded, ", "))
+	}
 	return st
 }
 

@@ -51,6 +51,8 @@ type Script struct {
 	Require, Ensure []string
 	// Stop says that the script must be the last one of a run: something outside has to happen before the next.
 	Stop string
+	// Replaces are the versions, its own among them, whose files it was made of; see Squash.
+	Replaces []string
 	// Ignore are the rules that a linter leaves alone in all of it, each with the reason.
 	Ignore []string
 }

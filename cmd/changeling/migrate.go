@@ -48,7 +48,7 @@ A statement that would stop the users of a large table goes through the engine, 
 	f.StringVar(&g.name, "name", "", "`name` of the tree, where a database has several (default main)")
 	f.StringVar(&g.targets, "targets", "", "`file` of databases that are done one after the other, until one fails: a name and a connection string in each line")
 	f.StringToStringVar(&g.placeholders, "placeholder", nil, "`name=value` of a ${name} in files of Flyway")
-	cmd.AddCommand(g.up(), g.down(), g.back(), g.to(), g.status(), g.plan(), g.validate(), g.verify(), g.newFile(), g.rebase(), g.adopt(), g.baseline(), g.repair(), g.wait(), g.history(), g.announce(), g.apps())
+	cmd.AddCommand(g.up(), g.down(), g.back(), g.to(), g.status(), g.plan(), g.validate(), g.verify(), g.newFile(), g.rebase(), g.squash(), g.adopt(), g.baseline(), g.repair(), g.wait(), g.history(), g.announce(), g.apps())
 	return cmd
 }
 

@@ -348,3 +348,15 @@ func TestS7bRebaseMovesFiles(t *testing.T) {
 	contains(t, "rebase", s.run(0, "migrate", "rebase", "1", "--dir", dir).stdout, "3_a.up.sql", "3_a.down.sql")
 	contains(t, "the newest", s.run(2, "migrate", "rebase", "3", "--dir", dir).stderr, "newest one already")
 }
+
+// S38: old files are put into one, which a database that has them takes as applied.
+func TestS38SquashFiles(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	dir := migrations(t, "1_a.sql", "CREATE TABLE a (id int);", "2_b.sql", "CREATE TABLE b (id int);", "3_c.sql", "CREATE TABLE c (id int);")
+	s.run(0, "migrate", "up", "--dir", dir)
+	contains(t, "squash", s.run(0, "migrate", "squash", "2", "--dir", dir).stdout, "2_squashed.sql", "removed ", "1_a.sql", "2_b.sql")
+	contains(t, "status", s.run(0, "migrate", "status", "--check", "--dir", dir).stdout, "current")
+	contains(t, "up", s.run(0, "migrate", "up", "--dir", dir).stdout, "nothing to do")
+	contains(t, "one alone", s.run(2, "migrate", "squash", "2", "--dir", dir).stderr, "nothing is there to be squashed")
+}
