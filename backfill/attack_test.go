@@ -2,6 +2,7 @@ package backfill_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	"github.com/changeling-db/changeling/backfill"
@@ -43,6 +44,21 @@ func trapped(t *testing.T, rewrite func(string) string) (calls int, what string)
 	}
 	for _, do := range []func(context.Context, string) error{j.Pause, j.Resume, j.Cancel} {
 		if err := do(t.Context(), "late"); err != nil {
+			t.Error(err)
+		}
+	}
+	for i, job := range []backfill.Job{
+		{Table: "app.pairs", Set: "n = 3", Triggers: backfill.TriggersSkip, AsyncCommit: true},
+		{Table: "app.pairs", Set: "n = 4", Vacuum: 1},
+	} {
+		job.Name = fmt.Sprint("manner", i)
+		if _, err := j.Plan(t.Context(), job); err != nil {
+			t.Error(err)
+		}
+		if _, err := j.Try(t.Context(), job); err != nil {
+			t.Error(err)
+		}
+		if _, err := j.Run(t.Context(), job); err != nil {
 			t.Error(err)
 		}
 	}

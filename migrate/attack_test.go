@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/changeling-db/changeling/internal/dbtest/mutant"
 	"github.com/changeling-db/changeling/internal/dbtest/pgtest"
@@ -54,6 +55,25 @@ func trapped(t *testing.T, rewrite func(string) string) (calls int, what string)
 	if all, err := m.History(t.Context()); err != nil || len(all) < 4 {
 		t.Errorf("history: %v, %v", all, err)
 	}
+	more := migrator(t, db, files("1_t.sql", "CREATE TABLE app.t (id int PRIMARY KEY, n int, s text);\nCREATE INDEX ON app.t (n);", "2_p.sql", "ALTER TABLE app.t DROP COLUMN n;\n-- changeling: needs shop >= 2\nALTER TABLE app.t ALTER COLUMN s TYPE varchar(9);",
+		"3_p.sql", "-- changeling: tables t\nALTER TABLE {table} ADD COLUMN k int;\nDROP TABLE app.t;"), migrate.Config{Name: "more", AllowDataLoss: true})
+	d.exec(t, "ALTER TABLE goose_db_version RENAME TO away")
+	if err := more.Register(t.Context(), "shop", "one", "2.1", time.Hour); err != nil {
+		t.Error(err)
+	}
+	if res := upped(t, more); len(res.Applied) != 3 {
+		t.Errorf("up: %+v", res)
+	}
+	if all, err := more.Instances(t.Context()); err != nil || len(all) != 1 {
+		t.Errorf("%v, %v", all, err)
+	}
+	if _, err := more.Back(t.Context(), "2"); err != nil {
+		t.Error(err)
+	}
+	if res, err := more.To(t.Context(), "0"); err != nil || len(res.Reverted) != 3 {
+		t.Errorf("back: %+v, %v", res, err)
+	}
+	d.exec(t, "ALTER TABLE away RENAME TO goose_db_version")
 	if res, err := m.Down(t.Context(), 1); err != nil || len(res.Reverted) != 1 {
 		t.Errorf("down: %+v, %v", res, err)
 	}

@@ -46,7 +46,7 @@ WHERE c.contype OPERATOR(pg_catalog.=) 'f' AND CASE WHEN $2::text OPERATOR(pg_ca
   SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) t.id::oid AND a.attname::text OPERATOR(pg_catalog.=) ANY (pg_catalog.string_to_array($2::text, E'\n'))
     AND (c.conrelid OPERATOR(pg_catalog.=) t.id::oid AND a.attnum OPERATOR(pg_catalog.=) ANY (c.conkey) OR c.confrelid OPERATOR(pg_catalog.=) t.id::oid AND a.attnum OPERATOR(pg_catalog.=) ANY (c.confkey))) END`,
 		Triggers: `SELECT g.tgname::text FROM pg_catalog.pg_trigger g WHERE g.tgrelid OPERATOR(pg_catalog.=) ` + found + `
-  AND NOT g.tgisinternal AND CASE WHEN $4::boolean THEN g.tgenabled IN ('A', 'R') ELSE g.tgenabled IN ('A', 'O') END
+  AND NOT g.tgisinternal AND g.tgenabled OPERATOR(pg_catalog.=) ANY (CASE WHEN $4::boolean THEN ARRAY['A', 'R'] ELSE ARRAY['A', 'O'] END::"char"[])
   AND g.tgtype::integer OPERATOR(pg_catalog.&) CASE WHEN $3::boolean THEN 8 ELSE 16 END OPERATOR(pg_catalog.>) 0 ORDER BY g.tgname`,
 		// The operators are those of the key's index, so that an order of another schema's making is kept, and none comes from a search path.
 		Keys: `SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), false,
