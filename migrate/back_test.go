@@ -1,6 +1,7 @@
 package migrate_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/changeling-db/changeling"
 	"github.com/changeling-db/changeling/internal/dbtest/dying"
+	"github.com/changeling-db/changeling/internal/dbtest/mutant"
+	"github.com/changeling-db/changeling/internal/dbtest/mytest"
 	"github.com/changeling-db/changeling/migrate"
 )
 
@@ -175,6 +178,36 @@ func TestO14NotedAndKilled(t *testing.T) {
 		}
 		if died < 4 {
 			t.Errorf("only %d of %d runs died", died, len(points))
+		}
+	})
+}
+
+// O14: where a statement happened and its record did not, the definition as it was before counts, not what the next run finds.
+func TestO14RecordLost(t *testing.T) {
+	t.Parallel()
+	mytest.Each(t, func(t *testing.T, version string) {
+		d := mysqlDatabase(t, version)
+		fsys := files("1_a.sql", "CREATE TABLE a (id int PRIMARY KEY, n int DEFAULT 5);", "2_b.sql", "ALTER TABLE a DROP COLUMN n;")
+		if _, err := migrator(t, d.db, fsys, migrate.Config{}).To(t.Context(), "1"); err != nil {
+			t.Fatal(err)
+		}
+		before := d.schema(t)
+		forgetful := mytest.Mutant(t, d.dsn, func(_ context.Context, s mutant.Statement) string {
+			return strings.Replace(s.Text, "migration_step SET done = true", "migration_step SET nothing = true", 1)
+		})
+		if _, err := migrator(t, forgetful, fsys, migrate.Config{}).Up(t.Context(), ""); err == nil {
+			t.Fatal("the record was not lost")
+		}
+		if strings.Contains(d.schema(t), "DEFAULT 5") {
+			t.Fatal("the statement did not happen")
+		}
+		m := migrator(t, d.db, fsys, migrate.Config{AllowDataLoss: true})
+		upped(t, m)
+		if _, err := m.Down(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+		if got := d.schema(t); got != before {
+			t.Error(difference(got, before))
 		}
 	})
 }
