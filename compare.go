@@ -163,32 +163,6 @@ func (r *run) verifyWalk(ctx context.Context, s plan.Step) error {
 	return r.verifier.Run(ctx, w, done, note)
 }
 
-// calm compares a range again and again that differs, where the key log lags behind the table: until it does not, or until
-// nothing moves in it any more. If it goes on moving the sums are empty, and not equal.
-func (r *run) calm(ctx context.Context, c copier.Chunk) (source, shadow verify.Sum, err error) {
-	var before [2]verify.Sum
-	same := 0
-	for range 40 {
-		select {
-		case <-ctx.Done():
-			return source, shadow, ctx.Err()
-		case <-time.After(500 * time.Millisecond):
-		}
-		if source, shadow, err = (tables{r}).Compare(ctx, c); err != nil || source == shadow {
-			return source, shadow, err
-		}
-		if now := [2]verify.Sum{source, shadow}; now == before {
-			same++
-		} else {
-			before, same = now, 0
-		}
-		if same == 4 { // two seconds, in which the run reads the log and drains it
-			return source, shadow, nil
-		}
-	}
-	return verify.Sum{}, verify.Sum{Rows: -1}, nil
-}
-
 // Verify compares a change's shadow with its source now, chunk by chunk under any load, and answers how many rows were
 // compared. It reads only, needs no lease and may run beside the change. Rows that differ are an error of kind
 // ErrMismatch; the change's own verification repairs them. It needs a shadow that has its key: from the drain to the cutover.
@@ -208,21 +182,31 @@ func (c *Change) Verify(ctx context.Context) (rows int64, err error) {
 	w.Workers = 1
 	err = w.Walk(ctx, nil, func(ctx context.Context, chunk copier.Chunk) (int64, error) {
 		source, shadow, err := tables{r}.Compare(ctx, chunk)
-		if err == nil && source != shadow && p.Pair.Binlog {
-			if source, shadow, err = r.calm(ctx, chunk); err == nil && source != shadow && source.Digest == "" {
-				r.engine.config.Events(event.Notice{Text: fmt.Sprintf("rows after key %s are written to all the time, and were not compared", chunk.After)})
-				return 0, nil
+		switch {
+		case err != nil || source == shadow:
+		case p.Pair.Binlog:
+			keys, unsure, err := r.lasting(ctx, chunk)
+			if err != nil {
+				return 0, err
 			}
-		}
-		if err == nil && source != shadow {
+			if unsure > 0 {
+				r.engine.config.Events(event.Notice{Text: fmt.Sprintf("%d of the rows after key %s are written to all the time, and were not compared", unsure, chunk.After)})
+			}
+			differing = append(differing, keys...)
+			source.Rows -= unsure
+		default:
 			differing = append(differing, fmt.Sprintf("after %s up to %s: %d and %d rows", chunk.After, chunk.Upto, source.Rows, shadow.Rows))
 		}
 		rows += source.Rows
 		return source.Rows, err
 	})
 	if err == nil && len(differing) > 0 {
-		err = &fault.Problem{Kind: fault.Mismatch, Text: fmt.Sprintf("source and shadow of change %s differ in %d of their ranges (%s): nothing was swapped. Run the change again: its own verification repairs rows, or stops",
-			c.record.ID, len(differing), strings.Join(differing[:min(len(differing), 3)], "; "))}
+		what := "of their ranges"
+		if p.Pair.Binlog {
+			what = "of their rows"
+		}
+		err = &fault.Problem{Kind: fault.Mismatch, Text: fmt.Sprintf("source and shadow of change %s differ in %d %s (%s): nothing was swapped. Run the change again: its own verification repairs rows, or stops",
+			c.record.ID, len(differing), what, strings.Join(differing[:min(len(differing), 10)], "; "))}
 	}
 	return rows, err
 }

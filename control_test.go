@@ -6,12 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/changeling-db/changeling"
-	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/dbtest/pgtest"
 )
 
@@ -207,58 +205,6 @@ func TestTwoRunners(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-end
-}
-
-// TestVerificationRepairs: whatever is wrong in the shadow when it is compared is found, mended and compared again.
-func TestVerificationRepairs(t *testing.T) {
-	t.Parallel()
-	db := ordersTable(t, 20000)
-	var mu sync.Mutex
-	var plant sync.Once
-	var repaired int64
-	var differed []string
-	sink := func(e event.Event) {
-		mu.Lock()
-		defer mu.Unlock()
-		switch e := e.(type) {
-		case event.StepStarted:
-			if e.Step == "verify" {
-				plant.Do(func() {
-					var shadow string
-					if err := db.QueryRow(`SELECT format('%I.orders', nspname) FROM pg_namespace WHERE nspname ~ '^changeling_[0-9a-f]+$'`).Scan(&shadow); err != nil {
-						t.Error(err)
-						return
-					}
-					for _, q := range []string{
-						`UPDATE ` + shadow + ` SET amount = amount + 1 WHERE id = 777`,
-						`UPDATE ` + shadow + ` SET amount = NULL WHERE id = 20000`,
-						`DELETE FROM ` + shadow + ` WHERE id = 1`,
-						`INSERT INTO ` + shadow + ` VALUES (-5, 'extra', 5), (30000, 'more', 5)`,
-					} {
-						if _, err := db.Exec(q); err != nil {
-							t.Error(err)
-						}
-					}
-				})
-			}
-		case event.Differed:
-			differed = append(differed, e.Keys...)
-		case event.Verified:
-			repaired = e.Repaired
-		}
-	}
-	if err := changeling.Apply(t.Context(), db, widenOrders, changeling.Config{DropAfter: changeling.DropNow, Events: sink}); err != nil {
-		t.Fatal(err)
-	}
-	mu.Lock()
-	defer mu.Unlock()
-	if repaired != 5 || !strings.Contains(strings.Join(differed, ";"), "id 777") {
-		t.Errorf("%d rows repaired, %v; want 5, with id 777 among them", repaired, differed)
-	}
-	var n, sum int64
-	if err := db.QueryRow(`SELECT count(*), sum(amount) FROM orders`).Scan(&n, &sum); err != nil || n != 20000 || sum != 20000*20001/2 {
-		t.Errorf("%d rows, sum %d, %v", n, sum, err)
-	}
 }
 
 // TestOthersAlterTheTable: who alters the source while a change runs gets his way, and the change stops.

@@ -208,6 +208,16 @@ func (p place) reached(want Position, gtids mysql.GTIDSet) bool {
 	return p.gtids != nil && gtids != nil && !gtids.IsEmpty() && p.gtids.Contain(gtids)
 }
 
+// Reaches reports whether all that is before want is before p, too, on a server of a flavor.
+func (p Position) Reaches(flavor string, want Position) (bool, error) {
+	here, err := parsePlace(flavor, p)
+	if err != nil {
+		return false, err
+	}
+	there, err := parsePlace(flavor, want)
+	return err == nil && here.reached(want, there.gtids), err
+}
+
 // compareFiles orders binlog.999999 before binlog.1000000.
 func compareFiles(a, b string) int {
 	number := func(s string) int64 {

@@ -2,6 +2,7 @@ package mysql
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/changeling-db/changeling/copier"
@@ -57,6 +58,21 @@ func (w Rows) Relog(r copier.Range) (string, []any) {
 	keys := "SELECT " + w.keyList("s.") + " FROM " + qualified(w.Pair.Source) + " s WHERE " + w.within(false, r) +
 		" UNION SELECT " + strings.Join(back, ", ") + " FROM " + qualified(w.Pair.Shadow) + " d WHERE " + w.within(true, r)
 	return w.relog(w.own("again") + Then + "INSERT INTO " + w.temporary("again") + " (" + w.keyList("") + ") " + keys), nil
+}
+
+// Differing lists the rows of a range that differ, in one snapshot, without pending keys: key, and the digests of source and shadow.
+func (w Rows) Differing(r copier.Range) string {
+	w = w.judged()
+	behind := w // the same keys by the names that the shadow has for them
+	behind.Pair.Key = slices.Clone(w.Pair.Key)
+	for i, k := range behind.Pair.Key {
+		behind.Pair.Key[i].Source = k.Shadow
+	}
+	source, shadow := qualified(w.Pair.Source)+" s", qualified(w.Pair.Shadow)+" d"
+	return "SELECT x.k, COALESCE(CAST(x.a AS CHAR), ''), COALESCE(CAST(x.b AS CHAR), '') FROM (SELECT " + w.keyText("s.") + " AS k, " + w.digest(true) + " AS a, (SELECT " + w.digest(false) + " FROM " + shadow +
+		" WHERE " + w.sameShadow("d", "s") + ") AS b FROM " + source + " WHERE " + w.within(false, r) + " AND NOT " + w.pending("s") +
+		" UNION ALL SELECT " + behind.keyText("d.") + ", NULL, " + w.digest(false) + " FROM " + shadow + " WHERE " + w.within(true, r) + " AND NOT " + w.pendingShadow() +
+		" AND NOT EXISTS (SELECT 1 FROM " + source + " WHERE " + w.sameShadow("d", "s") + ")) x WHERE NOT (x.a <=> x.b)"
 }
 
 // SideBySide is false: digests are compared.
