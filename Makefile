@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-mysql setup-all build demo check test test-all bench crash ledger chaos fuzz clean
+.PHONY: help setup setup-mysql setup-all build demo check test test-all bench crash ledger chaos verify fuzz clean
 
 GO          ?= go
 DB          ?= postgres
@@ -7,6 +7,7 @@ FUZZTIME    ?= 30s
 GOTESTFLAGS ?=
 CHAOS       ?= 10m
 ROUND       ?=
+VERIFY      ?= 1h
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # What make test leaves to chance; empty: the clock, as in all other targets.
@@ -63,6 +64,10 @@ ledger: setup ## long runs that compare the table with every acknowledged write
 chaos: setup setup-mysql ## random tables, statements, users and mishaps for CHAOS=10m, from SEED; ROUND=mysql9.7/123 is one round alone
 	CHANGELING_TEST_PG=15 CHANGELING_TEST_MYSQL=mysql9.7,mariadb10.11 CHANGELING_CHAOS=$(CHAOS) CHANGELING_SEED=$(if $(filter file,$(origin SEED)),,$(SEED)) CHANGELING_ROUND=$(ROUND) \
 		$(GO) test -count=1 -v -parallel 4 -timeout 24h -run '^TestChaos$$' .
+
+verify: setup setup-mysql ## bits flipped in a shadow, and no false alarm, under full load for VERIFY=1h on each server
+	CHANGELING_TEST_PG=15 CHANGELING_TEST_MYSQL=mysql9.7,mariadb10.11 CHANGELING_VERIFY=$(VERIFY) CHANGELING_SEED=$(if $(filter file,$(origin SEED)),,$(SEED)) \
+		$(GO) test -count=1 -v -parallel 4 -timeout 24h -run '^TestVerification$$' .
 
 fuzz: setup ## each fuzz target for FUZZTIME=30s
 	@set -e; for package in $$($(GO) list ./...); do \

@@ -124,7 +124,7 @@ func (r *run) overtaken(ctx context.Context) error {
 		if err := r.reload(ctx); err != nil {
 			return err
 		}
-		if still := time.Since(moved); still > silence || still > absence && !r.record.Alive {
+		if still := time.Since(moved); still > silence || still > absence && (r.record.Owner == "" || !r.record.Alive) {
 			return &fault.Problem{Kind: fault.Precondition, Err: errors.New("the binary log is not read"), Text: fmt.Sprintf(
 				"rows of %s were written since change %s read the binary log last, and nobody reads it now: whether they are equal can be said only while somebody works on the change. "+
 					"`changeling resume %s`, and verify meanwhile", r.table(), r.id, r.id)}

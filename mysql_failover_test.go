@@ -15,21 +15,23 @@ import (
 )
 
 // TestFailoverOnMySQL: the server dies in the middle of a change, and its replica takes over. With GTIDs the binary log is read
-// on from where it was; without, nothing tells where that is in the log of another server, and the copy begins again.
+// on from where it was; without, or where the replica did not log what it applied, nothing tells where that is in the log of another
+// server, and the copy begins again.
 func TestFailoverOnMySQL(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name     string
+		version  string
 		settings map[string]string
 		config   func(dsn string, c changeling.Config) changeling.Config
 		again    bool // the copy has to begin again
 	}{
-		{"GTIDs", map[string]string{"gtid_mode": "ON", "enforce_gtid_consistency": "ON"}, byBinlog, false},
-		{"files", map[string]string{"gtid_mode": "OFF"}, byBinlog, true},
-		{"triggers", map[string]string{"gtid_mode": "OFF"}, func(_ string, c changeling.Config) changeling.Config {
-			c.Capture = changeling.CaptureTriggers
-			return c
-		}, false},
+		{"GTIDs", "mysql9.7", map[string]string{"gtid_mode": "ON", "enforce_gtid_consistency": "ON"}, byBinlog, false},
+		{"files", "mysql9.7", map[string]string{"gtid_mode": "OFF"}, byBinlog, true},
+		{"triggers", "mysql9.7", map[string]string{"gtid_mode": "OFF"}, byTriggers, false},
+		{"MariaDB", "mariadb10.11", map[string]string{"log_slave_updates": "ON"}, byBinlog, false},
+		{"MariaDB, whose replica did not log what it applied", "mariadb10.11", map[string]string{"log_slave_updates": "OFF"}, byBinlog, true},
+		{"MariaDB with triggers", "mariadb10.11", map[string]string{}, byTriggers, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -37,20 +39,10 @@ func TestFailoverOnMySQL(t *testing.T) {
 			for k, v := range c.settings {
 				second[k] = v
 			}
-			source := mytest.Own(t, dbtest.MySQLOptions{Version: "mysql9.7", Settings: c.settings})
-			behind := mytest.Own(t, dbtest.MySQLOptions{Version: "mysql9.7", Settings: second})
+			source := mytest.Own(t, dbtest.MySQLOptions{Version: c.version, Settings: c.settings})
+			behind := mytest.Own(t, dbtest.MySQLOptions{Version: c.version, Settings: second})
 			root, replica := mytest.Open(t, source.DSN("mysql")), mytest.Open(t, behind.DSN("mysql"))
-			where := "SOURCE_AUTO_POSITION=1"
-			if c.settings["gtid_mode"] != "ON" {
-				var file string
-				var position int64
-				var none sql.NullString
-				if err := root.QueryRowContext(t.Context(), `SHOW BINARY LOG STATUS`).Scan(&file, &position, &none, &none, &none); err != nil {
-					t.Fatal(err)
-				}
-				where = fmt.Sprintf("SOURCE_LOG_FILE='%s', SOURCE_LOG_POS=%d", file, position)
-			}
-			mytest.Exec(t, replica, fmt.Sprintf(`CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT=%d, SOURCE_USER='root', GET_SOURCE_PUBLIC_KEY=1, %s`, source.Port, where), `START REPLICA`)
+			follows(t, root, replica, source.Port, c.settings["gtid_mode"] == "ON")
 			mytest.Exec(t, root, `CREATE DATABASE app`)
 			db := mytest.Open(t, source.DSN("app"))
 			for _, table := range []string{"orders", "mirror"} {
@@ -97,8 +89,7 @@ func TestFailoverOnMySQL(t *testing.T) {
 			<-ended
 
 			now := mytest.Open(t, behind.DSN("app"))
-			waitMy(t, now, `SELECT COUNT(*) > 0 FROM performance_schema.replication_applier_status_by_worker WHERE APPLYING_TRANSACTION = ''`)
-			mytest.Exec(t, now, `STOP REPLICA`, `RESET REPLICA ALL`)
+			promoted(t, now)
 			users, stop = context.WithTimeout(t.Context(), time.Second)
 			bothMy(users, now)
 			stop()
@@ -131,6 +122,43 @@ func TestFailoverOnMySQL(t *testing.T) {
 			}
 		})
 	}
+}
+
+func byTriggers(_ string, c changeling.Config) changeling.Config {
+	c.Capture = changeling.CaptureTriggers
+	return c
+}
+
+// follows makes a server a replica of another one, from now on.
+func follows(t *testing.T, root, replica *sql.DB, port int, gtids bool) {
+	t.Helper()
+	if isMaria(t, replica) {
+		mytest.Exec(t, replica, fmt.Sprintf(`CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT=%d, MASTER_USER='root', MASTER_USE_GTID=slave_pos`, port), `START SLAVE`)
+		return
+	}
+	where := "SOURCE_AUTO_POSITION=1"
+	if !gtids {
+		var file string
+		var position int64
+		var none sql.NullString
+		if err := root.QueryRowContext(t.Context(), `SHOW BINARY LOG STATUS`).Scan(&file, &position, &none, &none, &none); err != nil {
+			t.Fatal(err)
+		}
+		where = fmt.Sprintf("SOURCE_LOG_FILE='%s', SOURCE_LOG_POS=%d", file, position)
+	}
+	mytest.Exec(t, replica, fmt.Sprintf(`CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT=%d, SOURCE_USER='root', GET_SOURCE_PUBLIC_KEY=1, %s`, port, where), `START REPLICA`)
+}
+
+// promoted makes a replica whose source is gone a server of its own, when it has applied what it got.
+func promoted(t *testing.T, replica *sql.DB) {
+	t.Helper()
+	if isMaria(t, replica) {
+		waitMy(t, replica, `SELECT COUNT(*) > 0 FROM information_schema.processlist WHERE command = 'Slave_SQL' AND state LIKE 'Slave has read all relay log%'`)
+		mytest.Exec(t, replica, `STOP SLAVE`, `RESET SLAVE ALL`)
+		return
+	}
+	waitMy(t, replica, `SELECT COUNT(*) > 0 FROM performance_schema.replication_applier_status_by_worker WHERE APPLYING_TRANSACTION = ''`)
+	mytest.Exec(t, replica, `STOP REPLICA`, `RESET REPLICA ALL`)
 }
 
 func waitMy(t *testing.T, db *sql.DB, question string) {

@@ -28,7 +28,7 @@ const verifyFor = "CHANGELING_VERIFY"
 const verifyBrief = time.Second
 
 // TestVerification: what is wrong in a shadow is found, to the bit and to the row, mended, compared again and told, and nothing else is
-// ever said to differ, while users write as fast as the server lets them. Then, for as long as asked, `verify` compares the tables
+// ever said to differ, while users write, as fast as the server lets them where a length was given. Then, for as long as asked, `verify` compares the tables
 // again and again; now and then a bit is flipped, which it has to find, and is flipped back.
 func TestVerification(t *testing.T) {
 	t.Parallel()
@@ -66,7 +66,7 @@ func TestVerification(t *testing.T) {
 					p.config.Binlog = dsn
 				}
 				p.schema = `SELECT CONCAT('changeling_', id) FROM changeling.chg WHERE table_schema = DATABASE() AND status IN ('running', 'held')`
-				p.proves(length)
+				p.proves(length / time.Duration(len(captures)))
 			})
 		}
 	})
@@ -138,6 +138,7 @@ type planted struct {
 	schema   string // asks for that of the shadow
 	ddl      string
 	config   changeling.Config
+	pace     time.Duration // users rest between two transactions; zero: not at all
 	told     story
 	written  atomic.Int64
 }
@@ -182,6 +183,10 @@ func (p *planted) write() (stop func()) {
 			own := func() int { return 8*random.IntN(plantedRows/4) + 2*user + 1 } // twice as many as there were at first
 			db := p.open()
 			for n := 0; ctx.Err() == nil; n++ {
+				select {
+				case <-ctx.Done():
+				case <-time.After(p.pace):
+				}
 				var err error
 				switch a, b := own(), own(); random.IntN(6) {
 				case 0:
@@ -237,6 +242,9 @@ func (p *planted) shadow() string {
 }
 
 func (p *planted) proves(length time.Duration) {
+	if length == verifyBrief { // beside other tests
+		p.pace = 2 * time.Millisecond
+	}
 	wrong := p.plants()
 	p.config.Events = upon(p.config.Events, began("verify"), func() {
 		shadow := p.shadow()
