@@ -17,13 +17,7 @@ import (
 // back, so that users can go on to write, and with more room the same command does it.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
-	if os.Getuid() != 0 {
-		const why = "NOT TESTED: only root can mount a file system that is full soon"
-		if os.Getenv("CHANGELING_TEST_ALL") != "" {
-			t.Fatal(why + "; CHANGELING_TEST_ALL demands it")
-		}
-		t.Skip(why)
-	}
+	onlyRoot(t)
 	server := pgtest.Own(t, dbtest.Options{})
 	dsn := server.DSN("postgres")
 	db := pgtest.Open(t, dsn)
@@ -92,4 +86,17 @@ func TestFullDisk(t *testing.T) {
 	if rows != 55000 || sum != 55000*55001/2 {
 		t.Errorf("%d rows with the sum %d, want 55000 and %d", rows, sum, 55000*55001/2)
 	}
+}
+
+// onlyRoot ends a test that mounts a file system where that may not be done.
+func onlyRoot(t *testing.T) {
+	t.Helper()
+	if os.Getuid() == 0 {
+		return
+	}
+	const why = "NOT TESTED: only root can mount a file system that is full soon"
+	if os.Getenv("CHANGELING_TEST_ALL") != "" {
+		t.Fatal(why + "; CHANGELING_TEST_ALL demands it")
+	}
+	t.Skip(why)
 }
