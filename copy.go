@@ -91,7 +91,7 @@ func (r *run) guard(ctx context.Context, t *tx) error {
 // intact asks whether the source was truncated, where nothing else tells and nobody asked within the last while.
 func (r *run) intact(ctx context.Context, while time.Duration) error {
 	question := r.rows.Truncated()
-	if question == "" || time.Since(time.Unix(0, r.looked.Load())) < while {
+	if question == "" || r.since(r.looked.Load()) < while {
 		return nil
 	}
 	var truncated bool
@@ -101,7 +101,7 @@ func (r *run) intact(ctx context.Context, while time.Duration) error {
 	if truncated {
 		return copier.ErrReset
 	}
-	r.looked.Store(time.Now().UnixNano())
+	r.looked.Store(r.clock())
 	return nil
 }
 

@@ -1,7 +1,6 @@
 package changeling_test
 
 import (
-	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -124,13 +123,4 @@ if [ -d "$2/#innodb_redo" ]; then mv "$2/#innodb_redo" "$3/redo" && ln -s "$3/re
 		t.Helper()
 		mount(syscall.MS_REMOUNT, bytes)
 	}
-}
-
-// ask is the one value that a query answers.
-func ask[T any](t *testing.T, db *sql.DB, query string) (v T) {
-	t.Helper()
-	if err := db.QueryRowContext(t.Context(), query).Scan(&v); err != nil {
-		t.Fatal(err)
-	}
-	return v
 }

@@ -59,7 +59,7 @@ func (r *run) rounds(ctx context.Context, note bool) error {
 					})
 			})
 			if err != nil || done.Keys > 0 {
-				r.wrote.Store(time.Now().UnixNano())
+				r.wrote.Store(r.clock())
 			}
 			return done, err
 		},

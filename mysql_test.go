@@ -100,6 +100,15 @@ func equalMy(t *testing.T, db *sql.DB, table, twin, when string) {
 	}
 }
 
+// ask is the one value that a query answers.
+func ask[T any](t *testing.T, db *sql.DB, query string) (v T) {
+	t.Helper()
+	if err := db.QueryRowContext(t.Context(), query).Scan(&v); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
 // myTraces are the databases and tables that a change leaves.
 func myTraces(t *testing.T, db *sql.DB, id string) (out []string) {
 	t.Helper()

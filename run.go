@@ -36,6 +36,8 @@ type run struct {
 	pair     schema.Pair
 	follower *follower // nil where triggers write the key log
 	recorder *recorder // nil: what is done is not recorded
+	born     time.Time // where its own clock begins
+	server   watch
 	settling sync.Mutex
 	gate     *throttle.Gate
 	guest    *Guest // whose gate it is, if it is no change's
@@ -45,7 +47,7 @@ type run struct {
 	rowsDone atomic.Int64
 	pending  atomic.Int64
 	swapped  atomic.Bool  // past the cutover: there is nothing to abort any more
-	wrote    atomic.Int64 // when the shadow was written to last, as far as this run knows; zero: not known
+	wrote    atomic.Int64 // when, by clock, the shadow was written to last, as far as this run knows; zero: not known
 	looked   atomic.Int64 // when the source was seen not to be truncated
 	asked    atomic.Int64 // when the server was asked for snapshots last
 	wish     atomic.Value // state.Beat
@@ -62,7 +64,7 @@ type run struct {
 }
 
 func newRun(c *Change, l *state.Lease) *run {
-	r := &run{Change: c, id: c.record.ID, lease: l, rows: c.engine.dialect.Rows(c.record.Plan.Pair), pair: c.record.Plan.Pair}
+	r := &run{Change: c, id: c.record.ID, lease: l, rows: c.engine.dialect.Rows(c.record.Plan.Pair), pair: c.record.Plan.Pair, born: time.Now()}
 	r.gate = &throttle.Gate{Sink: c.engine.config.Events}
 	r.verifier = &verify.Verifier{Tables: tables{r}, Counted: !r.pair.Ordered, Late: r.pair.Binlog, Sink: c.engine.config.Events}
 	r.wish.Store(state.Beat{Want: c.record.Want, Hold: c.record.Hold, Settings: c.record.Settings})
@@ -264,11 +266,12 @@ func (r *run) steps(ctx context.Context) error {
 		if err := r.unaltered(ctx); err != nil {
 			return err
 		}
+		r.glance(ctx)
 		began := time.Now()
 		r.gate.SetStep(string(step.Kind))
 		err := r.interruptible(ctx, step)
 		if step.Kind != plan.Verify && step.Kind != plan.Hold && step.Kind != plan.Loose { // what these write, drains note
-			r.wrote.Store(time.Now().UnixNano())
+			r.wrote.Store(r.clock())
 		}
 		switch {
 		case err == nil && (step.Kind == plan.Build || step.Kind == plan.Hold && r.notYet() == ""): // builds tell of themselves

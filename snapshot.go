@@ -34,7 +34,7 @@ func (r *run) stale(ctx context.Context) ([]snapshot, error) {
 	}
 	// The server gives everybody the same answer for a tenth of a second, so the first one may be too old.
 	for n := 1; ; n++ {
-		list, fresh, err := snapshots(ctx, conn)
+		list, fresh, err := r.snapshots(ctx, conn)
 		if err == nil && !fresh && n == 2 {
 			err = &errOld{"somebody asks information_schema.innodb_trx so often that it does not tell which transactions are open now"}
 		}
@@ -50,8 +50,11 @@ func (r *run) stale(ctx context.Context) ([]snapshot, error) {
 	}
 }
 
-// snapshots asks once. fresh says that the answer is newer than the transaction of the connection.
-func snapshots(ctx context.Context, conn *sql.Conn) (list []snapshot, fresh bool, err error) {
+// snapshots asks once, and for the clock by which the ages are. fresh says that the answer is newer than the transaction of the connection.
+func (r *run) snapshots(ctx context.Context, conn *sql.Conn) (list []snapshot, fresh bool, err error) {
+	if err := r.watchServer(ctx, conn); err != nil {
+		return nil, false, err
+	}
 	rows, err := conn.QueryContext(ctx, mysql.Snapshots())
 	if err != nil {
 		return nil, false, err
@@ -64,7 +67,7 @@ func snapshots(ctx context.Context, conn *sql.Conn) (list []snapshot, fresh bool
 		if err := rows.Scan(&own, &s.who, &seconds); err != nil {
 			return nil, false, err
 		}
-		s.age = time.Duration(seconds) * time.Second
+		s.age = r.server.age(time.Duration(seconds)*time.Second, r.clock())
 		if own {
 			fresh = true
 		} else {
@@ -127,8 +130,8 @@ func (r *run) holders(ctx context.Context) ([]cutover.Blocker, error) {
 	if _, err := conn.ExecContext(ctx, mysql.SystemTime()); err != nil {
 		return nil, err
 	}
-	list, _, err := snapshots(ctx, conn)
-	r.asked.Store(time.Now().UnixNano())
+	list, _, err := r.snapshots(ctx, conn)
+	r.asked.Store(r.clock())
 	var out []cutover.Blocker
 	for _, s := range r.old(list) {
 		out = append(out, cutover.Blocker{Who: s.who + ", at REPEATABLE READ, which began before the last rows came to the new table", Age: s.age})
@@ -142,13 +145,13 @@ func (r *run) old(list []snapshot) []snapshot {
 	if last == 0 {
 		return list
 	}
-	quiet := time.Since(time.Unix(0, last))
+	quiet := r.since(last)
 	return slices.DeleteFunc(list, func(s snapshot) bool { return s.age+time.Second <= quiet })
 }
 
 // settled waits until the server would not repeat what it told holders.
 func (r *run) settled(ctx context.Context) error {
-	wait := kept - time.Since(time.Unix(0, r.asked.Load()))
+	wait := kept - r.since(r.asked.Load())
 	if wait <= 0 {
 		return nil
 	}

@@ -233,6 +233,7 @@ func (r *run) standBy(ctx context.Context) error {
 		if err := r.inStep(ctx); err != nil {
 			return err
 		}
+		r.glance(ctx)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

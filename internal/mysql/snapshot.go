@@ -8,8 +8,11 @@ func OpenSnapshot() string {
 // SystemTime lets a connection read times as the server keeps them.
 func SystemTime() string { return "SET SESSION time_zone = 'SYSTEM'" }
 
+// Clock is the server's clock on such a connection, in microseconds.
+const Clock = "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', NOW(6))"
+
 // Snapshots are the transactions that may read more than once from one snapshot, each with its connection, who it is, and its
-// age in whole seconds, rounded down. The server keeps the answer for a tenth of a second after anybody asked (trx0i_s.cc of
+// age in whole seconds, rounded down, which is negative if the clock was set back since. The server keeps the answer for a tenth of a second after anybody asked (trx0i_s.cc of
 // both servers): it is newer than OpenSnapshot on the same connection if it has that connection in it, which is the first
 // column then.
 //
@@ -17,7 +20,7 @@ func SystemTime() string { return "SET SESSION time_zone = 'SYSTEM'" }
 // nothing any more, and what the engine does beside.
 func Snapshots() string {
 	return `SELECT x.trx_mysql_thread_id = CONNECTION_ID(), CONCAT('connection ', x.trx_mysql_thread_id, COALESCE(CONCAT(' of ', p.user), '')),
-  GREATEST(TIMESTAMPDIFF(SECOND, x.trx_started, NOW()), 0)
+  TIMESTAMPDIFF(SECOND, x.trx_started, NOW())
 FROM information_schema.innodb_trx x LEFT JOIN information_schema.processlist p ON p.id = x.trx_mysql_thread_id
 WHERE x.trx_mysql_thread_id = CONNECTION_ID() OR x.trx_isolation_level IN ('REPEATABLE READ', 'SERIALIZABLE') AND x.trx_autocommit_non_locking = 0
   AND x.trx_mysql_thread_id <> 0 AND COALESCE(x.trx_query, '') NOT LIKE '%changeling.%'

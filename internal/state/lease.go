@@ -154,6 +154,7 @@ func (l *Lease) Sweep(ctx context.Context) error {
 // the last of a dead holder, which it sent before it died and the server got to afterwards; so it takes signs.
 const (
 	doubt = 10 * time.Second
+	still = 3 * Every // how long one that was silent for the grace time has to be silent before our own eyes
 	blink = 50 * time.Millisecond
 	signs = 2
 )
@@ -161,7 +162,7 @@ const (
 // free returns the token of a claim that nobody holds any more, and whether it was given back, or says who has it. A holder that was killed a moment ago
 // looks alive until the server has noticed; one that lives beats again and again.
 func (l *Lease) free(ctx context.Context) (token int64, released bool, err error) {
-	before, beats := 0.0, 0
+	before, beats, last := 0.0, 0, time.Now()
 	for began := time.Now(); ; {
 		var holder string
 		var alive bool
@@ -169,11 +170,15 @@ func (l *Lease) free(ctx context.Context) (token int64, released bool, err error
 		if err := l.conn.QueryRowContext(ctx, l.store.Text.Claimed, l.Change).Scan(&token, &holder, &alive, &silent); err != nil {
 			return 0, false, err
 		}
-		if holder == "" || !alive || silent >= l.grace.Seconds() {
+		if holder == "" || !alive {
 			return token, holder == "", nil
 		}
 		if silent < before {
-			beats++
+			beats, last = beats+1, time.Now()
+		}
+		// Both times are the server's. If its clock was set meanwhile, the next beat has the new time, and the dead send none.
+		if watched := time.Since(last); silent >= l.grace.Seconds() && watched >= still || silent < 0 && watched >= doubt {
+			return token, false, nil
 		}
 		if beats == signs || time.Since(began) > doubt {
 			return 0, false, &fault.Problem{Kind: fault.Owned, Text: fmt.Sprintf(
