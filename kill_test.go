@@ -37,12 +37,18 @@ const (
 // beChild is what the child process of a test does instead of tests: it runs a change and tells of each step, as lines that
 // begin with @. At the step that it was told to stop at it waits for a line on its standard input.
 func beChild(dsn string) error {
-	driver, ddl, config := "pgx", grow, quick
+	driver, ddl, config, target := "pgx", grow, quick, dsn
 	if strings.HasPrefix(dsn, "mysql://") {
 		driver, dsn, ddl, config = "mysql", dsn+"?retries=off", myGrow, changeling.Config{Lease: 2 * time.Second}
 	}
 	if n, err := strconv.Atoi(os.Getenv("CHANGELING_CHILD_LEASE")); err == nil {
 		config.Lease = time.Duration(n) * time.Second
+	}
+	if text := os.Getenv("CHANGELING_CHILD_DDL"); text != "" {
+		ddl = text
+	}
+	if os.Getenv("CHANGELING_CHILD_BINLOG") != "" {
+		config.Capture, config.Binlog = changeling.CaptureBinlog, target
 	}
 	config.Events = func(e event.Event) {
 		if s, ok := e.(event.StepStarted); ok {
