@@ -374,7 +374,9 @@ func (r *run) paused(ctx context.Context) error {
 // recall reads the change again, for as long as a failover may take.
 func (r *run) recall(ctx context.Context) error {
 	return retry.Do(ctx, retry.Policy{Initial: 100 * time.Millisecond, Max: 3 * time.Second, Elapsed: 2 * time.Minute},
-		func(err error) bool { return fault.Transient(err) || fault.Lost(err) }, nil, r.reload)
+		func(err error) bool { return fault.Transient(err) || fault.Lost(err) }, func(err error, attempt int, wait time.Duration) {
+			r.engine.config.Events(event.Retried{Step: r.kind(), What: "look at the change", Attempt: attempt, Err: err, Wait: wait})
+		}, r.reload)
 }
 
 func (r *run) kind() string {
