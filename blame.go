@@ -28,6 +28,9 @@ func (r *run) explain(ctx context.Context, s plan.Step, err error) error {
 	if d := fault.Detail(err); d != "" {
 		text += " (" + shorten(d, 200) + ")"
 	}
+	if fault.Code(err) == "53100" && !r.engine.dialect.Transactional() { // the server says that a table is full
+		text += ": there is no room left for it, on the disk or in what the server may take of it"
+	}
 	advice := ". The source is untouched. Mend the cause and run the same command again, or `changeling abort " + r.record.ID + "`"
 	switch r.record.Plan.Route {
 	case plan.Direct:

@@ -2,19 +2,37 @@ package changeling
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/changeling-db/changeling/internal/fault"
 	"github.com/changeling-db/changeling/internal/ident"
+	"github.com/changeling-db/changeling/internal/state"
 	"github.com/changeling-db/changeling/plan"
 )
 
 // Version is how the server calls itself.
 func (e *Engine) Version(ctx context.Context) (version string, err error) {
-	err = e.db.QueryRowContext(ctx, "SELECT version()").Scan(&version)
+	err = e.pinned(ctx, func(q state.DB) error { return q.QueryRowContext(ctx, "SELECT version()").Scan(&version) })
 	return version, err
+}
+
+// pinned is what a run's is, for somebody who only asks.
+func (e *Engine) pinned(ctx context.Context, ask func(q state.DB) error) error {
+	if !e.dialect.Transactional() {
+		return ask(e.db)
+	}
+	tx, err := e.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback() // only reads
+	if _, err := tx.ExecContext(ctx, e.dialect.Session(session{Application: "changeling", LockWait: e.config.LockWait})); err != nil {
+		return err
+	}
+	return ask(tx)
 }
 
 // sampled is how many rows a sample reads at most, and sampling how long.
@@ -42,7 +60,9 @@ func (e *Engine) Speed(ctx context.Context, p *plan.Plan) (plan.Speed, error) {
 	defer cancel()
 	began := time.Now()
 	var rows int64
-	err := e.db.QueryRowContext(within, fmt.Sprintf("SELECT count(*) FROM (SELECT * FROM %s LIMIT %d) some_rows", name, sampled)).Scan(&rows)
+	err := e.pinned(within, func(q state.DB) error {
+		return q.QueryRowContext(within, fmt.Sprintf("SELECT count(*) FROM (SELECT * FROM %s LIMIT %d) some_rows", name, sampled)).Scan(&rows)
+	})
 	took := time.Since(began)
 	switch {
 	case ctx.Err() != nil:

@@ -6,6 +6,7 @@ import (
 	"github.com/changeling-db/changeling/internal/fault"
 	"github.com/changeling-db/changeling/internal/mysql"
 	"github.com/changeling-db/changeling/internal/postgres"
+	"github.com/changeling-db/changeling/internal/state"
 )
 
 // Grants are the statements, to be run by an administrator, that give a role all that a change of a table needs and no more.
@@ -21,5 +22,10 @@ func (e *Engine) Grants(ctx context.Context, role, table string) ([]string, erro
 	if !e.dialect.Transactional() {
 		return mysql.Grants(name, role), nil
 	}
-	return postgres.Grants(ctx, e.db, id, role)
+	var list []string
+	err = e.pinned(ctx, func(q state.DB) (err error) {
+		list, err = postgres.Grants(ctx, q, id, role)
+		return err
+	})
+	return list, err
 }

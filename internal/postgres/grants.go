@@ -2,14 +2,14 @@ package postgres
 
 import (
 	"context"
-	"database/sql"
 
 	"github.com/changeling-db/changeling/internal/ident"
+	"github.com/changeling-db/changeling/internal/state"
 )
 
 // Grants are the statements that give a role all that a change of a table needs, and no more. A change acts as the owners of
 // the table and of those that foreign keys tie to it; in their schemas the new table has to be made.
-func Grants(ctx context.Context, q *sql.DB, table uint32, role string) ([]string, error) {
+func Grants(ctx context.Context, q state.DB, table uint32, role string) ([]string, error) {
 	rows, err := q.QueryContext(ctx, `SELECT DISTINCT pg_catalog.current_database(), pg_catalog.pg_get_userbyid(c.relowner), n.nspname
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = $1::oid OR c.oid IN (SELECT confrelid FROM pg_catalog.pg_constraint WHERE contype = 'f' AND conrelid = $1::oid
