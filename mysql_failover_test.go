@@ -91,7 +91,7 @@ func TestFailoverOnMySQL(t *testing.T) {
 			now := mytest.Open(t, behind.DSN("app"))
 			promoted(t, now)
 			users, stop = context.WithTimeout(t.Context(), time.Second)
-			bothMy(users, now)
+			bothMy(users, mytest.Open(t, behind.DSN("app"))) // whose sessions are cut off as they are
 			stop()
 			var told story
 			config := c.config(behind.DSN("app"), changeling.Config{Events: told.tell, Lease: 3 * time.Second})

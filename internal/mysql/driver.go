@@ -252,6 +252,20 @@ func farewell(cause error) bool {
 	return cause == my.ErrMalformPacket || strings.HasPrefix(cause.Error(), "invalid sequence ")
 }
 
+// roomless says that a server failed for want of room, where the code says only what it was at. 28 is the system's number, 135
+// the storage engine's.
+func roomless(e *my.MyError) bool {
+	switch e.Code {
+	case 1, 3, 1004, 1005, 1006, 1016, 1025, 1030: // of files: create, write, rename
+		for _, words := range []string{"errno: 28 ", "errno: 135 ", "Errcode: 28 ", "error 28 ", "error 135 "} {
+			if strings.Contains(e.Message, words) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // Coded gives an error of a pool that is not wrapped yet its SQLSTATE. Any other error, and none, stays as it is.
 func Coded(err error) error { return coded(err) }
 
@@ -262,6 +276,9 @@ func coded(err error) error {
 			return err
 		}
 		if e, ok := cause.(*my.MyError); ok {
+			if roomless(e) {
+				return &Error{Code: e.Code, Text: e.Message, sqlSta: "53100", err: err}
+			}
 			return &Error{Code: e.Code, Text: e.Message, sqlSta: states[e.Code], err: err}
 		}
 		if cause == my.ErrBadConn || cause == driver.ErrBadConn || cause == io.EOF || farewell(cause) {

@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	my "github.com/go-mysql-org/go-mysql/mysql"
+
 	"github.com/changeling-db/changeling/internal/dbtest/mytest"
 	"github.com/changeling-db/changeling/internal/fault"
 	"github.com/changeling-db/changeling/internal/mysql"
@@ -45,4 +47,27 @@ func TestFarewellOfTheServer(t *testing.T) {
 			_ = conn.Close() // it is gone
 		}
 	})
+}
+
+// TestRoomless: a disk that is full is told as such whatever the server was at, and nothing else is.
+func TestRoomless(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		code uint16
+		text string
+		want bool
+	}{
+		{1025, `Error on rename of './a/orders' to './a/#sql-backup-6fa0-c' (errno: 135 "No more room in record file")`, true},
+		{1005, `Can't create table 'orders' (errno: 28 - No space left on device)`, true},
+		{1030, `Got error 28 "No space left on device" from storage engine InnoDB`, true},
+		{3, `Error writing file './binlog.000002' (Errcode: 28 "No space left on device")`, true},
+		{1114, `The table 'orders' is full`, true},
+		{1025, `Error on rename of './a/orders' to './b/orders' (errno: 168 "Unknown (generic) error from engine")`, false},
+		{1030, `Got error 128 "Internal error" from storage engine InnoDB`, false},
+		{1146, `Table 'app.errno: 28 ' doesn't exist`, false},
+	} {
+		if got := fault.Full(mysql.Coded(&my.MyError{Code: c.code, Message: c.text})); got != c.want {
+			t.Errorf("Full(%d %s) = %v, want %v", c.code, c.text, got, c.want)
+		}
+	}
 }

@@ -349,6 +349,8 @@ func (w *planner) explain(err error, doing string) error {
 		return &fault.Problem{Kind: fault.Precondition, Err: err, Text: fmt.Sprintf(
 			"%s: %s. The account needs SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, LOCK TABLES and TRIGGER on the table's database, and all privileges on the databases of changes: "+
 				"GRANT ALL ON `changeling%%`.* TO … . Nothing was changed", doing, words(err))}
+	case fault.Full(err):
+		return &fault.Problem{Kind: fault.Precondition, Err: err, Text: fmt.Sprintf("%s: the server has no room left: %s. Nothing was changed, and what was tried was given back: make room, and run the same command again", doing, words(err))}
 	case fault.LockTimeout(err):
 		return &fault.Problem{Kind: fault.NoCutover, Err: err, Text: doing + ": a lock was not to be had in time; try again. Nothing was changed"}
 	case fault.Lost(err), fault.Transient(err), fault.Canceled(err):
