@@ -31,7 +31,7 @@ const (
 )
 
 // chaosBrief is how long rounds are begun where nobody says it. A round that has begun is ended.
-const chaosBrief = 15 * time.Second
+const chaosBrief = 20 * time.Second
 
 // TestChaos plays rounds: a random table, a random statement, users who write all the time at all isolation levels, and
 // mishaps at random. Every change is made in the end; then the table is, to the last bit of each row, what a mirror of it is that the

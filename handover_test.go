@@ -23,6 +23,7 @@ import (
 // crowd is a table and a mirror of it. Its writers write to both in each transaction, so whoever reads both in one snapshot
 // finds them equal, however old the snapshot is.
 type crowd struct {
+	ignored bool // snapshots of before the swap are
 	*testing.T
 	dsn                  string
 	db                   *sql.DB
@@ -78,7 +79,8 @@ func (c *crowd) write(ctx context.Context, seed uint64, w int) {
 		case tx != nil:
 			_ = tx.Rollback()
 		}
-		if err != nil && ctx.Err() == nil && code(err) != "40001" {
+		// A snapshot of before the swap, where nobody cares for it, does not see the row that it deletes, and then makes it again.
+		if err != nil && ctx.Err() == nil && code(err) != "40001" && !(c.ignored && code(err) == "23505") {
 			c.Errorf("a user's write failed: %v", err)
 			return
 		}
@@ -195,6 +197,7 @@ func TestOpenSnapshotsIgnored(t *testing.T) {
 	t.Parallel()
 	for range 10 {
 		c := newCrowd(t)
+		c.ignored = true
 		if err := c.change(changeling.Config{DropAfter: changeling.DropNow, Snapshots: changeling.SnapshotsIgnore, Events: event.Discard}); err != nil {
 			t.Fatal(err)
 		}

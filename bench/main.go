@@ -41,6 +41,7 @@ func main() {
 	fast := flag.Bool("fast", false, "the change under load is a fast one")
 	triggers := flag.Bool("triggers", false, "on MySQL and MariaDB use triggers and not the binary log")
 	peer := flag.Bool("peer", false, "on MySQL and MariaDB run pt-online-schema-change in the same rounds, which has to be installed (percona-toolkit)")
+	drop := flag.Int("drop", 0, "rows of a table, all in memory, that is dropped beside one that users write to; 0: none")
 	memory := flag.Int("memory", 0, "rows of a table that the command changes in a process of its own, whose peak memory is told; 0: none")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -49,7 +50,7 @@ func main() {
 	if err == nil {
 		defer server.Stop()
 		b := &bench{Server: server, rounds: *rounds, rate: *rate, fast: *fast, triggers: *triggers, peer: *peer}
-		err = b.run(ctx, *idle, *load, *memory)
+		err = b.run(ctx, *idle, *load, *drop, *memory)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -68,7 +69,7 @@ type bench struct {
 	fast, triggers, peer bool
 }
 
-func (b *bench) run(ctx context.Context, idle string, load, memory int) (err error) {
+func (b *bench) run(ctx context.Context, idle string, load, drop, memory int) (err error) {
 	if b.db, err = b.Open(); err != nil {
 		return err
 	}
@@ -84,6 +85,11 @@ func (b *bench) run(ctx context.Context, idle string, load, memory int) (err err
 	}
 	if load > 0 {
 		if err := b.load(ctx, load); err != nil {
+			return err
+		}
+	}
+	if drop > 0 {
+		if err := b.drop(ctx, drop); err != nil {
 			return err
 		}
 	}
@@ -253,6 +259,54 @@ func (b *bench) load(ctx context.Context, rows int) error {
 	}
 	fmt.Printf("# %s, %d rows at %d writes/s, medians of %d: p99 before %.1f ms, in copy and drain %.1f ms, ratio %.1f (goal 3); lock held %.1f ms (goal 20); rate kept %.0f/s\n",
 		b.Name, rows, b.rate, b.rounds, median(before99), median(during99), median(ratios), median(helds), median(rates))
+	return nil
+}
+
+// drop drops a large table while users write to another one, and tells what they felt of it. That is what the drop of an old table is.
+func (b *bench) drop(ctx context.Context, rows int) error {
+	const small = 10_000
+	var longest, before99, after99 []float64
+	for round := range b.rounds {
+		if err := b.Create(ctx, b.db, rows); err != nil {
+			return err
+		}
+		if err := b.Twin(ctx, b.db, "twin"); err != nil {
+			return err
+		}
+		if err := b.Create(ctx, b.db, small); err != nil {
+			return err
+		}
+		var n int // every page was read last by this
+		if err := b.db.QueryRowContext(ctx, "SELECT COUNT(*) FROM twin WHERE payload <> ''").Scan(&n); err != nil || n == 0 {
+			return fmt.Errorf("%d rows are in the table that is to be dropped: %w", n, err)
+		}
+		usersDB, err := b.Open()
+		if err != nil {
+			return err
+		}
+		users := &sample.Users{DB: usersDB, Text: b.Text, Rate: b.rate, Rows: small}
+		userCtx, stop := context.WithCancel(ctx)
+		done := make(chan error, 1)
+		began := time.Now()
+		go func() { done <- users.Run(userCtx) }()
+		sleep(ctx, 10*time.Second)
+		from := time.Since(began)
+		_, err = b.db.ExecContext(ctx, "DROP TABLE twin")
+		took := time.Since(began) - from
+		sleep(ctx, 3*time.Second)
+		to := time.Since(began)
+		stop()
+		err = errors.Join(err, <-done, usersDB.Close())
+		if err != nil {
+			return err
+		}
+		before, after := users.Between(2*time.Second, from), users.Between(from, to)
+		fmt.Printf("BenchmarkDrop/%s/rows=%d/rate=%d 1 %d ns/op %.1f before-p99-ms %.1f after-p99-ms %.1f longest-ms\n# round %d: dropped in %.1f ms; longest write before %.1f ms, afterwards %.1f ms\n",
+			b.Kind, rows, b.rate, took, ms(before.P99), ms(after.P99), ms(after.Longest), round+1, ms(took), ms(before.Longest), ms(after.Longest))
+		longest, before99, after99 = append(longest, ms(after.Longest)), append(before99, ms(before.P99)), append(after99, ms(after.P99))
+	}
+	fmt.Printf("# %s, a table of %d rows is dropped beside %d writes/s, medians of %d: p99 before %.1f ms, in the three seconds from the drop on %.1f ms, longest write %.1f ms\n",
+		b.Name, rows, b.rate, b.rounds, median(before99), median(after99), median(longest))
 	return nil
 }
 

@@ -33,6 +33,15 @@ func TestNR6ReferredTables(t *testing.T) {
 		}
 		before := d.schema(t)
 		_, err = m.Up(t.Context(), "")
+		if strings.HasPrefix(version, "mysql") { // there the child's key is led to the new table
+			if err != nil {
+				t.Errorf("a rebuild: %v", err)
+			}
+			if _, err := d.db.ExecContext(t.Context(), "INSERT INTO child VALUES (1, -1)"); err == nil {
+				t.Error("a child without a parent came in")
+			}
+			return
+		}
 		if !errors.Is(err, changeling.ErrRefused) || !strings.Contains(err.Error(), "4_rebuild.sql:1: ") || !strings.Contains(err.Error(), "child_big") || !strings.Contains(err.Error(), "not supported") || !strings.Contains(err.Error(), "changeling: direct") {
 			t.Errorf("a rebuild: %v", err)
 		}

@@ -84,7 +84,7 @@ func TestLintRehearses(t *testing.T) {
 	if err := os.WriteFile(file, []byte("SET lock_timeout = '1s';\nALTER TABLE items ALTER COLUMN id TYPE int;\nALTER TABLE items ADD COLUMN n int ODDLY;\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	contains(t, "what the server says", s.run(3, "lint", file, "--dsn", s.dsn).stdout, "changeling goes by shadow-table: create shadow, install capture")
+	contains(t, "what the server says", s.run(3, "lint", file, "--dsn", s.dsn).stdout, "changeling goes by shadow-table: check data, create shadow, install capture")
 	if n := s.traces(); n != "0" {
 		t.Errorf("lint left %s traces", n)
 	}

@@ -131,7 +131,7 @@ func (w Rows) Blocks() string {
 func (w Rows) ShadowBlocks() string { return blocks(w.Pair.Shadow) }
 
 func blocks(n schema.Name) string {
-	return "SELECT pg_catalog.pg_relation_size(" + ident.Literal(qualified(n)) + ") / pg_catalog.current_setting('block_size')::bigint"
+	return "SELECT pg_catalog.pg_relation_size(" + ident.Literal(qualified(n)) + ") OPERATOR(pg_catalog./) pg_catalog.current_setting('block_size')::bigint"
 }
 
 // tids are the rows in the blocks of a range. A TID range scan reads just these blocks (PostgreSQL 14 and later).

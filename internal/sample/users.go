@@ -144,6 +144,7 @@ type Window struct {
 	Writes   int
 	Rate     float64 // a second
 	P50, P99 time.Duration
+	Longest  time.Duration
 }
 
 // Between is the window of the writes that were due in it. Latency counts from the moment a write was due.
@@ -160,7 +161,7 @@ func (u *Users) Between(from, to time.Duration) Window {
 		return Window{}
 	}
 	slices.Sort(took)
-	return Window{Writes: len(took), Rate: float64(len(took)) / (to - from).Seconds(), P50: took[len(took)/2], P99: took[len(took)*99/100]}
+	return Window{Writes: len(took), Rate: float64(len(took)) / (to - from).Seconds(), P50: took[len(took)/2], P99: took[len(took)*99/100], Longest: took[len(took)-1]}
 }
 
 // Acknowledged is how many writes were acknowledged, and Failed the errors of those that were not.

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"sync"
 	"time"
@@ -162,7 +163,7 @@ const (
 // free returns the token of a claim that nobody holds any more, and whether it was given back, or says who has it. A holder that was killed a moment ago
 // looks alive until the server has noticed; one that lives beats again and again.
 func (l *Lease) free(ctx context.Context) (token int64, released bool, err error) {
-	before, beats, last := 0.0, 0, time.Now()
+	before, beats, last := math.Inf(-1), 0, time.Now()
 	for began := time.Now(); ; {
 		var holder string
 		var alive bool
