@@ -193,6 +193,7 @@ func (c *conn) pump(from, to net.Conn, pass func([]byte) (cut, swallow bool)) {
 				if t, ok := to.(*net.TCPConn); ok {
 					_ = t.CloseWrite()
 				}
+				c.keep()
 				reset(c.client)
 				c.wait()
 				return
@@ -204,11 +205,15 @@ func (c *conn) pump(from, to net.Conn, pass func([]byte) (cut, swallow bool)) {
 	}
 }
 
+// keep takes the server's side out of what Close and Sever end: they wait for it, from before the client hears of the cut.
+func (c *conn) keep() {
+	c.proxy.mu.Lock()
+	defer c.proxy.mu.Unlock()
+	delete(c.proxy.open, c.server)
+}
+
 // wait reads on until the server hangs up: closing earlier could take the request away from it.
 func (c *conn) wait() {
-	c.proxy.mu.Lock()
-	delete(c.proxy.open, c.server) // Close waits, too
-	c.proxy.mu.Unlock()
 	buffer := make([]byte, 4096)
 	for {
 		if _, err := c.server.Read(buffer); err != nil {
