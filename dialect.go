@@ -127,11 +127,9 @@ func missing(err error) bool {
 // detect asks a server what it is. For MySQL and MariaDB the pool that it answers is one of the engine's own over the
 // caller's.
 func detect(ctx context.Context, db *sql.DB, c Config) (dialect, *sql.DB, error) {
-	var version string
-	// The first of the two nobody can have put a function of his own in the place of; MySQL and MariaDB know only the second.
-	err := mysql.Coded(db.QueryRowContext(ctx, `SELECT pg_catalog.version()`).Scan(&version))
-	if err != nil && !fault.Lost(err) && !fault.Transient(err) && ctx.Err() == nil {
-		err = mysql.Coded(db.QueryRowContext(ctx, `SELECT version()`).Scan(&version))
+	version, err := versionOf(ctx, db)
+	for tries := 1; fault.Lost(err) && ctx.Err() == nil && tries < 5; tries++ {
+		version, err = versionOf(ctx, db) // a pool may have kept connections that broke while nobody used them
 	}
 	if fault.Code(err) == "53300" {
 		return nil, nil, &fault.Problem{Kind: fault.Stopped, Err: err, Text: "the server has no session left to give: " + fault.Message(err) + ". Nothing was changed: run the same command again when it has"}
@@ -166,4 +164,14 @@ func unasked(err error) error {
 		return &fault.Problem{Kind: fault.Stopped, Err: err, Text: "the connection was lost while the database was asked for its version: " + fault.Message(err) + ". Nothing was changed: run the same command again"}
 	}
 	return &fault.Problem{Kind: fault.Precondition, Err: err, Text: "the database cannot be asked for its version: " + fault.Message(err)}
+}
+
+// versionOf is what a server calls itself.
+func versionOf(ctx context.Context, db *sql.DB) (version string, err error) {
+	// The first of the two nobody can have put a function of his own in the place of; MySQL and MariaDB know only the second.
+	err = mysql.Coded(db.QueryRowContext(ctx, `SELECT pg_catalog.version()`).Scan(&version))
+	if err != nil && !fault.Lost(err) && !fault.Transient(err) && ctx.Err() == nil {
+		err = mysql.Coded(db.QueryRowContext(ctx, `SELECT version()`).Scan(&version))
+	}
+	return version, err
 }

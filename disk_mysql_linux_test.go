@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/changeling-db/changeling"
 	"github.com/changeling-db/changeling/internal/dbtest"
@@ -67,7 +68,15 @@ func TestFullDiskOnMySQL(t *testing.T) {
 		if free := room(); free < 8<<20 {
 			t.Errorf("%d bytes are free: the shadow's were not given back", free)
 		}
-		mytest.Exec(t, db, `INSERT INTO orders `+countMy(t, db, 1000)+fmt.Sprintf(` i + %d, REPEAT('y', 250), i + %d FROM n`, rows, rows)) // users go on
+		users := `INSERT INTO orders ` + countMy(t, db, 1000) + fmt.Sprintf(` i + %d, REPEAT('y', 250), i + %d FROM n`, rows, rows)
+		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(100 * time.Millisecond) { // they go on as soon as the server has given back what it drops
+			if _, err = db.Exec(users); err == nil || time.Now().After(deadline) {
+				break
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 		resize(bigDisk)
 		if err := apply(); err != nil {
 			t.Fatal(err)

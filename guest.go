@@ -3,6 +3,7 @@ package changeling
 import (
 	"context"
 	"database/sql"
+	"time"
 
 	"github.com/changeling-db/changeling/schema"
 	"github.com/changeling-db/changeling/throttle"
@@ -30,7 +31,10 @@ func Guard(ctx context.Context, db *sql.DB, c Config, g Guest) error {
 	if err != nil {
 		return err
 	}
-	d, pool, err := detect(ctx, db, c)
+	// A question that is given up leaves a broken connection in the caller's pool, and a job may end at any moment.
+	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	d, pool, err := detect(asking, db, c)
 	if err != nil {
 		return err
 	}

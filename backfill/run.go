@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -116,7 +117,11 @@ func (w *walk) live(ctx context.Context) error {
 	also(func() error { return w.lease.Keep(ctx, func(state.Beat) {}) })
 	also(func() error { return w.listen(ctx) })
 	ready := make(chan struct{})
-	also(func() error { return w.guard(ctx, func() { close(ready) }) })
+	begin := sync.OnceFunc(func() { close(ready) })
+	also(func() error { // a question that met a lock is asked again, and ends no job
+		return retry.Do(ctx, retry.Policy{Initial: 100 * time.Millisecond, Max: 2 * time.Second, Elapsed: 30 * time.Second},
+			func(err error) bool { return fault.Transient(err) && !fault.Lost(err) }, nil, func(ctx context.Context) error { return w.guard(ctx, begin) })
+	})
 	select {
 	case <-ready:
 	case <-ctx.Done():

@@ -36,7 +36,7 @@ SELECT count(*) = 2 FROM pg_catalog.pg_trigger WHERE tgrelid = '"shop"."Ord""ers
 -- guard, heap, blocks
 LOCK TABLE ONLY "shop"."Ord""ers" IN ACCESS SHARE MODE;
 SELECT coalesce(pg_catalog.pg_relation_filenode('"shop"."Ord""ers"'), 0)::bigint;
-SELECT pg_catalog.pg_relation_size('"shop"."Ord""ers"') / pg_catalog.current_setting('block_size')::bigint
+SELECT pg_catalog.pg_relation_size('"shop"."Ord""ers"') OPERATOR(pg_catalog./) pg_catalog.current_setting('block_size')::bigint
 
 -- copy
 INSERT INTO "changeling_1f3a9c2e"."Ord""ers" ("region", "no", "at") OVERRIDING SYSTEM VALUE SELECT "Ord""ers"."Re gion", ('n' || no), ('2026-01-01'::timestamp with time zone) FROM ONLY "shop"."Ord""ers" AS "Ord""ers" WHERE "Ord""ers".ctid >= '(100,0)'::pg_catalog.tid AND "Ord""ers".ctid < '(200,0)'::pg_catalog.tid

@@ -36,7 +36,7 @@ SELECT count(*) = 2 FROM pg_catalog.pg_trigger WHERE tgrelid = '"shop"."orders"'
 -- guard, heap, blocks
 LOCK TABLE ONLY "shop"."orders" IN ACCESS SHARE MODE;
 SELECT coalesce(pg_catalog.pg_relation_filenode('"shop"."orders"'), 0)::bigint;
-SELECT pg_catalog.pg_relation_size('"shop"."orders"') / pg_catalog.current_setting('block_size')::bigint
+SELECT pg_catalog.pg_relation_size('"shop"."orders"') OPERATOR(pg_catalog./) pg_catalog.current_setting('block_size')::bigint
 
 -- copy
 INSERT INTO "changeling_1f3a9c2e"."orders" ("id", "amount") OVERRIDING SYSTEM VALUE SELECT "orders"."id", "orders"."amount" FROM ONLY "shop"."orders" AS "orders" WHERE "orders".ctid >= '(100,0)'::pg_catalog.tid AND "orders".ctid < '(200,0)'::pg_catalog.tid
