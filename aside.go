@@ -82,7 +82,7 @@ func (r *run) putAside(ctx context.Context, s plan.Step) error {
 func (r *run) objections(ctx context.Context, t *tx, s plan.Step) error {
 	var found []string
 	for _, q := range s.Ask {
-		more, err := firstColumn(ctx, t, q)
+		more, err := state.Column(ctx, t, q)
 		if err != nil {
 			return err
 		}

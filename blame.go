@@ -68,29 +68,11 @@ func wrong(err error) bool {
 
 // ask runs a query that answers keys as JSON arrays, and writes them for a person.
 func (r *run) ask(ctx context.Context, query string) ([]string, error) {
-	keys, err := firstColumn(ctx, r.engine.db, query)
+	keys, err := state.Column(ctx, r.engine.db, query)
 	for i, key := range keys {
 		keys[i] = r.person(key)
 	}
 	return keys, err
-}
-
-// firstColumn is the first column of a query's answer.
-func firstColumn(ctx context.Context, q state.DB, query string) ([]string, error) {
-	rows, err := q.QueryContext(ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var out []string
-	for rows.Next() {
-		var text string
-		if err := rows.Scan(&text); err != nil {
-			return nil, err
-		}
-		out = append(out, text)
-	}
-	return out, rows.Err()
 }
 
 // person writes a key as a person would: id 4711.

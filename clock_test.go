@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/changeling-db/changeling"
-	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/dbtest/mutant"
 	"github.com/changeling-db/changeling/internal/dbtest/mytest"
 	"github.com/changeling-db/changeling/internal/dbtest/pgtest"
@@ -29,21 +28,7 @@ func TestClockSetForward(t *testing.T) {
 	t.Parallel()
 	check := func(t *testing.T, db, second *sql.DB, ddl string, sets *atomic.Int64, c changeling.Config) {
 		c.Hold, c.Owner, c.Lease, c.DropAfter = true, "ann", 5*time.Second, changeling.DropNow
-		e, err := changeling.Open(t.Context(), db, c)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer e.Close()
-		change, err := e.Start(t.Context(), ddl)
-		if err != nil {
-			t.Fatal(err)
-		}
-		end := make(chan error, 1)
-		go func() { end <- change.Run(t.Context()) }()
-		other, err := e.Find(t.Context(), change.ID())
-		if err != nil {
-			t.Fatal(err)
-		}
+		other, end := start(t, db, ddl, c)
 		reaches(t, other, "hold", held)
 		c.Owner = "bob"
 		if err := changeling.Apply(t.Context(), second, ddl, c); !errors.Is(err, changeling.ErrOwned) || !strings.Contains(err.Error(), "ann") || sets.Load() == 0 {
@@ -89,23 +74,7 @@ func TestClockSetForward(t *testing.T) {
 // Nobody has to wait for an hour.
 func TestClockSetBack(t *testing.T) {
 	t.Parallel()
-	dsn := pgtest.Database(t)
-	db := pgtest.Open(t, dsn)
-	pgtest.Exec(t, db, victim...)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	config := quick
-	config.Events = upon(event.Discard, began("verify"), cancel)
-	if err := changeling.Apply(ctx, db, grow, config); !errors.Is(err, changeling.ErrStopped) {
-		t.Fatalf("Apply = %v, want ErrStopped", err)
-	}
-	ghost, err := pgtest.Open(t, dsn).Conn(t.Context()) // the session of a process that is no more, of which the server has not heard yet
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ghost.Close()
-	pgtest.Exec(t, ghost, `UPDATE changeling.claim SET owner = 'the dead one'`,
-		`UPDATE changeling.progress SET at = clock_timestamp() + interval '1 hour', pid = pg_backend_pid(), started = (SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid())`)
+	_, db := ghost(t, "clock_timestamp() + interval '1 hour'")
 	if err := changeling.Apply(t.Context(), db, grow, quick); err != nil {
 		t.Error(err)
 	}
@@ -129,20 +98,7 @@ func TestMySQLClockSetBack(t *testing.T) {
 				return now.ReplaceAllString(strings.ReplaceAll(x.Text, "TIMESTAMPDIFF(SECOND, x.trx_started, NOW())", "GREATEST(TIMESTAMPDIFF(SECOND, x.trx_started, NOW()), 0)"), "(NOW($1) - INTERVAL 1 HOUR)")
 			})
 			pool.SetMaxOpenConns(20)
-			e, err := changeling.Open(t.Context(), pool, changeling.Config{Hold: true, CutoverAttempts: 5, DropAfter: changeling.DropNow, Capture: changeling.CaptureTriggers})
-			if err != nil {
-				t.Fatal(err)
-			}
-			change, err := e.Start(t.Context(), myGrow)
-			if err != nil {
-				t.Fatal(err)
-			}
-			end := make(chan error, 1)
-			go func() { end <- change.Run(t.Context()) }()
-			other, err := e.Find(t.Context(), change.ID())
-			if err != nil {
-				t.Fatal(err)
-			}
+			other, end := start(t, pool, myGrow, changeling.Config{Hold: true, CutoverAttempts: 5, DropAfter: changeling.DropNow, Capture: changeling.CaptureTriggers})
 			reaches(t, other, "hold", held)
 			var reader *sql.Conn // its snapshot is between a write and the drain that brings it to the shadow
 			want := int64(1000)
@@ -153,15 +109,15 @@ func TestMySQLClockSetBack(t *testing.T) {
 				mytest.Exec(t, db, fmt.Sprintf(`DELETE FROM orders WHERE id = %d`, want))
 				reader = mySnapshot(t, db, "REPEATABLE READ")
 				want--
-				shadow = ask[int64](t, db, `SELECT COUNT(*) FROM changeling_`+change.ID()+`.orders`)
+				shadow = ask[int64](t, db, `SELECT COUNT(*) FROM changeling_`+other.ID()+`.orders`)
 			}
-			waitMy(t, db, fmt.Sprintf(`SELECT COUNT(*) = %d FROM changeling_%s.orders`, want, change.ID()))
+			waitMy(t, db, fmt.Sprintf(`SELECT COUNT(*) = %d FROM changeling_%s.orders`, want, other.ID()))
 			set.Store(true)
 			time.Sleep(4 * time.Second) // for so long nothing has been written to the shadow, and an age of nothing looks young
 			if err := other.Cutover(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			err = <-end
+			err := <-end
 			if notices && (!errors.Is(err, changeling.ErrNoCutover) || !strings.Contains(err.Error(), "REPEATABLE READ")) {
 				t.Errorf("Run = %v, want ErrNoCutover that names the transaction", err)
 			}
@@ -173,7 +129,6 @@ func TestMySQLClockSetBack(t *testing.T) {
 			if err := other.Abort(t.Context()); notices && err != nil {
 				t.Error(err)
 			}
-			e.Close()
 		}
 	})
 }

@@ -25,13 +25,14 @@ func ordersTable(t *testing.T, rows int) *sql.DB {
 }
 
 // start runs a change beside the test and answers it with a channel for its end.
-func start(t *testing.T, db *sql.DB, c changeling.Config) (*changeling.Change, <-chan error) {
+func start(t *testing.T, db *sql.DB, ddl string, c changeling.Config) (*changeling.Change, <-chan error) {
 	t.Helper()
 	e, err := changeling.Open(t.Context(), db, c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	change, err := e.Start(t.Context(), widenOrders)
+	t.Cleanup(func() { e.Close() })
+	change, err := e.Start(t.Context(), ddl)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +70,7 @@ func held(s changeling.Status) bool { return s.Status == "held" }
 func TestHoldThenCutover(t *testing.T) {
 	t.Parallel()
 	db := ordersTable(t, 5000)
-	c, end := start(t, db, changeling.Config{Hold: true})
+	c, end := start(t, db, widenOrders, changeling.Config{Hold: true})
 	s := reaches(t, c, "hold", held)
 	if s.ShadowTable == "" || s.OldTable != "" || s.Owner == "" || s.RowsDone != 5000 {
 		t.Errorf("status while held: %+v", s)
@@ -112,7 +113,7 @@ func TestAbort(t *testing.T) {
 			t.Parallel()
 			db := ordersTable(t, 5000)
 			before := describe(t, db)
-			change, end := start(t, db, changeling.Config{Hold: true})
+			change, end := start(t, db, widenOrders, changeling.Config{Hold: true})
 			reaches(t, change, "hold", held)
 			if !c.run {
 				// Its connections are ended, as a dead process ends them; it gives up at once or goes on. Then the real end.
@@ -173,7 +174,7 @@ func TestStopThenAbortFromElsewhere(t *testing.T) {
 func TestPauseAndResume(t *testing.T) {
 	t.Parallel()
 	db := ordersTable(t, 5000)
-	c, end := start(t, db, changeling.Config{Hold: true, DropAfter: changeling.DropNow})
+	c, end := start(t, db, widenOrders, changeling.Config{Hold: true, DropAfter: changeling.DropNow})
 	reaches(t, c, "hold", held)
 	if err := c.Pause(t.Context()); err != nil {
 		t.Fatal(err)
@@ -191,7 +192,7 @@ func TestPauseAndResume(t *testing.T) {
 func TestTwoRunners(t *testing.T) {
 	t.Parallel()
 	db := ordersTable(t, 5000)
-	c, end := start(t, db, changeling.Config{Hold: true, Owner: "ann"})
+	c, end := start(t, db, widenOrders, changeling.Config{Hold: true, Owner: "ann"})
 	reaches(t, c, "hold", held)
 	err := changeling.Apply(t.Context(), db, widenOrders, changeling.Config{Owner: "bob"})
 	if !errors.Is(err, changeling.ErrOwned) || !strings.Contains(err.Error(), "ann") {
@@ -218,7 +219,7 @@ func TestOthersAlterTheTable(t *testing.T) {
 		t.Run(statement, func(t *testing.T) {
 			t.Parallel()
 			db := ordersTable(t, 1000)
-			c, end := start(t, db, changeling.Config{Hold: true})
+			c, end := start(t, db, widenOrders, changeling.Config{Hold: true})
 			reaches(t, c, "hold", held)
 			pgtest.Exec(t, db, statement)
 			if err := c.Cutover(t.Context()); err != nil {

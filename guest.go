@@ -47,7 +47,7 @@ func Guard(ctx context.Context, db *sql.DB, c Config, g Guest) error {
 			pool.Close() // all that it could say is that a connection was gone already
 		}
 	}()
-	r := &run{Change: &Change{engine: e}, guest: &g, gate: g.Gate, asking: make(chan struct{}, 1), querying: make(chan struct{}, 1)}
+	r := &run{Change: &Change{engine: e}, guest: &g, gate: g.Gate, born: time.Now(), asking: make(chan struct{}, 1), querying: make(chan struct{}, 1)}
 	if _, r.pair.Table, err = d.Resolve(ctx, pool, g.Table); err != nil {
 		return err
 	}

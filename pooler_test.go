@@ -44,7 +44,7 @@ func TestBehindAPooler(t *testing.T) {
 	direct, through := pooled(t)
 	db, users := pgtest.Open(t, through), pgtest.Open(t, direct)
 	pgtest.Exec(t, users, `CREATE TABLE orders (id int PRIMARY KEY, email text UNIQUE, amount int)`, `INSERT INTO orders SELECT i, 'a' || i, i FROM generate_series(1, 5000) i`)
-	c, end := start(t, db, changeling.Config{Hold: true, Owner: "ann", DropAfter: changeling.DropNow})
+	c, end := start(t, db, widenOrders, changeling.Config{Hold: true, Owner: "ann", DropAfter: changeling.DropNow})
 	reaches(t, c, "hold", held)
 	for range 5 { // whichever session it gets
 		err := changeling.Apply(t.Context(), pgtest.Open(t, through), widenOrders, changeling.Config{Owner: "bob"})

@@ -148,7 +148,7 @@ func TestReplicaThatLags(t *testing.T) {
 	lagging{
 		db:          db,
 		most:        time.Second,
-		start:       func(c changeling.Config) (*changeling.Change, <-chan error) { return start(t, db, c) },
+		start:       func(c changeling.Config) (*changeling.Change, <-chan error) { return start(t, db, widenOrders, c) },
 		stop:        func() { pgtest.Exec(t, replica, `SELECT pg_wal_replay_pause()`) },
 		goOn:        func() { pgtest.Exec(t, replica, `SELECT pg_wal_replay_resume()`) },
 		replicaName: "standby",

@@ -77,9 +77,9 @@ func newRun(c *Change, l *state.Lease) *run {
 // errAbort is how a wish of somebody ends a run.
 var errAbort = errors.New("abort was asked for")
 
-// Run works on the change until it is done, or expanded (see Expansion), and returns nil then. It may be called again after any failure, from any
-// host; a second Run at the same time is an error of kind ErrOwned. When ctx ends, what is done is kept and the error is
-// of kind ErrStopped.
+// Run works on the change until it is done, or expanded (see Expansion), and returns nil then. It may be called again
+// after any failure, from any host; a second Run at the same time is an error of kind ErrOwned. When ctx ends, what is
+// done is kept and the error is of kind ErrStopped.
 func (c *Change) Run(ctx context.Context) error {
 	for {
 		if again, err := c.once(ctx); !again {

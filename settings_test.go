@@ -76,7 +76,7 @@ func TestSetWhileItRuns(t *testing.T) {
 	t.Parallel()
 	db := ordersTable(t, 20000)
 	var g gauges
-	c, end := start(t, db, changeling.Config{Events: g.sink, DropAfter: changeling.DropNow, Throttle: changeling.Throttle{MaxRows: 200}})
+	c, end := start(t, db, widenOrders, changeling.Config{Events: g.sink, DropAfter: changeling.DropNow, Throttle: changeling.Throttle{MaxRows: 200}})
 	reaches(t, c, "a copy", func(s changeling.Status) bool { return s.RowsDone > 0 })
 	began := time.Now()
 	from := rowsDone(t, c)

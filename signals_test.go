@@ -94,7 +94,7 @@ func TestSignalsOfPostgres(t *testing.T) {
 				pgtest.Exec(t, db, fmt.Sprintf(`CREATE TABLE filler%d AS SELECT 1`, i), `SELECT pg_switch_wal()`)
 			}
 			var g gauges
-			c, _ := start(t, db, changeling.Config{Hold: true, Events: g.sink, Throttle: changeling.Throttle{
+			c, _ := start(t, db, widenOrders, changeling.Config{Hold: true, Events: g.sink, Throttle: changeling.Throttle{
 				MaxLoad: 3, MaxTransaction: 300 * time.Millisecond, MaxLog: 1, MaxArchive: changeling.Off, MaxSlot: changeling.Off, MaxDisk: 1,
 				MaxLatency: time.Minute,
 			}})
@@ -230,7 +230,7 @@ func TestSignalsOfOnesOwn(t *testing.T) {
 				}
 			}
 			var g gauges
-			c, end := start(t, db, changeling.Config{Fast: fast, DropAfter: changeling.DropNow, Events: g.sink, Throttle: throttle})
+			c, end := start(t, db, widenOrders, changeling.Config{Fast: fast, DropAfter: changeling.DropNow, Events: g.sink, Throttle: throttle})
 			for _, x := range []struct {
 				signal, says string
 				mend         func()
@@ -263,7 +263,7 @@ func TestQueryThatFails(t *testing.T) {
 	t.Parallel()
 	db := ordersTable(t, 1000)
 	var g gauges
-	c, end := start(t, db, changeling.Config{Events: g.sink, Throttle: changeling.Throttle{Queries: []changeling.Query{{Limit: 1, Text: "SELECT 1, 2, 3"}}}})
+	c, end := start(t, db, widenOrders, changeling.Config{Events: g.sink, Throttle: changeling.Throttle{Queries: []changeling.Query{{Limit: 1, Text: "SELECT 1, 2, 3"}}}})
 	reaches(t, c, "a stop", func(s changeling.Status) bool {
 		return strings.Contains(s.ThrottleReason, "cannot be read: the query answers 3 columns")
 	})

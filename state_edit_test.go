@@ -28,7 +28,7 @@ func TestStateEdited(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			db := ordersTable(t, 1000)
-			change, end := start(t, db, changeling.Config{Hold: true, Lease: 3 * time.Second})
+			change, end := start(t, db, widenOrders, changeling.Config{Hold: true, Lease: 3 * time.Second})
 			reaches(t, change, "hold", held)
 			before := describe(t, db)
 			if _, err := db.Exec(c.edit, change.ID()); err != nil {

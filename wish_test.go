@@ -141,7 +141,7 @@ func TestHoldWhileItRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	var g gauges
-	c, end := start(t, db, changeling.Config{DropAfter: changeling.DropNow, Events: g.sink, Throttle: changeling.Throttle{CutoverWindow: throttle.Window{never}}})
+	c, end := start(t, db, widenOrders, changeling.Config{DropAfter: changeling.DropNow, Events: g.sink, Throttle: changeling.Throttle{CutoverWindow: throttle.Window{never}}})
 	waitsFor := func(reason string) func(changeling.Status) bool { // it is told a moment after the status is saved
 		return func(s changeling.Status) bool {
 			g.mu.Lock()

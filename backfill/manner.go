@@ -4,12 +4,14 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/fault"
 	"github.com/changeling-db/changeling/internal/ident"
 	"github.com/changeling-db/changeling/internal/mysql"
+	"github.com/changeling-db/changeling/internal/state"
 	"github.com/changeling-db/changeling/plan"
 )
 
@@ -95,25 +97,14 @@ func (w *walk) keepTimes(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	rows, err := w.db.QueryContext(ctx, w.text.Times, w.parts.Schema, w.parts.Table)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name); err != nil {
-			return err
-		}
-		taken := false
-		for _, c := range given {
-			taken = taken || strings.EqualFold(c, name)
-		}
+	names, err := state.Column(ctx, w.db, w.text.Times, w.parts.Schema, w.parts.Table)
+	for _, name := range names {
+		taken := slices.ContainsFunc(given, func(c string) bool { return strings.EqualFold(c, name) })
 		if q := mysql.QuotedName(name); !taken {
 			w.kept += ", " + q + " = " + q
 		}
 	}
-	return rows.Err()
+	return err
 }
 
 // assigned are the columns that the job's assignments write, as the server names them.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/internal/state"
 )
 
 // Plan is what a job would do. Its JSON form is a contract: fields are added, never changed.
@@ -149,19 +150,9 @@ func (w *walk) access(ctx context.Context, p *Plan) error {
 	if !p.ByKey && p.Rows > 10*sampled {
 		p.Warnings = append(p.Warnings, fmt.Sprintf("the server would find the rows of a batch by %s, not by the primary key: each batch may cost as much as the table is large. Look at its statistics (ANALYZE)", p.Access))
 	}
-	rows, err := w.db.QueryContext(ctx, w.text.Triggers, w.parts.Schema, w.parts.Table, w.job.Delete, w.job.Triggers == TriggersSkip)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name); err != nil {
-			return err
-		}
-		p.Triggers = append(p.Triggers, name)
-	}
-	return rows.Err()
+	names, err := state.Column(ctx, w.db, w.text.Triggers, w.parts.Schema, w.parts.Table, w.job.Delete, w.job.Triggers == TriggersSkip)
+	p.Triggers = append(p.Triggers, names...)
+	return err
 }
 
 // wrong is what a server says to a statement of the user's.

@@ -48,23 +48,14 @@ On a terminal it shows the plan and asks first. Without one it does not ask.`,
 			}
 			return a.with(ctx, config, func(e *changeling.Engine) error {
 				change, p, err := e.Expand(ctx, x)
-				if err != nil {
-					return err
-				}
-				if only {
+				if err == nil && only {
 					return a.sayPlan(change, p)
 				}
-				if change == nil {
-					if _, ok := terminal(a.in); ok && !yes {
-						v := view(p)
-						v.command = " "
-						if err := a.agree(ctx, v); err != nil {
-							return err
-						}
-					}
-					if change, err = e.StartPlan(ctx, p); err != nil {
-						return err
-					}
+				if err == nil && change == nil {
+					change, err = a.agreed(ctx, e, p, yes)
+				}
+				if err != nil {
+					return err
 				}
 				if err := w.during(ctx, func() error { return change.Run(ctx) }); err != nil {
 					return err

@@ -46,23 +46,14 @@ On a terminal it shows the plan and asks first. Without one it does not ask.`,
 			config.Hold, config.DropAfter, b.Table = hold, keep, args[0]
 			return a.with(ctx, config, func(e *changeling.Engine) error {
 				change, p, err := e.Rebuild(ctx, b)
-				if err != nil {
-					return err
-				}
-				if only {
+				if err == nil && only {
 					return a.sayPlan(change, p)
 				}
-				if change == nil {
-					if _, ok := terminal(a.in); ok && !yes {
-						v := view(p)
-						v.command = " "
-						if err := a.agree(ctx, v); err != nil {
-							return err
-						}
-					}
-					if change, err = e.StartPlan(ctx, p); err != nil {
-						return err
-					}
+				if err == nil && change == nil {
+					change, err = a.agreed(ctx, e, p, yes)
+				}
+				if err != nil {
+					return err
 				}
 				return w.during(ctx, func() error { return change.Run(ctx) })
 			})
@@ -79,6 +70,18 @@ On a terminal it shows the plan and asks first. Without one it does not ask.`,
 	f.DurationVar(&w.lockWait, "lock-timeout", 0, "the longest wait for a lock, and so of those who queue behind it, a `duration` (default 200ms)")
 	f.BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return cmd
+}
+
+// agreed starts what a plan says, after whoever sits at the terminal has agreed to it.
+func (a *app) agreed(ctx context.Context, e *changeling.Engine, p *plan.Plan, yes bool) (*changeling.Change, error) {
+	if _, ok := terminal(a.in); ok && !yes {
+		v := view(p)
+		v.command = " "
+		if err := a.agree(ctx, v); err != nil {
+			return nil, err
+		}
+	}
+	return e.StartPlan(ctx, p)
 }
 
 // sayPlan prints what a change without a statement of its own would do, or which one it would go on with.

@@ -16,25 +16,25 @@ import (
 // name, error 1826). The procedure of the swap does it. That it is under way is noted: a server that crashes in between may leave children
 // without a key until the change goes on or is aborted, and the rows that came meanwhile are then looked at.
 
-// childKeys are the foreign keys of other tables that refer to a table.
-func childKeys(ctx context.Context, q DB, n schema.Name) ([]schema.Child, error) {
+// childKeys are the foreign keys of other tables that refer to a table, and with each of them its rules.
+func childKeys(ctx context.Context, q DB, n schema.Name) (out []schema.Child, rules []foreignKey, err error) {
 	tables, err := children(ctx, q, n)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var out []schema.Child
 	for _, t := range tables {
 		keys, err := foreignKeys(ctx, q, t)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		for _, k := range keys {
 			if k.parent == n {
+				rules = append(rules, k)
 				out = append(out, schema.Child{Table: t, Name: k.name, Back: k.clause(k.columns, n, k.refers), Columns: k.columns, Refers: k.refers})
 			}
 		}
 	}
-	return out, nil
+	return out, rules, nil
 }
 
 // adopt fills in the children's keys. What the server says to them is tried on the twin, with empty twins of the children. It answers why it
@@ -43,7 +43,7 @@ func (w *planner) adopt(ctx context.Context, r *rehearsal, p *schema.Pair) (refu
 	if w.dialect.maria {
 		return nil, nil // refused
 	}
-	keys, err := childKeys(ctx, w.conn, r.source.Name)
+	keys, rules, err := childKeys(ctx, w.conn, r.source.Name)
 	if err != nil || len(keys) == 0 {
 		return nil, err
 	}
@@ -76,10 +76,7 @@ func (w *planner) adopt(ctx context.Context, r *rehearsal, p *schema.Pair) (refu
 			}
 		}
 		keys[i].Index = relations[k.Table].indexOf(k.Columns)
-		key, err := w.childKey(ctx, k)
-		if err != nil {
-			return nil, err
-		}
+		key := rules[i]
 		keys[i].Add, keys[i].Refers = key.clause(k.Columns, p.Source, refers), refers
 		key.name = fmt.Sprintf("changeling_key_%d", i) // a database has one of each name
 		rehearsed = append(rehearsed, "ALTER TABLE "+qualified(twin)+" "+key.clause(k.Columns, r.shadowName(), refers))
@@ -96,19 +93,6 @@ func (w *planner) adopt(ctx context.Context, r *rehearsal, p *schema.Pair) (refu
 	}
 	p.Children = keys
 	return nil, nil
-}
-
-// childKey is a child's key with its rules.
-func (w *planner) childKey(ctx context.Context, c schema.Child) (foreignKey, error) {
-	keys, err := foreignKeys(ctx, w.conn, c.Table)
-	if err != nil {
-		return foreignKey{}, err
-	}
-	i := slices.IndexFunc(keys, func(k foreignKey) bool { return k.name == c.Name })
-	if i < 0 {
-		return foreignKey{}, fmt.Errorf("the foreign key %s of %s was dropped while the change was planned: try again", c.Name, c.Table)
-	}
-	return keys[i], nil
 }
 
 // turnedChildren are the keys as an undo leads them back.
@@ -190,7 +174,7 @@ func Led(p schema.Pair) string {
 // Rejoin gives the children the keys that they lack after that, and ends the note. It answers which these are. The connection has
 // foreign_key_checks off.
 func Rejoin(ctx context.Context, q DB, p schema.Pair, swapped bool) (missing []schema.Child, err error) {
-	there, err := childKeys(ctx, q, p.Source)
+	there, _, err := childKeys(ctx, q, p.Source)
 	if err != nil {
 		return nil, err
 	}
@@ -224,7 +208,7 @@ func Astray(p schema.Pair, k schema.Child) string {
 // Strangers are the foreign keys of other tables that refer to the source otherwise than when the change was planned: that came, that went, or
 // that were made anew.
 func Strangers(ctx context.Context, q DB, p schema.Pair) ([]string, error) {
-	there, err := childKeys(ctx, q, p.Source)
+	there, _, err := childKeys(ctx, q, p.Source)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/internal/state"
 )
 
 // Finding is what an examination says of one thing.
@@ -311,7 +312,7 @@ func (x *examination) disk(ctx context.Context) error {
 
 func (x *examination) changes(ctx context.Context) error {
 	var known []string
-	if there, err := firstColumn(ctx, x.q, "SELECT table_name FROM information_schema.tables WHERE table_schema = 'changeling' AND table_name = 'history'"); err != nil {
+	if there, err := state.Column(ctx, x.q, "SELECT table_name FROM information_schema.tables WHERE table_schema = 'changeling' AND table_name = 'history'"); err != nil {
 		return err
 	} else if len(there) == 0 {
 		x.ok("changes", "none was ever made here")
@@ -331,11 +332,11 @@ func (x *examination) changes(ctx context.Context) error {
 		if failed+due == 0 {
 			x.ok("changes", "%d under way, none failed, no old table is due", open)
 		}
-		if known, err = firstColumn(ctx, x.q, "SELECT id FROM changeling.chg"); err != nil {
+		if known, err = state.Column(ctx, x.q, "SELECT id FROM changeling.chg"); err != nil {
 			return err
 		}
 	}
-	databases, err := firstColumn(ctx, x.q, "SELECT schema_name FROM information_schema.schemata WHERE LEFT(schema_name, 11) = 'changeling_' ORDER BY 1")
+	databases, err := state.Column(ctx, x.q, "SELECT schema_name FROM information_schema.schemata WHERE LEFT(schema_name, 11) = 'changeling_' ORDER BY 1")
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/changeling-db/changeling/internal/state"
 	"github.com/changeling-db/changeling/schema"
 )
 
@@ -277,6 +278,6 @@ func Related(p schema.Pair) string {
 
 // Texts is a column of statements.
 func Texts(ctx context.Context, q DB, query string) ([]string, error) {
-	list, err := firstColumn(ctx, q, query)
+	list, err := state.Column(ctx, q, query)
 	return list, coded(err)
 }

@@ -8,16 +8,13 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/changeling-db/changeling/internal/state"
 	"github.com/changeling-db/changeling/plan"
 	"github.com/changeling-db/changeling/schema"
 )
 
 // DB is what inspection needs of a pool, a connection or a transaction.
-type DB interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
-	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
-}
+type DB = state.DB
 
 // ErrNoTable says that there is no table of that name.
 type ErrNoTable struct{ Name schema.Name }
@@ -215,7 +212,7 @@ func (r *Relation) neighbours(ctx context.Context, q DB) error {
 		{&r.Children, "SELECT CONCAT(CONSTRAINT_SCHEMA, '.', TABLE_NAME, ' (', CONSTRAINT_NAME, ')') FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE UNIQUE_CONSTRAINT_SCHEMA = " +
 			schema + " AND REFERENCED_TABLE_NAME = " + table + " ORDER BY 1"},
 	} {
-		found, err := firstColumn(ctx, q, list.query)
+		found, err := state.Column(ctx, q, list.query)
 		if err != nil {
 			return err
 		}
@@ -227,24 +224,6 @@ func (r *Relation) neighbours(ctx context.Context, q DB) error {
 // others leaves out the triggers that belong to changes.
 const others = "LEFT(TRIGGER_NAME, 11) <> 'changeling_'"
 
-// firstColumn is the first column of a query's answer.
-func firstColumn(ctx context.Context, q DB, query string) ([]string, error) {
-	rows, err := q.QueryContext(ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var out []string
-	for rows.Next() {
-		var s string
-		if err := rows.Scan(&s); err != nil {
-			return nil, err
-		}
-		out = append(out, s)
-	}
-	return out, rows.Err()
-}
-
 // Fingerprint identifies a table's definition: columns, indexes, constraints, options, and triggers that are not ours.
 // The next AUTO_INCREMENT value and the data are no part of it.
 func Fingerprint(ctx context.Context, q DB, n schema.Name) (string, error) {
@@ -252,7 +231,7 @@ func Fingerprint(ctx context.Context, q DB, n schema.Name) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	triggers, err := firstColumn(ctx, q, "SELECT CONCAT_WS(' ', TRIGGER_NAME, ACTION_TIMING, EVENT_MANIPULATION, ACTION_ORDER, DEFINER, SQL_MODE, ACTION_STATEMENT) FROM information_schema.TRIGGERS "+
+	triggers, err := state.Column(ctx, q, "SELECT CONCAT_WS(' ', TRIGGER_NAME, ACTION_TIMING, EVENT_MANIPULATION, ACTION_ORDER, DEFINER, SQL_MODE, ACTION_STATEMENT) FROM information_schema.TRIGGERS "+
 		"WHERE EVENT_OBJECT_SCHEMA = "+literal(n.Schema)+" AND EVENT_OBJECT_TABLE = "+literal(n.Table)+" AND "+others+" ORDER BY TRIGGER_NAME")
 	if err != nil {
 		return "", err

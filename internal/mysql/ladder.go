@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/internal/state"
 	"github.com/changeling-db/changeling/plan"
 	"github.com/changeling-db/changeling/schema"
 )
@@ -133,7 +134,7 @@ func (w *planner) numbers(ctx context.Context, r *rehearsal) string {
 	if w.dialect.maria {
 		return ""
 	}
-	list, err := firstColumn(ctx, w.conn, "SELECT i.number FROM "+files(false)+" i WHERE "+filesOf(r.shadowName())+" ORDER BY 1")
+	list, err := state.Column(ctx, w.conn, "SELECT i.number FROM "+files(false)+" i WHERE "+filesOf(r.shadowName())+" ORDER BY 1")
 	if err != nil {
 		return ""
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/internal/state"
 	"github.com/changeling-db/changeling/plan"
 )
 
@@ -174,7 +175,7 @@ func (w *planner) taken(ctx context.Context, r *rehearsal) error {
 	if w.dialect.maria {
 		return nil
 	}
-	found, err := firstColumn(ctx, w.conn, "SELECT CONCAT(k.CONSTRAINT_NAME, ' of ', k.TABLE_NAME) FROM information_schema.TABLE_CONSTRAINTS k JOIN information_schema.TABLE_CONSTRAINTS s USING (CONSTRAINT_NAME) "+
+	found, err := state.Column(ctx, w.conn, "SELECT CONCAT(k.CONSTRAINT_NAME, ' of ', k.TABLE_NAME) FROM information_schema.TABLE_CONSTRAINTS k JOIN information_schema.TABLE_CONSTRAINTS s USING (CONSTRAINT_NAME) "+
 		"WHERE s.CONSTRAINT_TYPE = 'CHECK' AND s.TABLE_SCHEMA = "+literal(r.in())+" AND k.CONSTRAINT_TYPE = 'CHECK' AND k.TABLE_SCHEMA = "+literal(r.source.Name.Schema)+" AND k.TABLE_NAME <> "+literal(r.source.Name.Table))
 	if err != nil || len(found) == 0 {
 		return err

@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/changeling-db/changeling/internal/state"
 )
 
 // Rights are what an account may, by scope: `*.*`, or a pattern of database names.
@@ -50,7 +52,7 @@ func ReadRights(ctx context.Context, q DB) (Rights, error) {
 			list = "SHOW GRANTS FOR CURRENT_USER() USING " + roles
 		}
 	}
-	lines, err := firstColumn(ctx, q, list)
+	lines, err := state.Column(ctx, q, list)
 	if err != nil {
 		return r, coded(err)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+
+	"github.com/changeling-db/changeling/internal/state"
 )
 
 // A planner that is killed cannot drop the databases of its twin, because DDL commits by itself. The next one does. A twin has no rows, its id
@@ -16,7 +18,7 @@ var twinDatabase = regexp.MustCompile(`^changeling_([0-9a-f]{8})(?:_old)?$`)
 
 // sweep drops twins of planners that are gone. What it cannot find out or drop stays: `doctor` names it.
 func (w *planner) sweep(ctx context.Context) {
-	databases, err := firstColumn(ctx, w.conn, "SELECT SCHEMA_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME LIKE 'changeling!_%' ESCAPE '!'")
+	databases, err := state.Column(ctx, w.conn, "SELECT SCHEMA_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME LIKE 'changeling!_%' ESCAPE '!'")
 	if err != nil {
 		return
 	}
@@ -46,7 +48,7 @@ func (w *planner) unknown(ctx context.Context, id string) bool {
 
 // bare says that no table of a database has a row.
 func (w *planner) bare(ctx context.Context, database string) bool {
-	tables, err := firstColumn(ctx, w.conn, "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = "+literal(database))
+	tables, err := state.Column(ctx, w.conn, "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = "+literal(database))
 	if err != nil {
 		return false
 	}

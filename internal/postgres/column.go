@@ -9,6 +9,7 @@ import (
 
 	"github.com/changeling-db/changeling/internal/fault"
 	"github.com/changeling-db/changeling/internal/ident"
+	"github.com/changeling-db/changeling/internal/state"
 	"github.com/changeling-db/changeling/plan"
 	"github.com/changeling-db/changeling/schema"
 )
@@ -134,7 +135,7 @@ func (c *columns) dependants(ctx context.Context) (why []string, err error) {
 	for _, s := range c.seconds {
 		nums = append(nums, fmt.Sprint(s.from.Num))
 	}
-	harmless, err := firstColumn(ctx, c.tx, fmt.Sprintf(`SELECT pg_describe_object(classid, objid, 0) FROM pg_depend WHERE refclassid = 'pg_class'::regclass AND refobjid = %d AND classid = 'pg_rewrite'::regclass
+	harmless, err := state.Column(ctx, c.tx, fmt.Sprintf(`SELECT pg_describe_object(classid, objid, 0) FROM pg_depend WHERE refclassid = 'pg_class'::regclass AND refobjid = %d AND classid = 'pg_rewrite'::regclass
 GROUP BY classid, objid HAVING NOT bool_or(refobjsubid = ANY (ARRAY[0, %s]))
 UNION ALL SELECT 'trigger ' || quote_ident(tgname) FROM pg_trigger WHERE tgrelid = %[1]d AND NOT tgisinternal AND (tgtype & 16 = 0 OR tgattr::text <> '') AND tgname < '~'
   AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_trigger'::regclass AND objid = pg_trigger.oid AND refobjid = %[1]d AND refobjsubid = ANY (ARRAY[%[2]s]))`, c.source.OID, strings.Join(nums, ", ")))

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"github.com/changeling-db/changeling/internal/state"
 	"github.com/changeling-db/changeling/schema"
 )
 
@@ -37,24 +36,6 @@ WHERE c.relname OPERATOR(pg_catalog.=) $2::text AND c.relkind::text OPERATOR(pg_
 		return found, 0, ErrNoTable{name}
 	}
 	return found, oid, err
-}
-
-// firstColumn is the first column of a query's answer.
-func firstColumn(ctx context.Context, q state.DB, query string, args ...any) ([]string, error) {
-	rows, err := q.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var out []string
-	for rows.Next() {
-		var text string
-		if err := rows.Scan(&text); err != nil {
-			return nil, err
-		}
-		out = append(out, text)
-	}
-	return out, rows.Err()
 }
 
 // Inspect reads everything about one table in one statement, so in one snapshot.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/changeling-db/changeling/internal/fault"
 	"github.com/changeling-db/changeling/internal/ident"
+	"github.com/changeling-db/changeling/internal/state"
 	"github.com/changeling-db/changeling/plan"
 	"github.com/changeling-db/changeling/schema"
 )
@@ -117,7 +118,7 @@ func (w *planner) locked(ctx context.Context) ([]string, error) {
 		if i == 0 {
 			w.plan.Table, w.plan.Pair.Table = name, oid
 		}
-		locked, err := firstColumn(ctx, w.tx, `SELECT $1::bigint::oid::regclass::text UNION SELECT indrelid::regclass::text FROM pg_index WHERE indexrelid = $1::bigint::oid
+		locked, err := state.Column(ctx, w.tx, `SELECT $1::bigint::oid::regclass::text UNION SELECT indrelid::regclass::text FROM pg_index WHERE indexrelid = $1::bigint::oid
 UNION SELECT confrelid::regclass::text FROM pg_constraint WHERE contype = 'f' AND conrelid = $1::bigint::oid ORDER BY 1`, int64(oid))
 		if err != nil {
 			return nil, err
@@ -303,7 +304,7 @@ func (w *planner) domain(ctx context.Context) (*plan.Plan, error) {
 	reads := strings.Contains(words, " VALIDATE CONSTRAINT ") || strings.Contains(words, " SET NOT NULL") ||
 		strings.Contains(words, " ADD ") && !strings.HasSuffix(words, "NOT VALID")
 	if reads && len(w.statement.Objects) == 1 {
-		users, err := firstColumn(ctx, w.tx, `SELECT DISTINCT attrelid::regclass::text FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+		users, err := state.Column(ctx, w.tx, `SELECT DISTINCT attrelid::regclass::text FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
 WHERE NOT attisdropped AND relkind IN ('r', 'm', 'p') AND atttypid = to_regtype($1::text) ORDER BY 1 LIMIT 5`, qualified(w.statement.Objects[0]))
 		if err != nil {
 			return nil, err

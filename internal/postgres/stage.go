@@ -10,6 +10,7 @@ import (
 
 	"github.com/changeling-db/changeling/internal/fault"
 	"github.com/changeling-db/changeling/internal/ident"
+	"github.com/changeling-db/changeling/internal/state"
 	"github.com/changeling-db/changeling/plan"
 	"github.com/changeling-db/changeling/schema"
 )
@@ -214,7 +215,7 @@ WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = %d AN
 }
 
 func (w *planner) dependants(ctx context.Context, table uint32) ([]string, error) {
-	return firstColumn(ctx, w.tx, dependantsSQL(table, ""))
+	return state.Column(ctx, w.tx, dependantsSQL(table, ""))
 }
 
 // seen says how much a table was used since the server began to count, which is the question before it is dropped.

@@ -17,8 +17,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-
-	"github.com/changeling-db/changeling/internal/ident"
 )
 
 // Options is what the workload looks like. The zero Options is eight writers that do everything but TRUNCATE and
@@ -82,9 +80,6 @@ func (l *Ledger) Prepare(ctx context.Context) error {
 	}
 	return nil
 }
-
-// Table is the name of the table, quoted.
-func (l *Ledger) Table() string { return ident.Quote(l.options.Table) }
 
 // Run writes until ctx ends, and returns when every transaction that had begun has ended: what a client does not know
 // of then, it does not know because its connection broke. It may be called again, and does not fail because of what
