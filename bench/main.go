@@ -42,6 +42,8 @@ func main() {
 	triggers := flag.Bool("triggers", false, "on MySQL and MariaDB use triggers and not the binary log")
 	peer := flag.Bool("peer", false, "on MySQL and MariaDB run pt-online-schema-change in the same rounds, which has to be installed (percona-toolkit)")
 	drop := flag.Int("drop", 0, "rows of a table, all in memory, that is dropped beside one that users write to; 0: none")
+	emptied := flag.Bool("emptied", false, "with -drop: its rows are deleted in batches before")
+	handover := flag.Int("handover", 0, "on PostgreSQL, rows of a table that a user's statement of 10,000 rows writes to in the seconds before the swap; 0: none")
 	memory := flag.Int("memory", 0, "rows of a table that the command changes in a process of its own, whose peak memory is told; 0: none")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -49,8 +51,8 @@ func main() {
 	server, err := sample.Start(ctx, *db, *version)
 	if err == nil {
 		defer server.Stop()
-		b := &bench{Server: server, rounds: *rounds, rate: *rate, fast: *fast, triggers: *triggers, peer: *peer}
-		err = b.run(ctx, *idle, *load, *drop, *memory)
+		b := &bench{Server: server, rounds: *rounds, rate: *rate, fast: *fast, triggers: *triggers, peer: *peer, emptied: *emptied}
+		err = b.run(ctx, *idle, *load, *drop, *handover, *memory)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -67,9 +69,10 @@ type bench struct {
 	db                   *sql.DB
 	rounds, rate         int
 	fast, triggers, peer bool
+	emptied              bool
 }
 
-func (b *bench) run(ctx context.Context, idle string, load, drop, memory int) (err error) {
+func (b *bench) run(ctx context.Context, idle string, load, drop, handover, memory int) (err error) {
 	if b.db, err = b.Open(); err != nil {
 		return err
 	}
@@ -90,6 +93,11 @@ func (b *bench) run(ctx context.Context, idle string, load, drop, memory int) (e
 	}
 	if drop > 0 {
 		if err := b.drop(ctx, drop); err != nil {
+			return err
+		}
+	}
+	if handover > 0 {
+		if err := b.handover(ctx, handover); err != nil {
 			return err
 		}
 	}
@@ -280,6 +288,11 @@ func (b *bench) drop(ctx context.Context, rows int) error {
 		if err := b.db.QueryRowContext(ctx, "SELECT COUNT(*) FROM twin WHERE payload <> ''").Scan(&n); err != nil || n == 0 {
 			return fmt.Errorf("%d rows are in the table that is to be dropped: %w", n, err)
 		}
+		if b.emptied {
+			if err := b.empty(ctx, rows); err != nil {
+				return err
+			}
+		}
 		usersDB, err := b.Open()
 		if err != nil {
 			return err
@@ -307,6 +320,18 @@ func (b *bench) drop(ctx context.Context, rows int) error {
 	}
 	fmt.Printf("# %s, a table of %d rows is dropped beside %d writes/s, medians of %d: p99 before %.1f ms, in the three seconds from the drop on %.1f ms, longest write %.1f ms\n",
 		b.Name, rows, b.rate, b.rounds, median(before99), median(after99), median(longest))
+	return nil
+}
+
+// empty deletes the twin's rows in batches, and gives the server time to purge them.
+func (b *bench) empty(ctx context.Context, rows int) error {
+	const batch = 5000
+	for after := 0; after < rows; after += batch {
+		if _, err := b.db.ExecContext(ctx, fmt.Sprintf("DELETE FROM twin WHERE id > %d AND id <= %d", after, after+batch)); err != nil {
+			return err
+		}
+	}
+	sleep(ctx, 20*time.Second)
 	return nil
 }
 

@@ -94,7 +94,7 @@ func (t Text) Native(table string, round int) string {
 // Create makes the table with a number of rows. One that is there is dropped.
 func (t Text) Create(ctx context.Context, db *sql.DB, rows int) error {
 	numbers := strings.NewReplacer("{rows}", strconv.Itoa(rows), "{customers}", strconv.Itoa(Customers))
-	statements := []string{`DROP TABLE IF EXISTS orders`, `DROP TABLE IF EXISTS customers`}
+	statements := []string{`DROP TABLE IF EXISTS orders`, `DROP TABLE IF EXISTS customers CASCADE`}
 	statements = append(append(append(statements, t.create...), t.fill), t.index...)
 	for i, s := range statements {
 		statements[i] = numbers.Replace(s)
