@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/changeling-db/changeling"
+	"github.com/changeling-db/changeling/internal/sample"
 )
 
 // many is the size of a user's statement that changes many rows at once.
@@ -143,7 +144,7 @@ func took(writes []write) float64 {
 	for _, w := range writes {
 		v = append(v, ms(w.took))
 	}
-	return median(v)
+	return sample.Median(v)
 }
 
 // until asks until the answer is yes, for a minute.

@@ -15,19 +15,16 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net/url"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/changeling-db/changeling"
-	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/sample"
 )
 
@@ -108,9 +105,9 @@ func (b *bench) run(ctx context.Context, idle string, load, drop, handover, memo
 }
 
 // apply makes the change of a round.
-func (b *bench) apply(ctx context.Context, round int, fast bool) (*phases, error) {
-	p := newPhases()
-	c := changeling.Config{Fast: fast, DropAfter: changeling.DropNow, Events: p.sink}
+func (b *bench) apply(ctx context.Context, round int, fast bool) (*sample.Phases, error) {
+	p := sample.NewPhases()
+	c := changeling.Config{Fast: fast, DropAfter: changeling.DropNow, Events: p.Sink}
 	if strings.HasPrefix(b.DSN, "mysql://") && !b.triggers {
 		c.Binlog = b.DSN
 	}
@@ -131,7 +128,7 @@ func (b *bench) idle(ctx context.Context, rows int) error {
 			return err
 		}
 		var native, change time.Duration
-		var phases *phases
+		var phases *sample.Phases
 		nativeCPU, err := b.spent(func() (err error) {
 			native, err = b.timed(ctx, b.Native("twin", round))
 			return err
@@ -141,7 +138,7 @@ func (b *bench) idle(ctx context.Context, rows int) error {
 		}
 		peer := ""
 		if b.peer {
-			took, err := b.percona(ctx, round+1)
+			took, err := b.Percona(ctx, "twin", round+1)
 			if err != nil {
 				return err
 			}
@@ -167,15 +164,15 @@ func (b *bench) idle(ctx context.Context, rows int) error {
 		}
 		fmt.Printf("BenchmarkIdle/%s/rows=%d/native 1 %d ns/op\nBenchmarkIdle/%s/rows=%d/changeling 1 %d ns/op\n", b.Kind, rows, native, b.Kind, rows, change)
 		fmt.Printf("# round %d: native %.1f s, changeling %.1f s (%.2f), verification included, lock held %.1f ms%s; %s; the server's CPU: native %.1f s, changeling %.1f s (%.2f)\n",
-			round+1, native.Seconds(), change.Seconds(), change.Seconds()/native.Seconds(), ms(phases.held), peer, phases,
+			round+1, native.Seconds(), change.Seconds(), change.Seconds()/native.Seconds(), ms(phases.Held), peer, phases,
 			nativeCPU.Seconds(), changeCPU.Seconds(), changeCPU.Seconds()/nativeCPU.Seconds())
 		cpus = append(cpus, changeCPU.Seconds()/nativeCPU.Seconds())
 		natives, changes, ratios = append(natives, native.Seconds()), append(changes, change.Seconds()), append(ratios, change.Seconds()/native.Seconds())
 	}
 	fmt.Printf("# %s idle, %d rows, medians of %d: native %.1f s, changeling %.1f s, ratio %.2f (goal %.2f); ratio of the server's CPU %.2f\n",
-		b.Name, rows, b.rounds, median(natives), median(changes), median(ratios), goals[b.Kind], median(cpus))
+		b.Name, rows, b.rounds, sample.Median(natives), sample.Median(changes), sample.Median(ratios), goals[b.Kind], sample.Median(cpus))
 	if b.peer {
-		fmt.Printf("# pt-online-schema-change %.1f s, changeling is %.2f of it (goal 0.50)\n", median(peers), median(changes)/median(peers))
+		fmt.Printf("# pt-online-schema-change %.1f s, changeling is %.2f of it (goal 0.50)\n", sample.Median(peers), sample.Median(changes)/sample.Median(peers))
 	}
 	return nil
 }
@@ -197,22 +194,6 @@ func (b *bench) spent(do func() error) (time.Duration, error) {
 	}
 	after, err := b.CPU()
 	return after - before, err
-}
-
-// percona changes the twin with pt-online-schema-change, with its own defaults.
-func (b *bench) percona(ctx context.Context, round int) (time.Duration, error) {
-	at, err := url.Parse(b.DSN)
-	if err != nil {
-		return 0, err
-	}
-	clause := strings.TrimPrefix(b.Statement(round), "ALTER TABLE orders ")
-	command := exec.CommandContext(ctx, "pt-online-schema-change", "--execute", "--alter", clause, "--recursion-method=none",
-		fmt.Sprintf("h=%s,P=%s,u=root,D=%s,t=twin", at.Hostname(), at.Port(), strings.Trim(at.Path, "/")))
-	began := time.Now()
-	if out, err := command.CombinedOutput(); err != nil {
-		return 0, fmt.Errorf("pt-online-schema-change: %w: %s", err, out)
-	}
-	return time.Since(began), nil
 }
 
 // load runs changes while users write at a fixed rate, and compares what they felt before and during each.
@@ -246,8 +227,8 @@ func (b *bench) load(ctx context.Context, rows int) error {
 			return err
 		}
 		before, during := users.Between(2*time.Second, from), users.Between(from, to)
-		copying, draining := users.Between(phases.window(began, "copy")), users.Between(phases.window(began, "drain"))
-		building := users.Between(phases.window(began, "build"))
+		copying, draining := users.Between(phases.Window(began, "copy")), users.Between(phases.Window(began, "drain"))
+		building := users.Between(phases.Window(began, "build"))
 		lost, some, err := users.Lost(ctx)
 		usersDB.Close()
 		if err != nil {
@@ -257,16 +238,16 @@ func (b *bench) load(ctx context.Context, rows int) error {
 			return fmt.Errorf("%d writes lost %v, %d statements of users failed %v", lost, some, len(failed), failed[:min(len(failed), 3)])
 		}
 		fmt.Printf("BenchmarkLoad/%s/rows=%d/rate=%d 1 %d ns/op %.1f before-p99-ms %.1f during-p99-ms %.1f held-ms %.0f writes/s\n",
-			b.Kind, rows, b.rate, to-from, ms(before.P99), ms(during.P99), ms(phases.held), during.Rate)
+			b.Kind, rows, b.rate, to-from, ms(before.P99), ms(during.P99), ms(phases.Held), during.Rate)
 		fmt.Printf("# round %d: change %.1f s; p50/p99 ms before %.1f/%.1f, during %.1f/%.1f, copy %.1f/%.1f, build %.1f/%.1f, drain %.1f/%.1f; rate %.0f -> %.0f; lock held %.1f ms; %d acknowledged, 0 lost; %s\n",
 			round+1, (to - from).Seconds(), ms(before.P50), ms(before.P99), ms(during.P50), ms(during.P99), ms(copying.P50), ms(copying.P99), ms(building.P50), ms(building.P99),
-			ms(draining.P50), ms(draining.P99), before.Rate, during.Rate, ms(phases.held), users.Acknowledged(), phases)
+			ms(draining.P50), ms(draining.P99), before.Rate, during.Rate, ms(phases.Held), users.Acknowledged(), phases)
 		quietest := max(ms(before.P99), 0.1)
 		before99, during99 = append(before99, ms(before.P99)), append(during99, max(ms(copying.P99), ms(draining.P99)))
-		ratios, helds, rates = append(ratios, max(ms(copying.P99), ms(draining.P99))/quietest), append(helds, ms(phases.held)), append(rates, during.Rate)
+		ratios, helds, rates = append(ratios, max(ms(copying.P99), ms(draining.P99))/quietest), append(helds, ms(phases.Held)), append(rates, during.Rate)
 	}
 	fmt.Printf("# %s, %d rows at %d writes/s, medians of %d: p99 before %.1f ms, in copy and drain %.1f ms, ratio %.1f (goal 3); lock held %.1f ms (goal 20); rate kept %.0f/s\n",
-		b.Name, rows, b.rate, b.rounds, median(before99), median(during99), median(ratios), median(helds), median(rates))
+		b.Name, rows, b.rate, b.rounds, sample.Median(before99), sample.Median(during99), sample.Median(ratios), sample.Median(helds), sample.Median(rates))
 	return nil
 }
 
@@ -319,7 +300,7 @@ func (b *bench) drop(ctx context.Context, rows int) error {
 		longest, before99, after99 = append(longest, ms(after.Longest)), append(before99, ms(before.P99)), append(after99, ms(after.P99))
 	}
 	fmt.Printf("# %s, a table of %d rows is dropped beside %d writes/s, medians of %d: p99 before %.1f ms, in the three seconds from the drop on %.1f ms, longest write %.1f ms\n",
-		b.Name, rows, b.rate, b.rounds, median(before99), median(after99), median(longest))
+		b.Name, rows, b.rate, b.rounds, sample.Median(before99), sample.Median(after99), sample.Median(longest))
 	return nil
 }
 
@@ -372,52 +353,3 @@ func sleep(ctx context.Context, d time.Duration) bool {
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
-
-func median(v []float64) float64 {
-	if len(v) == 0 {
-		return 0
-	}
-	v = slices.Clone(v)
-	slices.Sort(v)
-	return v[len(v)/2]
-}
-
-// phases collects when each kind of step ran and for how long the cutover held its lock.
-type phases struct {
-	order []string
-	took  map[string]time.Duration
-	begin map[string]time.Time
-	end   map[string]time.Time
-	held  time.Duration
-}
-
-func newPhases() *phases {
-	return &phases{took: map[string]time.Duration{}, begin: map[string]time.Time{}, end: map[string]time.Time{}}
-}
-
-func (p *phases) sink(e event.Event) {
-	switch e := e.(type) {
-	case event.StepStarted:
-		if _, ok := p.begin[e.Step]; !ok {
-			p.order = append(p.order, e.Step)
-			p.begin[e.Step] = time.Now()
-		}
-	case event.StepEnded:
-		p.took[e.Step] += e.Took
-		p.end[e.Step] = time.Now()
-	case event.Done:
-		p.held = e.Held
-	}
-}
-
-func (p *phases) window(began time.Time, step string) (from, to time.Duration) {
-	return p.begin[step].Sub(began), p.end[step].Sub(began)
-}
-
-func (p *phases) String() string {
-	var parts []string
-	for _, s := range p.order {
-		parts = append(parts, fmt.Sprintf("%s %.1f", s, p.end[s].Sub(p.begin[s]).Seconds()))
-	}
-	return strings.Join(parts, ", ")
-}

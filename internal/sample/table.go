@@ -99,20 +99,20 @@ func (t Text) Create(ctx context.Context, db *sql.DB, rows int) error {
 	for i, s := range statements {
 		statements[i] = numbers.Replace(s)
 	}
-	return exec(ctx, db, statements...)
+	return execute(ctx, db, statements...)
 }
 
 // Twin makes a copy of the table under another name, for the native ALTER that a change is compared with.
 func (t Text) Twin(ctx context.Context, db *sql.DB, name string) error {
 	for _, s := range t.twin {
-		if err := exec(ctx, db, strings.ReplaceAll(s, "{table}", name)); err != nil {
+		if err := execute(ctx, db, strings.ReplaceAll(s, "{table}", name)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func exec(ctx context.Context, db *sql.DB, statements ...string) error {
+func execute(ctx context.Context, db *sql.DB, statements ...string) error {
 	for _, s := range statements {
 		if _, err := db.ExecContext(ctx, s); err != nil {
 			return fmt.Errorf("%.60s: %w", s, err)

@@ -142,7 +142,7 @@ var numbered = regexp.MustCompile(`\$\d`)
 // Window is what users felt between two moments, counted from the beginning of Run.
 type Window struct {
 	Writes   int
-	Rate     float64 // a second
+	Rate     float64 // writes that were answered in it, a second
 	P50, P99 time.Duration
 	Longest  time.Duration
 }
@@ -152,7 +152,11 @@ func (u *Users) Between(from, to time.Duration) Window {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	var took []time.Duration
+	answered := 0
 	for _, m := range u.marks {
+		if end := m.due + m.took; end >= from && end < to {
+			answered++
+		}
 		if m.due >= from && m.due < to {
 			took = append(took, m.took)
 		}
@@ -161,7 +165,7 @@ func (u *Users) Between(from, to time.Duration) Window {
 		return Window{}
 	}
 	slices.Sort(took)
-	return Window{Writes: len(took), Rate: float64(len(took)) / (to - from).Seconds(), P50: took[len(took)/2], P99: took[len(took)*99/100], Longest: took[len(took)-1]}
+	return Window{Writes: len(took), Rate: float64(answered) / (to - from).Seconds(), P50: took[len(took)/2], P99: took[len(took)*99/100], Longest: took[len(took)-1]}
 }
 
 // Acknowledged is how many writes were acknowledged, and Failed the errors of those that were not.
