@@ -174,18 +174,25 @@ func name(text string, tokens []plan.Token, from int) (schema.Name, int) {
 }
 
 // past gives the twin what is left of the source's past and no definition shows: a table that once had a FULLTEXT index keeps a hidden
-// column, with which the server adds no column at once. MariaDB shows it to an account with PROCESS. MySQL shows it where nobody can look
-// (see files): there the statement fails when it runs, changes nothing, and is planned again without that way.
+// column, with which the server adds no column at once. MariaDB shows it to an account with PROCESS, MySQL to everybody who may see the
+// table. Where it is not seen the statement fails when it runs, changes nothing, and on MySQL is planned again without that way.
 func (w *planner) past(ctx context.Context, r *rehearsal) []string {
-	if !w.dialect.maria || r.source.column("FTS_DOC_ID") != nil || slices.ContainsFunc(r.source.Indexes, func(x Index) bool { return x.Kind == "FULLTEXT" }) {
+	if r.source.column("FTS_DOC_ID") != nil || slices.ContainsFunc(r.source.Indexes, func(x Index) bool { return x.Kind == "FULLTEXT" }) {
 		return nil
 	}
 	text := slices.IndexFunc(r.source.Columns, func(c Column) bool {
 		return c.Charset != "" && c.Charset != "binary" && c.kind() == "text" && !c.Generated
 	})
-	var there bool
-	query := "SELECT COUNT(*) > 0 FROM information_schema.INNODB_SYS_TABLES i JOIN information_schema.INNODB_SYS_COLUMNS c ON c.TABLE_ID = i.TABLE_ID AND c.NAME = 'FTS_DOC_ID' WHERE "
-	if err := w.conn.QueryRowContext(ctx, query+fileOf(r.source.Name)).Scan(&there); err != nil || !there || text < 0 {
+	query := "SHOW EXTENDED COLUMNS FROM " + qualified(r.source.Name) + " WHERE Field = 'FTS_DOC_ID'"
+	if w.dialect.maria {
+		query = "SELECT 1 FROM information_schema.INNODB_SYS_TABLES i JOIN information_schema.INNODB_SYS_COLUMNS c ON c.TABLE_ID = i.TABLE_ID AND c.NAME = 'FTS_DOC_ID' WHERE " + fileOf(r.source.Name)
+	}
+	rows, err := w.conn.QueryContext(ctx, query)
+	if err != nil {
+		return nil
+	}
+	there := rows.Next()
+	if rows.Close(); !there || text < 0 {
 		return nil
 	}
 	twin := "ALTER TABLE " + qualified(r.shadowName())
