@@ -42,7 +42,7 @@ func TestUsageExitsTwo(t *testing.T) {
 	contains(t, "a table that is not there", s.run(2, "run", statementText).stderr, "orders")
 	contains(t, "another statement", s.run(3, "run", "INSERT INTO orders VALUES (1)").stderr, "INSERT")
 	s.orders()
-	contains(t, "two statements", s.run(2, "run", statementText+"; "+statementText).stderr, "give one DDL statement")
+	contains(t, "two statements", s.run(2, "expand", statementText+"; "+statementText).stderr, "expected one statement, found 2")
 }
 
 func TestDataThatRefuseExitFive(t *testing.T) {

@@ -151,7 +151,6 @@ func TestPlanFindings(t *testing.T) {
 	}
 	s.run(10, "plan", "--github", "--detailed-exitcode", "ALTER TABLE orders ADD COLUMN x int")
 	s.run(2, "plan", "--github", "--json", statementText)
-	s.run(2, "plan", "--sql-file", first, "--sql-file", goose)
 	if n := s.traces(); n != "0" || s.ask(`SELECT to_regnamespace('changeling') IS NULL`) != "true" {
 		t.Errorf("plan left %s traces", n)
 	}

@@ -35,9 +35,9 @@ twin of the table in a transaction that is rolled back. Where the role may not m
 
 A plan that refuses says why, and exits 3.
 
-With --sarif or --github the input may have many statements, as a migration file has, and --sql-file may
-be given several times: each statement that the server does not do at once is a finding, with its
-route, its steps and their locks.`,
+The input may have several statements, as a migration file has, and --sql-file may be given several times:
+each is planned as the database is now. With --sarif or --github each statement that the server does not do
+at once is a finding, with its route, its steps and their locks.`,
 		Example: `  changeling plan "ALTER TABLE orders ALTER COLUMN id TYPE bigint"
   changeling plan --sql --sql-file widen_id.sql
   changeling plan --json - < widen_id.sql | jq -r .route
@@ -59,44 +59,23 @@ route, its steps and their locks.`,
 				f.data, f.detailed = data, detailed
 				return a.with(cmd.Context(), config, func(e *changeling.Engine) error { return f.judge(cmd.Context(), a, e, &from, args) })
 			}
-			text, err := from.read(cmd.Context(), a, args)
+			form := planForm{data: data, withSQL: withSQL, unseen: unseen, detailed: detailed, write: planView.print}
+			switch {
+			case asJSON:
+				form.write = planView.json
+			case asMarkdown:
+				form.write = planView.markdown
+			}
+			inputs, err := from.inputs(cmd.Context(), a, args)
 			if err != nil {
 				return err
 			}
 			return a.with(cmd.Context(), config, func(e *changeling.Engine) error {
-				v, err := lookOr(cmd.Context(), e, text, !unseen)
+				list, err := statements(cmd.Context(), e, inputs, false)
 				if err != nil {
 					return err
 				}
-				if data {
-					if err := v.ask(cmd.Context(), e); err != nil {
-						return err
-					}
-				}
-				if !withSQL {
-					for i := range v.Steps {
-						v.Steps[i].SQL = nil
-					}
-				}
-				switch {
-				case asJSON:
-					err = v.json(a.out)
-				case asMarkdown:
-					err = v.markdown(a.out)
-				default:
-					err = v.print(a.out)
-				}
-				switch {
-				case err != nil:
-					return err
-				case v.Route == plan.Refuse:
-					return &fault.Problem{Kind: fault.Refused, Text: "the change is refused for the reasons that the plan gives; nothing was changed"}
-				case v.broken():
-					return &fault.Problem{Kind: fault.Refusal, Text: "rows break what the statement demands of them, as the plan says; nothing was changed"}
-				case detailed && !v.Done:
-					return ended(10)
-				}
-				return nil
+				return form.all(cmd.Context(), a, e, list)
 			})
 		},
 	}
@@ -114,6 +93,70 @@ route, its steps and their locks.`,
 	cmd.Flags().BoolVar(&detailed, "detailed-exitcode", false, "exit 10 if there is work to do, 0 if not")
 	cmd.Flags().DurationVar(&wait, "lock-timeout", 0, "the longest wait for a lock, a `duration` (default 200ms)")
 	return cmd
+}
+
+// planForm is what is asked and told of a plan.
+type planForm struct {
+	data, withSQL, unseen, detailed bool
+	write                           func(planView, io.Writer) error
+}
+
+// all plans statements, each as the database is now, and answers the worst of what they end with.
+func (f planForm) all(ctx context.Context, a *app, e *changeling.Engine, list []string) error {
+	var worst error
+	work, first := false, 0
+	if !f.unseen {
+		var err error
+		if first, err = behind(ctx, e, list); err != nil {
+			return err
+		}
+	}
+	for i, text := range list {
+		v, err := made(text), error(nil)
+		if i >= first {
+			v, err = lookOr(ctx, e, text, !f.unseen)
+		}
+		switch {
+		case err != nil && !(i > 0 && work) || fault.Lost(err) || fault.Canceled(err):
+			return among(err, i, len(list))
+		case err != nil:
+			v = planView{Statement: text, Route: unknown, Refusals: []string{}, Steps: []stepView{}, Stays: []string{}, Breaks: []breakView{},
+				Why: "it cannot be planned as the database is now, and perhaps once what comes before it is done: " + fault.Message(err)}
+		case f.data:
+			if err := v.ask(ctx, e); err != nil {
+				return err
+			}
+		}
+		if !f.withSQL {
+			for i := range v.Steps {
+				v.Steps[i].SQL = nil
+			}
+		}
+		if i > 0 {
+			a.printf("\n")
+		}
+		if err := f.write(v, a.out); err != nil {
+			return err
+		}
+		work = work || !v.Done
+		if ends := f.ends(v); worst == nil || ends != nil && exitCode(ends) < exitCode(worst) {
+			worst = ends
+		}
+	}
+	return worst
+}
+
+// ends is what the command ends with.
+func (f planForm) ends(v planView) error {
+	switch {
+	case v.Route == plan.Refuse:
+		return &fault.Problem{Kind: fault.Refused, Text: "the change is refused for the reasons that the plan gives; nothing was changed"}
+	case v.broken():
+		return &fault.Problem{Kind: fault.Refusal, Text: "rows break what the statement demands of them, as the plan says; nothing was changed"}
+	case f.detailed && !v.Done:
+		return ended(10)
+	}
+	return nil
 }
 
 // planView is a plan as the command shows it. Its JSON form is a contract: fields are added, never changed.
@@ -206,7 +249,7 @@ func look(ctx context.Context, e *changeling.Engine, text string) (planView, err
 	p, err := e.Plan(ctx, text)
 	if err != nil && done {
 		// After a RENAME COLUMN its own statement cannot be planned any more.
-		return planView{Statement: text, Route: plan.Direct, Why: alreadyDone, Done: true, Refusals: []string{}, Steps: []stepView{}, Stays: []string{}, Breaks: []breakView{}}, nil
+		return made(text), nil
 	}
 	if err != nil {
 		return planView{}, err
@@ -219,6 +262,11 @@ func look(ctx context.Context, e *changeling.Engine, text string) (planView, err
 		v.Done, v.Why, v.Steps = true, alreadyDone, []stepView{}
 	}
 	return v, nil
+}
+
+// made is the view of a statement that there is nothing to do for.
+func made(text string) planView {
+	return planView{Statement: text, Route: plan.Direct, Why: alreadyDone, Done: true, Refusals: []string{}, Steps: []stepView{}, Stays: []string{}, Breaks: []breakView{}}
 }
 
 const alreadyDone = "made already by changeling, and the table is still as it was left: there is nothing to do"

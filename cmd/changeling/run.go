@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -24,6 +25,9 @@ func newRun(a *app) *cobra.Command {
 		Long: `Makes a change from beginning to end. The same command again goes on where it stood, after any
 crash and from any host; a change that is done is not done again.
 
+Several statements, as a file may have, are made one after the other, each a change of its own; the first that
+fails ends it. They are no transaction: what is made stays made.
+
 On a terminal it shows the plan and asks first. Without one it does not ask.
 SIGINT and SIGTERM stop it in good order with exit code 75; a second one exits at once.`,
 		Example: `  changeling run "ALTER TABLE orders ALTER COLUMN id TYPE bigint"
@@ -45,21 +49,33 @@ SIGINT and SIGTERM stop it in good order with exit code 75; a second one exits a
 			if err := back.into(&config); err != nil {
 				return err
 			}
-			text, err := from.read(ctx, a, args)
+			inputs, err := from.inputs(ctx, a, args)
 			if err != nil {
 				return err
 			}
 			return a.with(ctx, config, func(e *changeling.Engine) error {
-				if _, ok := terminal(a.in); ok && !yes {
-					if err := a.showAndAsk(ctx, e, text); err != nil {
-						return err
-					}
-				}
-				change, err := e.Start(ctx, text)
-				if err != nil || change == nil {
+				list, err := statements(ctx, e, inputs, true)
+				if err != nil {
 					return err
 				}
-				return w.during(ctx, func() error { return change.Run(ctx) })
+				first, err := behind(ctx, e, list)
+				if err != nil {
+					return err
+				}
+				return w.during(ctx, func() error {
+					for i, text := range list {
+						if i < first {
+							continue
+						}
+						if len(list) > 1 && w.output == "text" && !w.quiet {
+							a.printf("%s: %s\n", ordinal(i, len(list)), clean(shortened(text)))
+						}
+						if err := a.runOne(ctx, e, text, yes); err != nil {
+							return among(err, i, len(list))
+						}
+					}
+					return nil
+				})
 			})
 		},
 	}
@@ -74,6 +90,32 @@ SIGINT and SIGTERM stop it in good order with exit code 75; a second one exits a
 	f.DurationVar(&w.lockWait, "lock-timeout", 0, "the longest wait for a lock, and so of those who queue behind it, a `duration` (default 200ms)")
 	f.BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return cmd
+}
+
+// runOne makes the change of one statement.
+func (a *app) runOne(ctx context.Context, e *changeling.Engine, text string, yes bool) error {
+	if _, ok := terminal(a.in); ok && !yes {
+		if err := a.showAndAsk(ctx, e, text); err != nil {
+			return err
+		}
+	}
+	change, err := e.Start(ctx, text)
+	if err != nil || change == nil {
+		return err
+	}
+	return change.Run(ctx)
+}
+
+// among says which of several statements an error is about.
+func among(err error, i, n int) error {
+	if n == 1 {
+		return err
+	}
+	text := ordinal(i, n)
+	if i > 0 {
+		text += fmt.Sprintf(" (the %d before it are made; the same command goes on here)", i)
+	}
+	return fmt.Errorf("%s: %w", text, err)
 }
 
 // showAndAsk shows the plan of a new change to a person. A change that is under way was agreed to, and one that is done

@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -222,4 +224,42 @@ func TestCleanupDropsWhatIsDue(t *testing.T) {
 	if s.traces() != "0" {
 		t.Errorf("%s traces are left", s.traces())
 	}
+}
+
+// TestRunSeveralStatements: a file is made statement by statement, goes on where it stood, and is not made twice, though its statements
+// change one table; what is no change of a schema, and a migration's way back, are not run.
+func TestRunSeveralStatements(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	s.orders()
+	s.exec(`UPDATE orders SET email = 'gone' WHERE id = 7`)
+	file := filepath.Join(t.TempDir(), "0042_orders.sql")
+	text := "-- +goose Up\n" + statementText + ";\nALTER TABLE orders ADD COLUMN c int DEFAULT 5;\nALTER TABLE orders ADD CONSTRAINT pos CHECK (email <> 'gone');\nALTER TABLE orders ADD COLUMN d int;\n" +
+		"-- +goose Down\nDROP TABLE orders;\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	planned := s.run(0, "plan", "--sql-file", file)
+	contains(t, "plan", planned.stdout, "route      shadow-table", "ADD COLUMN c int", "ADD CONSTRAINT pos", "ADD COLUMN d int")
+	if n := strings.Count(planned.stdout, "\nroute "); n != 4 {
+		t.Errorf("%d plans, want 4:\n%s", n, planned.stdout)
+	}
+	failed := s.run(5, "run", "--sql-file", file)
+	contains(t, "the third's error", failed.stderr, "statement 3 of 4 (the 2 before it are made", "pos")
+	if !s.changed() {
+		t.Error("the first statement was not made")
+	}
+	s.exec(`UPDATE orders SET email = 'back' WHERE id = 7`)
+	on := s.run(0, "run", "--sql-file", file)
+	contains(t, "the run that goes on", on.stdout, "statement 3 of 4", "statement 4 of 4")
+	if strings.Contains(on.stdout, "statement 2 of 4") {
+		t.Errorf("what was made was looked at again:\n%s", on.stdout)
+	}
+	contains(t, "the third run", s.run(0, "run", "--sql-file", file).stdout, "nothing to do")
+	contains(t, "plan of what is made", s.run(0, "plan", "--detailed-exitcode", "--sql-file", file).stdout, "made already")
+
+	refused := s.run(2, "run", "ALTER TABLE orders ADD COLUMN e int; INSERT INTO orders DEFAULT VALUES")
+	contains(t, "the error of an INSERT", refused.stderr, "statement 2 of 2 changes no schema", "migrate up", "nothing was changed")
+	later := s.run(0, "plan", "ALTER TABLE orders ADD COLUMN f int; ALTER TABLE orders ALTER COLUMN f TYPE bigint")
+	contains(t, "what needs the statement before it", later.stdout, "route      unknown", "once what comes before it is done")
 }

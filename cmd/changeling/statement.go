@@ -17,7 +17,7 @@ type statement struct{ files []string }
 type input struct{ file, text string }
 
 func (s *statement) flags(cmd *cobra.Command) {
-	cmd.Flags().StringArrayVar(&s.files, "sql-file", nil, "read the statement from a `file`")
+	cmd.Flags().StringArrayVar(&s.files, "sql-file", nil, "read the statement, or several, from a `file`")
 	cmd.Args = func(_ *cobra.Command, args []string) error {
 		switch {
 		case len(args) > 1:
