@@ -301,6 +301,25 @@ func (r *run) beside(ctx context.Context, p *program, u *unit, x *journal.Step, 
 	return r.tx(ctx, func(tx *sql.Tx) error { return r.end(ctx, tx, p, u, 0, w) })
 }
 
+// closed ends the note of a unit that is done where a run died between the two, unless it went on behind it.
+func (r *run) closed(ctx context.Context, p *program, u *unit) error {
+	if !p.noting() || u.kind != unitLoose && u.kind != unitEngine {
+		return nil
+	}
+	for seq := range p.steps {
+		if seq > u.seq {
+			return nil
+		}
+	}
+	return r.tx(ctx, func(tx *sql.Tx) error {
+		w, err := r.recall(ctx, tx, p, u, 0)
+		if err != nil {
+			return err
+		}
+		return r.end(ctx, tx, p, u, 0, w)
+	})
+}
+
 // wayOf says where the way back of a program comes from, as far as its words tell.
 func (r *run) wayOf(p *program) string {
 	m := p.migration

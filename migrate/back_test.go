@@ -151,7 +151,7 @@ func TestO14NotedAndKilled(t *testing.T) {
 			t.Fatal(err)
 		}
 		before := d.schema(t)
-		points := []int{24, 29, 34, 39, 44, 49}
+		points := []int{24, 29, 34, 39, 44, 49, 62, 63, 64}
 		if os.Getenv("CHANGELING_FULL") != "" {
 			points = nil
 			for at := 10; at < 80; at++ {

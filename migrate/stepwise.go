@@ -68,7 +68,7 @@ func (r *run) unedited(p *program) error {
 func (r *run) advance(ctx context.Context, p *program, u *unit) error {
 	x := p.steps[u.seq]
 	if x != nil && x.Done && u.kind != unitSetting {
-		return nil
+		return r.closed(ctx, p, u)
 	}
 	if len(u.statements) > 0 && x == nil {
 		if err := r.gate(ctx, p, u); err != nil {
@@ -129,6 +129,9 @@ func (r *run) alone(ctx context.Context, p *program, u *unit, x *journal.Step) e
 	if x.Before, err = r.fingerprint(ctx, u); err != nil {
 		return err
 	}
+	if r.calls(p, u) {
+		return r.call(ctx, p, u, x)
+	}
 	if err := r.note(ctx, func(db state.DB) error { return r.store.Begin(ctx, db, id, x) }); err != nil {
 		return err
 	}
@@ -140,18 +143,81 @@ func (r *run) alone(ctx context.Context, p *program, u *unit, x *journal.Step) e
 		}
 	}
 	if _, err := r.conn.ExecContext(ctx, u.statements[0].SQL); err != nil {
-		if own := (*mysql.Error)(nil); errors.As(err, &own) && own.Code != 0 && ctx.Err() == nil && !fault.Lost(err) { // the server says that it did not do it
-			x.Hash = undone // or the table, once it is mended, would be taken for what the statement made of it
-			if noted := r.note(ctx, func(db state.DB) error { return r.store.Begin(ctx, db, id, x) }); noted != nil {
-				return errors.Join(err, noted)
-			}
-		}
-		return p.broken(u, err)
+		return r.unmade(ctx, p, u, x, err)
 	}
 	return r.note(ctx, func(db state.DB) error { return r.store.Done(ctx, db, id, x) })
 }
 
+// unmade is what becomes of a statement that is no transaction and that the server answered with an error.
+func (r *run) unmade(ctx context.Context, p *program, u *unit, x *journal.Step, err error) error {
+	if own := (*mysql.Error)(nil); errors.As(err, &own) && own.Code != 0 && ctx.Err() == nil && !fault.Lost(err) { // the server says that it did not do it
+		x.Hash = undone // or the table, once it is mended, would be taken for what the statement made of it
+		if noted := r.note(ctx, func(db state.DB) error { return r.store.Begin(ctx, db, p.migration.ID(), x) }); noted != nil {
+			return errors.Join(err, noted)
+		}
+	}
+	return p.broken(u, err)
+}
+
+// Where the call of a procedure is, in the place of the definitions before it. On MySQL and MariaDB nobody knows whether a procedure ends the
+// transaction that it is called in. So the journal says within that transaction that it is inside: if that is not to be seen after a death, nothing
+// of the call is, and it may be called again; if it is, the procedure has committed something.
+const (
+	outside = "called, and nothing committed"
+	within  = "called, and something committed"
+)
+
+// calls says that a statement is the call of a procedure that may run in a transaction with its record.
+func (r *run) calls(p *program, u *unit) bool {
+	return r.server.mysql && p.script.Tx != TxNever && calling.MatchString(u.first.words)
+}
+
+// call runs a procedure. It may run twice, also while a session that is lost still runs it.
+func (r *run) call(ctx context.Context, p *program, u *unit, x *journal.Step) error {
+	id := p.migration.ID()
+	if old := p.steps[u.seq]; old == nil || old.Hash != u.hash {
+		x.Before = outside
+		if err := r.note(ctx, func(db state.DB) error { return r.store.Begin(ctx, db, id, x) }); err != nil {
+			return err
+		}
+	}
+	called := false
+	err := r.tx(ctx, func(tx *sql.Tx) error {
+		steps, err := r.store.Lock(ctx, tx, id, p.direction)
+		if err != nil {
+			return err
+		}
+		there := steps[u.seq]
+		if there == nil || there.Done {
+			return nil
+		}
+		if there.Before != outside {
+			return unknown(there)
+		}
+		there.Before = within
+		if err := r.store.Begin(ctx, tx, id, there); err != nil {
+			return err
+		}
+		called = true
+		if _, err := tx.ExecContext(ctx, u.statements[0].SQL); err != nil {
+			return err
+		}
+		return r.store.Done(ctx, tx, id, x)
+	})
+	if err != nil && called {
+		return r.unmade(ctx, p, u, x, err)
+	}
+	return err
+}
+
+// unknown is the end of a run where nothing tells what became of a statement.
+func unknown(x *journal.Step) error {
+	return &fault.Problem{Kind: fault.Unknown, Text: fmt.Sprintf(
+		"a run died in the middle of `%s`, and nothing tells whether the server did it. Look, then say `changeling migrate repair --step done` or `--step undone`", shorten(x.SQL, 200))}
+}
+
 var (
+	calling = regexp.MustCompile(`^CALL\b`)
 	// What may run again without harm.
 	repeatableThere = regexp.MustCompile(`^(VACUUM|ANALYZE|REINDEX|CLUSTER|CHECKPOINT|ALTER SYSTEM|REFRESH|FLUSH|GRANT|REVOKE|OPTIMIZE|SET)\b`)
 	// What shows in the definitions of a database.
@@ -167,6 +233,8 @@ func (r *run) happened(ctx context.Context, u *unit, x *journal.Step) (bool, err
 	case r.server.mysql && visible.MatchString(words) && x.Before != "":
 		now, err := r.fingerprint(ctx, u)
 		return now != x.Before, err
+	case x.Before == outside:
+		return false, nil
 	case r.server.mysql:
 	case strings.Contains(words, "INDEX CONCURRENTLY"):
 		there, valid, err := r.index(ctx, u)
@@ -180,8 +248,7 @@ func (r *run) happened(ctx context.Context, u *unit, x *journal.Step) (bool, err
 	if repeatableThere.MatchString(words) {
 		return false, nil
 	}
-	return false, &fault.Problem{Kind: fault.Unknown, Text: fmt.Sprintf(
-		"a run died in the middle of `%s`, and nothing tells whether the server did it. Look, then say `changeling migrate repair --step done` or `--step undone`", shorten(x.SQL, 200))}
+	return false, unknown(x)
 }
 
 // clear takes away what an interrupted build left: an index that is not valid, which IF NOT EXISTS would take for the whole (NR5).

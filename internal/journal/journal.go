@@ -181,7 +181,16 @@ func (s *Store) Forget(ctx context.Context, db state.DB, version string) error {
 
 // Steps are the steps of a migration, by their number, of one direction.
 func (s *Store) Steps(ctx context.Context, db state.DB, version, direction string) (map[int]*Step, error) {
-	rows, err := db.QueryContext(ctx, s.Text.Steps, s.Tree, version)
+	return s.steps(ctx, db, s.Text.Steps, version, direction)
+}
+
+// Lock are the steps as they are once nobody else writes them, in a transaction that keeps others from it.
+func (s *Store) Lock(ctx context.Context, tx state.DB, version, direction string) (map[int]*Step, error) {
+	return s.steps(ctx, tx, s.Text.Steps+" FOR UPDATE", version, direction)
+}
+
+func (s *Store) steps(ctx context.Context, db state.DB, query, version, direction string) (map[int]*Step, error) {
+	rows, err := db.QueryContext(ctx, query, s.Tree, version)
 	if err != nil {
 		return nil, err
 	}
