@@ -30,6 +30,9 @@ type Config struct {
 	Fast bool
 	// Hold stops before the cutover until somebody says `changeling cutover`; the shadow stays in step meanwhile.
 	Hold bool
+	// WithChildren takes along what a column that gets another type is the key of: the columns that refer to it, over any number of tables, and
+	// the sequences that they own. PostgreSQL only, and only where an integer type gets wider. See docs/ARCHITECTURE.md, "Key families".
+	WithChildren bool
 	// OnlyDirect refuses every change that the server does not do at once.
 	OnlyDirect bool
 	// Route is the way that a change must go; one that cannot is refused. Empty: the planner chooses. With plan.Direct the
@@ -275,6 +278,9 @@ func (e *Engine) planned(ctx context.Context, ddl string) (*plan.Plan, error) {
 	if s, err := plan.Parse(ddl, e.dialect.Syntax()); err == nil && e.staged(s) {
 		return e.stage(ctx, s)
 	}
+	if e.config.WithChildren {
+		return e.family(ctx, ddl)
+	}
 	return e.dialect.Plan(ctx, e.db, ddl, newID(), e.config.LockWait, e.config.Route, e.config.undoLog())
 }
 
@@ -406,7 +412,7 @@ func (e *Engine) known(ctx context.Context, ddl string) (found *Change, done boo
 	case errors.Is(err, state.ErrNone):
 	case err != nil:
 		return nil, false, err
-	case r.Statement == s.Text:
+	case r.Statement == e.said(s):
 		if e.config.Hold && !r.Hold {
 			err = e.store.Exec(ctx, e.db, e.store.Text.SetHold, r.ID, true)
 			r.Hold = true
@@ -415,7 +421,7 @@ func (e *Engine) known(ctx context.Context, ddl string) (found *Change, done boo
 	default:
 		return nil, false, busy(r)
 	}
-	r, err := e.store.Latest(ctx, s.Text, name)
+	r, err := e.store.Latest(ctx, e.said(s), name)
 	if errors.Is(err, state.ErrNone) {
 		return nil, false, nil
 	}
@@ -427,7 +433,7 @@ func (e *Engine) known(ctx context.Context, ddl string) (found *Change, done boo
 
 // moved is known for a statement whose table is not there: the statement may have renamed or moved it itself.
 func (e *Engine) moved(ctx context.Context, s plan.Statement) (found *Change, done bool, err error) {
-	r, err := e.store.ByStatement(ctx, s.Text, s.Table)
+	r, err := e.store.ByStatement(ctx, e.said(s), s.Table)
 	if err != nil {
 		return nil, false, nil // the plan's own error says that the table is not there
 	}

@@ -42,8 +42,9 @@ type Status struct {
 	DropAt         *time.Time `json:"drop_at"`           // null: never, or gone
 	Uses           []Use      `json:"uses,omitempty"`    // of the old column of an expanded change; not in a list
 	UsesUnseen     string     `json:"uses_unseen,omitempty"`
-	Unfit          []string   `json:"unfit,omitempty"` // rows of an expanded change in which one column has what the other one cannot have
-	Undo           string     `json:"undo"`            // open, under way, "gone: " and why, or empty where there is none
+	Unfit          []string   `json:"unfit,omitempty"`   // rows of an expanded change in which one column has what the other one cannot have
+	Undo           string     `json:"undo"`              // open, under way, "gone: " and why, or empty where there is none
+	Members        []Member   `json:"members,omitempty"` // the other tables of a family, in the order in which they are changed; not in a list
 }
 
 func statusOf(r *state.Record) Status {
@@ -61,7 +62,7 @@ func statusOf(r *state.Record) Status {
 	}
 	cut := r.Plan.Turn()
 	if cut >= 0 {
-		if r.Step <= cut && r.Step > 0 && r.Status != state.Aborted {
+		if r.Step <= cut && r.Step > r.Plan.Ahead() && r.Status != state.Aborted {
 			s.ShadowTable = r.Plan.Pair.Shadow.String() // empty for a second column
 		}
 		if r.Step > cut && !r.Dropped {
@@ -126,6 +127,9 @@ func (c *Change) Status(ctx context.Context) (Status, error) {
 	if err := c.uses(ctx, &s); err != nil {
 		return s, err
 	}
+	if s.Members, err = c.members(ctx); err != nil {
+		return s, err
+	}
 	s.Undo, err = c.undoState(ctx)
 	return s, err
 }
@@ -151,8 +155,17 @@ func (c *Change) Pause(ctx context.Context) error { return c.want(ctx, state.Wan
 // Resume takes a pause back. It does not run the change; Run does.
 func (c *Change) Resume(ctx context.Context) error { return c.want(ctx, state.WantRun) }
 
-// Cutover lets a change that holds go on to its cutover, wherever it runs.
-func (c *Change) Cutover(ctx context.Context) error { return c.want(ctx, state.WantCutover) }
+// Cutover lets a change that holds go on to its cutover, wherever it runs. Of a family it is the next table's.
+func (c *Change) Cutover(ctx context.Context) error {
+	member, err := c.underWay(ctx)
+	if err != nil {
+		return err
+	}
+	if member != nil {
+		return member.Cutover(ctx)
+	}
+	return c.want(ctx, state.WantCutover)
+}
 
 func (c *Change) want(ctx context.Context, w state.Want) error {
 	c = c.own()
@@ -307,6 +320,11 @@ func (r *run) undo(ctx context.Context) error {
 	steps := r.record.Plan.Steps
 	for i := min(r.record.Step, len(steps)-1); i >= 0; i-- {
 		s := steps[i]
+		if s.Kind == plan.Take {
+			if err := r.withdraw(ctx, *s.Member); err != nil {
+				return err
+			}
+		}
 		if len(s.Undo) == 0 {
 			continue
 		}

@@ -31,6 +31,8 @@ type dialect interface {
 	Rebuild(ctx context.Context, db *sql.DB, b Rebuild, id string, wait time.Duration) (*plan.Plan, error)
 	// Expand plans a column beside another one, both of which users write for a while.
 	Expand(ctx context.Context, db *sql.DB, x Expansion, id string, wait time.Duration) (*plan.Plan, error)
+	// Family finds what a change of a key's type takes along, or says why that cannot be.
+	Family(ctx context.Context, db *sql.DB, ddl string, wait time.Duration) (f postgres.Family, why []string, err error)
 	// Resolve finds a table, and its identity where the server has one.
 	Resolve(ctx context.Context, db *sql.DB, n schema.Name) (schema.Name, uint32, error)
 	// Fingerprint identifies the definition of a table that was resolved.

@@ -36,6 +36,7 @@ type run struct {
 	pair     schema.Pair
 	follower *follower // nil where triggers write the key log
 	recorder *recorder // nil: what is done is not recorded
+	caller   *Engine   // whose events are not recorded as this change's; nil: the change's own
 	born     time.Time // where its own clock begins
 	server   watch
 	settling sync.Mutex
@@ -112,11 +113,11 @@ func (c *Change) once(ctx context.Context) (again bool, err error) {
 		return false, stopped(ctx, c.record.ID, err)
 	}
 	recorder := newRecorder()
-	told := *e // what this run tells is recorded
+	caller, told := e, *e // what this run tells is recorded
 	told.config.Events = event.Serial(event.Tee(e.config.Events, recorder.sink))
 	c.engine, e = &told, &told
 	r := newRun(c, lease)
-	r.resumed, r.recorder = resumed, recorder
+	r.resumed, r.recorder, r.caller = resumed, recorder, caller
 	if r.follower, err = e.dialect.Follow(ctx, r); err != nil {
 		return false, r.close(ctx, stopped(ctx, c.record.ID, err))
 	}
@@ -132,6 +133,10 @@ func (c *Change) once(ctx context.Context) (again bool, err error) {
 	}
 	e.config.Events(opened)
 	err = r.refused(ctx, r.guarded(ctx))
+	if errors.Is(err, errAnew) {
+		r.flush(ctx)
+		return true, nil
+	}
 	if r.unmet(err) {
 		if err = r.otherwise(ctx, err); err == nil {
 			r.flush(ctx)
@@ -278,6 +283,8 @@ func (r *run) steps(ctx context.Context) error {
 		case err == nil:
 			r.engine.config.Events(event.StepEnded{Step: string(step.Kind), Name: step.Name, Took: time.Since(began), Done: r.rowsDone.Load()})
 		case errors.Is(err, errPaused):
+		case errors.Is(err, errAnew):
+			return err
 		case errors.Is(err, copier.ErrReset):
 			if err := r.restart(ctx); err != nil {
 				return err
@@ -319,7 +326,7 @@ func (r *run) finish(ctx context.Context, drop plan.Step) error {
 // The cutover looks again, under its lock. What cannot be asked now is no answer.
 func (r *run) unaltered(ctx context.Context) error {
 	p := r.record.Plan
-	if p.Route != plan.ShadowTable && p.Route != plan.ShadowColumn || r.record.Step == 0 || r.swapped.Load() {
+	if p.Route != plan.ShadowTable && p.Route != plan.ShadowColumn || r.record.Step == 0 || r.record.Step < p.Ahead() || r.swapped.Load() {
 		return nil
 	}
 	if !r.engine.dialect.Transactional() && p.Steps[r.record.Step].Kind == plan.Cutover {
@@ -426,6 +433,10 @@ func (r *run) step(ctx context.Context, s plan.Step) error {
 		return r.putAside(ctx, s)
 	case plan.Live:
 		return r.beginContract(ctx)
+	case plan.Take:
+		return r.take(ctx, s)
+	case plan.Anew:
+		return r.anew(ctx)
 	}
 	return fmt.Errorf("this version does not know the step kind %q", s.Kind)
 }
@@ -486,7 +497,7 @@ func (r *run) close(ctx context.Context, err error) error {
 	if kind == fault.Stopped {
 		return err
 	}
-	if r.record.Step == 0 && kind != fault.Unknown && r.record.Plan.Undoes == nil {
+	if r.record.Step == 0 && kind != fault.Unknown && r.record.Plan.Undoes == nil && r.record.Plan.Ahead() == 0 {
 		status = state.Aborted // nothing was made: there is nothing to resume or to take back
 	}
 	// The run may have been cancelled, the row should say why all the same.

@@ -53,7 +53,7 @@ func (c *Change) Undo(ctx context.Context, loss Loss) error {
 		return stopped(ctx, c.record.ID, err)
 	}
 	if c.record.Status == state.Undone {
-		return nil
+		return c.undoMembers(ctx)
 	}
 	if c.inStages() != nil {
 		return c.bringBack(ctx, loss)
@@ -63,7 +63,10 @@ func (c *Change) Undo(ctx context.Context, loss Loss) error {
 			return stopped(ctx, c.record.ID, err)
 		}
 	}
-	return c.Run(ctx)
+	if err := c.Run(ctx); err != nil {
+		return err
+	}
+	return c.undoMembers(ctx)
 }
 
 // turn makes the undo's plan the change's.
@@ -233,6 +236,8 @@ func (c *Change) undoState(ctx context.Context) (string, error) {
 	switch {
 	case r.Plan.Undoes != nil && !r.Over():
 		return "under way", nil
+	case r.Status == state.Undone:
+		return c.undoneMembers(ctx)
 	case r.Status == state.Done && !r.Dropped && r.Plan.Back != nil:
 		return "open", nil
 	case r.Status != state.Done || r.Dropped || r.Plan.Undo == nil:

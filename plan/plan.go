@@ -48,6 +48,8 @@ const (
 	Aside   Kind = "aside"   // put something out of the way, or bring it back, in one transaction with the step counter
 	Release Kind = "release" // take away what the change needed
 	Drop    Kind = "drop"    // take away the old table, when its time has come
+	Take    Kind = "take"    // make the change of another table, the step's Member, from beginning to end
+	Anew    Kind = "anew"    // plan what comes behind it again, now that the tables before are other ones
 )
 
 // Step is one instruction of a plan.
@@ -75,6 +77,8 @@ type Step struct {
 	Ask []string `json:"ask,omitempty"`
 	// Tables are those that the step locks, quoted: who holds them is looked at first.
 	Tables []string `json:"tables,omitempty"`
+	// Member is the change that a Take step makes.
+	Member *Member `json:"member,omitempty"`
 	// LockWait is the longest wait for a lock, and so the longest queue of others behind this step.
 	LockWait time.Duration `json:"lock_wait_ns,omitempty"`
 	// Lock is the strongest lock that the step takes on a table that others use, in the server's own words.
@@ -118,10 +122,26 @@ type Plan struct {
 	Back *Plan `json:"back,omitempty"`
 	// Lossy says of an undo that rows which do not fit the old table may be left out.
 	Lossy bool `json:"lossy,omitempty"`
+	// Family is how a plan that takes other tables along makes their changes; nil for one that takes none.
+	Family *Family `json:"family,omitempty"`
 	// Spare is the additional disk space that the change needs at its peak, in bytes.
 	Spare int64 `json:"spare_bytes"`
 	// Ways are those that could be gone, with what each would cost, where there is a choice.
 	Ways []Way `json:"ways,omitempty"`
+}
+
+// Member is a table of a family that is changed along with the plan's own, by a change with an id of its own.
+type Member struct {
+	Change    string      `json:"change"`
+	Table     schema.Name `json:"table"`
+	Statement string      `json:"statement"`
+}
+
+// Family is what the changes of a family have in common, whoever goes on with them.
+type Family struct {
+	Statement string `json:"statement"`       // for the plan's own table, with the columns of it that refer to itself
+	Route     Route  `json:"route,omitempty"` // that was asked for
+	UndoLog   int64  `json:"undo_log"`        // how large the log of an undo may become; zero: there is none
 }
 
 // Native is how a server of MySQL or MariaDB does a statement by itself.
@@ -187,6 +207,9 @@ func (p *Plan) Turn() int {
 	}
 	return p.Find(Cutover)
 }
+
+// Ahead is how many steps come before those of the plan's own table: the other tables of its family, and what goes with them.
+func (p *Plan) Ahead() int { return p.Find(Anew) + 1 }
 
 // Covers says that the change leaves a view under the old name of its table, which is what it keeps.
 func (p *Plan) Covers() bool { return p.Back != nil && p.Pair.Old == p.Pair.Source }

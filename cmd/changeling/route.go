@@ -11,8 +11,9 @@ import (
 
 // route is the way that a change must go.
 type route struct {
-	only bool
-	name string
+	only     bool
+	children bool
+	name     string
 }
 
 // stages is what becomes of what a change leaves behind, and of what it takes away.
@@ -37,11 +38,12 @@ func (s *stages) into(cmd *cobra.Command, c *changeling.Config) (err error) {
 
 func (r *route) flags(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&r.only, "only-direct", false, "refuse what the server does not do at once")
+	cmd.Flags().BoolVar(&r.children, "with-children", false, "change the columns that refer to a key along with it, table by table, and its sequences (PostgreSQL, integers that get wider)")
 	cmd.Flags().StringVar(&r.name, "route", "", "the `way` to go, or not at all: direct (as the statement says, however long others wait), recipe, column (shadow-column), table (shadow-table)")
 }
 
 func (r *route) into(c *changeling.Config) {
-	c.OnlyDirect, c.Route = r.only, plan.Route(r.name)
+	c.OnlyDirect, c.WithChildren, c.Route = r.only, r.children, plan.Route(r.name)
 	switch r.name {
 	case "column":
 		c.Route = plan.ShadowColumn

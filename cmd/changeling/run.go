@@ -31,6 +31,7 @@ fails ends it. They are no transaction: what is made stays made.
 On a terminal it shows the plan and asks first. Without one it does not ask.
 SIGINT and SIGTERM stop it in good order with exit code 75; a second one exits at once.`,
 		Example: `  changeling run "ALTER TABLE orders ALTER COLUMN id TYPE bigint"
+  changeling run --with-children "ALTER TABLE customers ALTER COLUMN id TYPE bigint" # and what refers to it
   changeling run --hold --sql-file widen_id.sql        # stops before the swap: changeling cutover ID
   changeling run --yes --output json --drop never "ALTER TABLE orders ALTER COLUMN id TYPE bigint"
   changeling run --drop after=7d "DROP TABLE carts"               # until then: changeling undo ID

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -180,6 +181,9 @@ func printStatus(w io.Writer, s changeling.Status) error {
 	if s.Route == "shadow-table" {
 		row("rows", "%s", rows(s))
 	}
+	for _, m := range s.Members {
+		row("member", "%s: %s", m.Table, memberText(m))
+	}
 	if s.PendingKeys > 0 && !over(s) {
 		row("pending", "%d keys that changed meanwhile", s.PendingKeys)
 	}
@@ -237,6 +241,17 @@ func printStatus(w io.Writer, s changeling.Status) error {
 	return err
 }
 
+// memberText says where a table of a family stands.
+func memberText(m changeling.Member) string {
+	switch m.Status {
+	case "":
+		return m.Statement + ", not begun"
+	case "done", "aborted", "undone":
+		return m.Status + " by change " + m.Change
+	}
+	return fmt.Sprintf("%s, at step %s of change %s", m.Status, m.Step, m.Change)
+}
+
 // advice says what a person can do about a change, nothing if it needs nobody.
 func advice(s changeling.Status) string {
 	switch {
@@ -246,6 +261,8 @@ func advice(s changeling.Status) string {
 		return fmt.Sprintf("deploy the code that knows the new column; `changeling contract %s` when nobody names the old one, or `changeling abort %s`", s.ID, s.ID)
 	case s.Status == "failed" && s.Owner == "":
 		return fmt.Sprintf("mend what the error says, then `changeling resume %s`; or `changeling abort %s`. Nothing is lost", s.ID, s.ID)
+	case s.Owner != "" && slices.ContainsFunc(s.Members, func(m changeling.Member) bool { return m.Status == "held" }):
+		return fmt.Sprintf("a table of the family is ready to cut over: `changeling cutover %s` when the moment is good", s.ID)
 	case s.Owner == "":
 		return fmt.Sprintf("nobody works on it: `changeling resume %s` goes on here", s.ID)
 	case s.Status == "held":

@@ -61,7 +61,7 @@ On a terminal it asks for the table's name first. It may be said again, and goes
 				return err
 			}
 			return a.change(ctx, config, args[0], func(c *changeling.Change, s changeling.Status) error {
-				if s.Status == "undone" {
+				if s.Status == "undone" && s.Undo == "" {
 					a.printf("change %s is undone already\n", s.ID)
 					return nil
 				}
