@@ -134,6 +134,9 @@ func (c Config) validate() (Config, error) {
 	if c.Cover && c.DropAfter > 0 && c.DropAfter < time.Second {
 		return c, &fault.Problem{Kind: fault.Usage, Text: "Cover leaves a view under the old name, and DropNow would drop it at once: leave one of them out"}
 	}
+	if c.WithChildren && c.Cover {
+		return c, &fault.Problem{Kind: fault.Usage, Text: "WithChildren is for columns that get another type, and Cover for tables that get another name: leave one of them out"}
+	}
 	if c.dropSaid = c.DropAfter != 0; !c.dropSaid {
 		c.DropAfter = 24 * time.Hour
 	}

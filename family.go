@@ -64,19 +64,14 @@ func (e *Engine) family(ctx context.Context, ddl string) (*plan.Plan, error) {
 	if p.Route == plan.Refuse || len(f.Members)+len(f.Sequences) == 0 {
 		return p, nil
 	}
-	var ahead []plan.Step
-	for _, m := range f.Members {
-		m.Change = newID()
-		of, err := alone.Plan(ctx, m.Statement)
-		if err != nil {
-			return nil, err
-		}
+	ahead, more, err := alone.taking(ctx, f.Members)
+	if err != nil {
+		return nil, err
+	}
+	for _, of := range more {
 		for _, r := range of.Refusals {
-			p.Refusals = append(p.Refusals, fmt.Sprintf("%s, which has to be changed along: %s", m.Table, r))
+			p.Refusals = append(p.Refusals, fmt.Sprintf("%s, which has to be changed along: %s", of.Table, r))
 		}
-		step := plan.Step{Kind: plan.Take, Name: "change " + m.Table.String(), Member: &m, LockWait: e.config.LockWait, Lock: strongest(of),
-			Why: fmt.Sprintf("change %s: %s, about %d rows, by %s: %s", m.Change, m.Statement, max(of.Rows, 0), of.Route, of.Why)}
-		ahead = append(ahead, step)
 		p.Spare += of.Spare
 	}
 	if len(p.Refusals) > 0 {
@@ -88,6 +83,21 @@ func (e *Engine) family(ctx context.Context, ddl string) (*plan.Plan, error) {
 	p.Family = &plan.Family{Statement: f.Statement, Route: e.config.Route, UndoLog: e.config.undoLog()}
 	p.Steps = append(ahead, p.Steps...)
 	return p, nil
+}
+
+// taking are the steps that change the other tables of a family, and the plans that these would have now.
+func (e *Engine) taking(ctx context.Context, members []plan.Member) (steps []plan.Step, plans []*plan.Plan, err error) {
+	for _, m := range members {
+		m.Change = newID()
+		p, err := e.Plan(ctx, m.Statement)
+		if err != nil {
+			return nil, nil, err
+		}
+		plans = append(plans, p)
+		steps = append(steps, plan.Step{Kind: plan.Take, Name: "change " + m.Table.String(), Member: &m, LockWait: e.config.LockWait, Lock: strongest(p),
+			Why: fmt.Sprintf("%s, about %d rows, by a change of its own, %s: %s", m.Statement, max(p.Rows, 0), p.Route, p.Why)})
+	}
+	return steps, plans, nil
 }
 
 // strongest is the lock of a plan's cutover, or of its last step that has one.
@@ -200,10 +210,21 @@ func (r *run) memberFailed(m plan.Member, err error) error {
 	return &fault.Problem{Kind: kind, Text: fmt.Sprintf("%s, which is changed along with %s: %s. When that is mended, `changeling resume %s` goes on with the family; `changeling abort %[4]s` takes it back", m.Table, r.table(), err.Error(), r.id)}
 }
 
-// anew plans the table itself, now that the others are changed. What was planned before was for showing.
+// anew plans the table itself, now that the others are changed. What was planned before was for showing. Tables that refer to the key since
+// then come first.
 func (r *run) anew(ctx context.Context) error {
-	was := r.record.Plan
-	p, err := r.ofFamily().plannedAs(ctx, was.Family.Statement, r.id)
+	was, e := r.record.Plan, r.ofFamily()
+	f, why, err := e.dialect.Family(ctx, e.db, was.Family.Statement, e.config.LockWait)
+	if err != nil {
+		return err
+	}
+	if len(why) > 0 {
+		return &fault.Problem{Kind: fault.Refused, Text: refusal(&plan.Plan{Refusals: why})}
+	}
+	if len(f.Members) > 0 {
+		return r.takeMore(ctx, e, f.Members)
+	}
+	p, err := e.plannedAs(ctx, was.Family.Statement, r.id)
 	if err != nil {
 		return err
 	}
@@ -214,11 +235,32 @@ func (r *run) anew(ctx context.Context) error {
 		p.Undo.Statement = was.Statement
 	}
 	p.Statement, p.Family, p.Steps = was.Statement, was.Family, append(slices.Clone(was.Steps[:was.Ahead()]), p.Steps...)
-	err = r.tx(ctx, session{}, func(ctx context.Context, t *tx) error {
-		if err := r.engine.store.Replan(ctx, t, p); err != nil {
+	return r.replanned(ctx, p, 1)
+}
+
+// takeMore puts tables in front of the step at hand.
+func (r *run) takeMore(ctx context.Context, e *Engine, members []plan.Member) error {
+	steps, plans, err := e.taking(ctx, members)
+	if err != nil {
+		return err
+	}
+	for _, p := range plans {
+		if p.Route == plan.Refuse {
+			return &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf("%s refers to %s by now, and has to be changed along: %s", p.Table, r.table(), refusal(p))}
+		}
+	}
+	p := *r.record.Plan
+	p.Steps = slices.Insert(slices.Clone(p.Steps), r.record.Step, steps...)
+	return r.replanned(ctx, &p, 0)
+}
+
+// replanned gives the change another plan, moves its counter, and ends the run with errAnew.
+func (r *run) replanned(ctx context.Context, p *plan.Plan, by int) error {
+	err := r.tx(ctx, session{}, func(ctx context.Context, t *tx) error {
+		if err := r.engine.store.Replan(ctx, t, p); err != nil || by == 0 {
 			return err
 		}
-		return r.advance(ctx, t, 1)
+		return r.advance(ctx, t, by)
 	})
 	if err != nil {
 		return err

@@ -109,7 +109,12 @@ func TestFamily(t *testing.T) {
 	_, natively := family(t, widenAll...)
 	_, before := family(t)
 	_, db := family(t)
-	c := takesAlong(t, db, changeling.Config{Fast: true, Events: event.Lines(t.Output())})
+	narrower := 0
+	c := takesAlong(t, db, changeling.Config{Fast: true, Events: event.Tee(event.Lines(t.Output()), func(e event.Event) {
+		if _, ok := e.(event.StepEnded); ok {
+			narrower += keysAbove(t, db)
+		}
+	})})
 	s, err := c.Status(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -132,11 +137,24 @@ func TestFamily(t *testing.T) {
 	if err := c.Undo(t.Context(), changeling.NoLoss); err != nil {
 		t.Fatal(err)
 	}
+	if narrower > 0 {
+		t.Errorf("%d times a key could have values that a column which refers to it cannot", narrower)
+	}
 	stands(t, c, "undone", "")
 	sameAs(t, household(t, db), household(t, before), "after the undo")
 	if err := c.Undo(t.Context(), changeling.NoLoss); err != nil {
 		t.Errorf("undone twice: %v", err)
 	}
+}
+
+// keysAbove is how many columns refer to one of a wider type.
+func keysAbove(t *testing.T, db *sql.DB) (n int) {
+	t.Helper()
+	if err := db.QueryRowContext(t.Context(), `SELECT count(*) FROM (SELECT conrelid, confrelid, unnest(conkey) AS num, unnest(confkey) AS refers FROM pg_constraint WHERE contype = 'f' AND connamespace = 'public'::regnamespace) k
+JOIN pg_attribute c ON (c.attrelid, c.attnum) = (conrelid, num) JOIN pg_attribute p ON (p.attrelid, p.attnum) = (confrelid, refers) WHERE c.attlen < p.attlen`).Scan(&n); err != nil {
+		t.Error(err)
+	}
+	return n
 }
 
 // TestFamilyUndoRefused leaves the whole family as it is where a key has a value that it could not have before.
@@ -188,6 +206,26 @@ func TestFamilyAgain(t *testing.T) {
 	var typ string
 	if err := db.QueryRowContext(t.Context(), `SELECT format_type(atttypid, NULL) FROM pg_attribute WHERE attrelid = 'late'::regclass AND attname = 'customer'`).Scan(&typ); err != nil || typ != "bigint" {
 		t.Errorf("a child that came later is %s (%v)", typ, err)
+	}
+}
+
+// TestFamilyGrows takes along what came to refer to the key while others were changed.
+func TestFamilyGrows(t *testing.T) {
+	t.Parallel()
+	_, db := family(t)
+	sink := upon(event.Lines(t.Output()), func(e event.Event) bool { p, ok := e.(event.Planned); return ok && p.Table == "public.parcels" }, func() {
+		pgtest.Exec(t, db, `CREATE TABLE late (customer int PRIMARY KEY REFERENCES customers)`, `INSERT INTO late VALUES (7)`)
+	})
+	c := takesAlong(t, db, changeling.Config{Fast: true, Events: sink})
+	if err := c.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := keysAbove(t, db); n > 0 {
+		t.Errorf("%d columns refer to one of a wider type", n)
+	}
+	s, err := c.Status(t.Context())
+	if err != nil || len(s.Members) != 4 || s.Members[3].Table != "public.late" || s.Members[3].Status != "done" {
+		t.Errorf("the family is %+v (%v)", s.Members, err)
 	}
 }
 
@@ -392,8 +430,8 @@ func writeFamily(db *sql.DB, random *rand.Rand, user int) error {
 	return tx.Commit()
 }
 
-// TestFamilyDies kills a run before and after statements that it sends, and runs the same change again: it must go on, and leave what native
-// ALTERs leave.
+// TestFamilyDies kills a run, and an undo, before and after statements that it sends, and does the same again: it must go on, and leave what
+// native ALTERs leave, or what was before.
 func TestFamilyDies(t *testing.T) {
 	t.Parallel()
 	small := []string{
@@ -401,36 +439,167 @@ func TestFamilyDies(t *testing.T) {
 		`CREATE TABLE orders (customer int PRIMARY KEY REFERENCES customers)`,
 		`INSERT INTO customers SELECT i, i FROM generate_series(1, 50) i`, `INSERT INTO orders SELECT i FROM generate_series(1, 50) i`,
 	}
-	config := quick
-	config.WithChildren = true
-	act := func(ctx context.Context, db *sql.DB) error { return changeling.Apply(ctx, db, widenKey, config) }
-	look := func(db *sql.DB) (text string) {
-		t.Helper()
-		if err := db.QueryRowContext(t.Context(), `SELECT concat_ws(' ', (SELECT string_agg(format('%s.%s %s', attrelid::regclass, attname, format_type(atttypid, NULL)), ' ' ORDER BY 1) FROM pg_attribute
-   WHERE attnum > 0 AND attrelid IN ('customers'::regclass, 'orders'::regclass)), (SELECT seqmax FROM pg_sequence WHERE seqrelid = 'customers_id_seq'::regclass), (SELECT count(*) FROM customers), (SELECT count(*) FROM orders),
-   (SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND convalidated AND connamespace = 'public'::regnamespace), (SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'changeling\_%'))`).Scan(&text); err != nil {
+	wide := []string{`ALTER TABLE orders ALTER customer TYPE bigint`, widenKey + `, ALTER boss TYPE bigint`, `ALTER SEQUENCE customers_id_seq AS bigint`}
+	begin := seed(t)
+	for _, c := range []struct {
+		name string
+		drop time.Duration
+		act  func(ctx context.Context, db *sql.DB, config changeling.Config) error
+		done bool // the change is made before
+		want []string
+		most int
+	}{
+		{"run", changeling.DropNow, func(ctx context.Context, db *sql.DB, config changeling.Config) error {
+			return changeling.Apply(ctx, db, widenKey, config)
+		}, false, wide, 6},
+		{"undo", 0, undoFamily, true, nil, 4},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			config := changeling.Config{Fast: true, WithChildren: true, DropAfter: c.drop}
+			act := func(ctx context.Context, db *sql.DB) error { return c.act(ctx, db, config) }
+			setup := func(db *sql.DB) {
+				t.Helper()
+				pgtest.Exec(t, db, small...)
+				if c.done {
+					if err := changeling.Apply(t.Context(), db, widenKey, config); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			native := pgtest.Open(t, pgtest.Database(t))
+			pgtest.Exec(t, native, append(slices.Clone(small), c.want...)...)
+			want := couple(t, native)
+			dsn := pgtest.Database(t)
+			setup(pgtest.Open(t, dsn))
+			all := deaths(t, dsn, rand.New(rand.NewPCG(begin, 0)), act)
+			if !full() {
+				all = all[:min(len(all), c.most)]
+			}
+			dsn = pgtest.Database(t)
+			db := pgtest.Open(t, dsn)
+			for _, death := range all {
+				raze(t, db)
+				setup(db)
+				at := dieAt(t, dsn, act, death)
+				if err := act(t.Context(), db); err != nil {
+					t.Errorf("%s: the second time: %v", at, err)
+				}
+				sameAs(t, couple(t, db), want, at)
+			}
+		})
+	}
+}
+
+// undoFamily undoes the last change of customers.
+func undoFamily(ctx context.Context, db *sql.DB, config changeling.Config) error {
+	e, err := changeling.Open(ctx, db, config)
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	list, err := e.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range list {
+		if s.Table == "public.customers" {
+			c, err := e.Find(ctx, s.ID)
+			if err != nil {
+				return err
+			}
+			return c.Undo(ctx, changeling.NoLoss)
+		}
+	}
+	return errors.New("there is no change of customers")
+}
+
+// couple is a portrait of the two tables of TestFamilyDies.
+func couple(t *testing.T, db *sql.DB) (out []string) {
+	t.Helper()
+	rows, err := db.QueryContext(t.Context(), `SELECT format('%s.%s %s', attrelid::regclass, attname, format_type(atttypid, NULL)) FROM pg_attribute WHERE attnum > 0 AND NOT attisdropped AND attrelid IN ('customers'::regclass, 'orders'::regclass)
+UNION ALL SELECT 'sequence to ' || seqmax FROM pg_sequence WHERE seqrelid = 'customers_id_seq'::regclass
+UNION ALL SELECT 'constraint ' || conname || convalidated FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+UNION ALL SELECT 'customer ' || c::text FROM customers c UNION ALL SELECT 'order ' || o::text FROM orders o`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var line string
+		if err := rows.Scan(&line); err != nil {
 			t.Fatal(err)
 		}
-		return text
+		out = append(out, line)
 	}
-	dsn := pgtest.Database(t)
-	pgtest.Exec(t, pgtest.Open(t, dsn), small...)
-	all := deaths(t, dsn, rand.New(rand.NewPCG(seed(t), 0)), act)
-	want := look(pgtest.Open(t, dsn))
-	if !full() {
-		all = all[:min(len(all), 16)]
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
 	}
-	dsn = pgtest.Database(t)
-	db := pgtest.Open(t, dsn)
-	for _, c := range all {
-		raze(t, db)
-		pgtest.Exec(t, db, small...)
-		at := dieAt(t, dsn, act, c)
-		if err := act(t.Context(), db); err != nil {
-			t.Errorf("%s: the second run: %v", at, err)
-		}
-		if got := look(db); got != want {
-			t.Errorf("%s, and left\n%s\nwant\n%s", at, got, want)
-		}
+	return out
+}
+
+// TestFamilySmallPool says how many connections a family needs, before it waits for one for ever.
+func TestFamilySmallPool(t *testing.T) {
+	t.Parallel()
+	_, db := family(t)
+	db.SetMaxOpenConns(8)
+	err := changeling.Apply(t.Context(), db, widenKey, changeling.Config{WithChildren: true})
+	if !errors.Is(err, changeling.ErrUsage) || !strings.Contains(err.Error(), "a family needs") {
+		t.Errorf("with 8 connections: %v", err)
+	}
+	db.SetMaxOpenConns(0)
+	if err := changeling.Apply(t.Context(), db, widenKey, changeling.Config{WithChildren: true, Fast: true}); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestFamilyMemberAborted: a table's own change that somebody aborts stops the family, which makes another one when it goes on.
+func TestFamilyMemberAborted(t *testing.T) {
+	t.Parallel()
+	_, db := family(t)
+	config := changeling.Config{Fast: true, Hold: true, DropAfter: changeling.DropNow}
+	var c *changeling.Change
+	ready := make(chan struct{})
+	config.Events = upon(event.Discard, holding, func() { close(ready) })
+	c = takesAlong(t, db, config)
+	done := make(chan error, 1)
+	go func() { done <- c.Run(t.Context()) }()
+	select {
+	case <-ready:
+	case err := <-done:
+		t.Fatal(err)
+	}
+	s, err := c.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Members[0].Status != "held" {
+		t.Fatalf("the first table is %+v", s.Members[0])
+	}
+	e, err := changeling.Open(t.Context(), db, changeling.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	member, err := e.Find(t.Context(), s.Members[0].Change)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := member.Abort(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; !errors.Is(err, changeling.ErrRefused) || !strings.Contains(err.Error(), "public.items") {
+		t.Errorf("the family ended with %v", err)
+	}
+	stands(t, c, "failed", "")
+	pgtest.Exec(t, db, `UPDATE changeling.change SET hold = false`)
+	if c, err = e.Find(t.Context(), c.ID()); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = c.Status(t.Context()); err != nil || s.Status != "done" || s.Members[0].Status != "done" || s.Members[0].Change == member.ID() {
+		t.Errorf("the family is %s, its first table %+v (%v)", s.Status, s.Members[0], err)
 	}
 }

@@ -36,6 +36,9 @@ func (v *planView) explain(ctx context.Context, e *changeling.Engine) error {
 		s.ReadBytes, s.WriteBytes, s.TakesMs = c.Read, c.Write, c.Time.Milliseconds()
 		v.TakesMs += s.TakesMs
 	}
+	if v.plan.Family != nil {
+		v.TakesMs = 0 // that of one of several tables
+	}
 	v.Stays = append(v.Stays, v.plan.Stays()...)
 	version, err := e.Version(ctx)
 	if err != nil {

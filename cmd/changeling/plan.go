@@ -229,6 +229,7 @@ type stepView struct {
 	WaitMs int64     `json:"lock_wait_ms"` // the longest wait for it
 	Why    string    `json:"why"`
 	SQL    []string  `json:"sql,omitempty"`
+	Table  string    `json:"table,omitempty"` // of a step that changes another one, by a change of its own
 	// Estimates, zero where nothing is read or written but the catalogue.
 	ReadBytes  int64 `json:"read_bytes"`
 	WriteBytes int64 `json:"write_bytes"`
@@ -285,6 +286,9 @@ func view(p *plan.Plan) planView {
 		step := stepView{Kind: s.Kind, Name: s.Name, Lock: s.Lock, Why: s.Why, SQL: s.SQL}
 		if s.Lock != "" {
 			step.WaitMs = s.LockWait.Milliseconds()
+		}
+		if s.Member != nil {
+			step.Table = s.Member.Table.String()
 		}
 		v.Steps = append(v.Steps, step)
 	}

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/changeling-db/changeling/internal/dbtest/mytest"
+)
+
+// TestWithChildren: a key and what refers to it are planned, changed, shown and taken back under one id.
+func TestWithChildren(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	s.exec(`CREATE TABLE customers (id serial PRIMARY KEY)`, `CREATE TABLE bills (customer int REFERENCES customers)`, `ALTER TABLE bills ADD id bigint PRIMARY KEY`,
+		`INSERT INTO customers DEFAULT VALUES`, `INSERT INTO bills VALUES (1, 1)`)
+	const widen = "ALTER TABLE customers ALTER COLUMN id TYPE bigint"
+	contains(t, "plan", s.run(0, "plan", "--with-children", widen).stdout, "change public.bills", `ALTER TABLE "public"."bills" ALTER COLUMN "customer" TYPE bigint`,
+		"widen sequence customers_id_seq", "plan customers", "copy rows", "This is a plan")
+	contains(t, "a refusal", s.run(3, "plan", "--with-children", "ALTER TABLE customers ALTER COLUMN id TYPE text").stdout, "public.bills.customer", "no foreign key stands between")
+	contains(t, "no type", s.run(2, "run", "--with-children", "DROP TABLE bills").stderr, "ALTER COLUMN")
+	contains(t, "run", s.run(0, "run", "--with-children", widen).stdout, "change public.bills", "done")
+	id := s.ask(`SELECT id FROM changeling.change WHERE table_name = 'customers'`)
+	contains(t, "status", s.run(0, "status", id).stdout, "member     public.bills: done by change", "changeling undo "+id)
+	contains(t, "again", s.run(0, "plan", "--with-children", widen).stdout, "made already")
+	s.run(0, "undo", "--yes", id)
+	if n := s.ask(`SELECT count(*) FROM pg_attribute WHERE attrelid IN ('customers'::regclass, 'bills'::regclass) AND attname IN ('id', 'customer') AND atttypid = 'int'::regtype`); n != "2" {
+		t.Errorf("%s columns are integers after the undo, want 2", n)
+	}
+	contains(t, "undone", s.run(0, "undo", "--yes", id).stdout, "undone already")
+}
+
+// TestMySQLWithChildren: what is for PostgreSQL says so.
+func TestMySQLWithChildren(t *testing.T) {
+	t.Parallel()
+	mytest.Each(t, func(t *testing.T, version string) {
+		s := &shell{t: t, dsn: mytest.Database(t, version)}
+		mytest.Exec(t, mytest.Open(t, s.dsn), `CREATE TABLE orders (id int NOT NULL PRIMARY KEY)`)
+		contains(t, "a family", s.run(3, "run", "--with-children", "ALTER TABLE orders MODIFY id bigint NOT NULL").stderr, "on PostgreSQL only")
+	})
+}
