@@ -321,7 +321,7 @@ func (r *run) undo(ctx context.Context) error {
 	for i := min(r.record.Step, len(steps)-1); i >= 0; i-- {
 		s := steps[i]
 		if s.Kind == plan.Take {
-			if err := r.withdraw(ctx, *s.Member); err != nil {
+			if err := r.withdraw(ctx, *s.Member, NoLoss); err != nil {
 				return err
 			}
 		}

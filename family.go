@@ -137,6 +137,9 @@ const besides = 4
 
 // take makes the change of another table, or goes on with it. It may run twice: a change that is done is not made again.
 func (r *run) take(ctx context.Context, s plan.Step) error {
+	if err := r.reload(ctx); err != nil { // whoever holds or throttles the family means its next table, too
+		return err
+	}
 	e := r.ofFamily()
 	if n, least := e.db.Stats().MaxOpenConnections, e.dialect.Connections()+besides; n > 0 && n < least {
 		return &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("the pool allows %d connections: a family needs %d, for the change of its next table and for itself; call SetMaxOpenConns, and `changeling resume %s`", n, least, r.id)}
@@ -174,6 +177,9 @@ func (r *run) memberChange(ctx context.Context, e *Engine, m plan.Member) (*Chan
 	c, err := e.StartPlan(ctx, p)
 	if err == nil && c.ID() != m.Change {
 		return nil, busy(c.record)
+	}
+	if err == nil && r.record.Settings != "" {
+		err = e.store.Exec(ctx, e.db, e.store.Text.Settings, m.Change, "", r.record.Settings)
 	}
 	return c, err
 }
@@ -277,7 +283,7 @@ func (c *Change) whole() *plan.Plan {
 }
 
 // withdraw takes the change of a family's table back, as far as that goes. It may run twice.
-func (c *Change) withdraw(ctx context.Context, m plan.Member) error {
+func (c *Change) withdraw(ctx context.Context, m plan.Member, loss Loss) error {
 	e := c.engine.alone()
 	record, err := e.store.Find(ctx, m.Change)
 	if errors.Is(err, state.ErrNone) {
@@ -298,7 +304,7 @@ func (c *Change) withdraw(ctx context.Context, m plan.Member) error {
 			return err
 		}
 	}
-	err = member.Undo(ctx, NoLoss)
+	err = member.Undo(ctx, loss)
 	if errors.Is(err, fault.Refused) || errors.Is(err, fault.Usage) {
 		text := fmt.Sprintf("%s stays as change %s made it, which does no harm: %s", m.Table, m.Change, err.Error())
 		c.engine.config.Events(event.Notice{Text: text})
@@ -313,7 +319,7 @@ func (c *Change) noted(ctx context.Context, text string) error {
 }
 
 // undoMembers takes back what a family changed ahead of its own table, when that is taken back: the last first. It may run twice.
-func (c *Change) undoMembers(ctx context.Context) error {
+func (c *Change) undoMembers(ctx context.Context, loss Loss) error {
 	if err := c.reload(ctx); err != nil || c.record.Status != state.Undone {
 		return err
 	}
@@ -322,7 +328,7 @@ func (c *Change) undoMembers(ctx context.Context) error {
 		var err error
 		switch s := p.Steps[i]; {
 		case s.Kind == plan.Take:
-			err = c.withdraw(ctx, *s.Member)
+			err = c.withdraw(ctx, *s.Member, loss)
 		case len(s.Undo) > 0:
 			err = c.undoAhead(ctx, s)
 		}
@@ -398,6 +404,18 @@ func (c *Change) members(ctx context.Context) (out []Member, err error) {
 		out = append(out, m)
 	}
 	return out, nil
+}
+
+// toMember says something to the change of the table that a family is at, too. One that is just over needs to hear nothing.
+func (c *Change) toMember(ctx context.Context, say func(member *Change) error) error {
+	member, err := c.underWay(ctx)
+	if err != nil || member == nil {
+		return err
+	}
+	if err := say(member); !errors.Is(err, fault.Usage) {
+		return err
+	}
+	return nil
 }
 
 // underWay is the change of the table that a family is at; nil if it is at its own.

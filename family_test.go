@@ -290,24 +290,35 @@ func TestFamilyRefused(t *testing.T) {
 	}
 }
 
-// TestFamilyHeld holds each table's cutover, and the word for the family is one for the table at hand.
+// TestFamilyHeld holds each table's cutover, and what is said to the family is said to the table at hand.
 func TestFamilyHeld(t *testing.T) {
 	t.Parallel()
 	_, db := family(t)
 	var holds atomic.Int64
 	said := make(chan struct{}, 16)
-	config := changeling.Config{Fast: true, Hold: true, DropAfter: changeling.DropNow, Events: func(e event.Event) {
+	var c *changeling.Change
+	sink := upon(func(e event.Event) {
 		if holding(e) {
 			holds.Add(1)
 			said <- struct{}{}
 		}
-	}}
-	c := takesAlong(t, db, config)
+	}, func(e event.Event) bool { p, ok := e.(event.Planned); return ok && p.Table == "public.items" }, func() {
+		if err := c.Hold(t.Context()); err != nil { // the first table's change is under way
+			t.Error(err)
+		}
+	})
+	c = takesAlong(t, db, changeling.Config{Fast: true, DropAfter: changeling.DropNow, Events: sink})
+	if err := c.Set(t.Context(), "max-lag", "10s"); err != nil {
+		t.Fatal(err)
+	}
 	done := make(chan error, 1)
 	go func() { done <- c.Run(t.Context()) }()
 	for {
 		select {
 		case <-said:
+			if err := c.Set(t.Context(), "max-lag", "11s"); err != nil {
+				t.Error(err)
+			}
 			if err := c.Cutover(t.Context()); err != nil {
 				t.Error(err)
 			}
@@ -323,6 +334,10 @@ func TestFamilyHeld(t *testing.T) {
 	}
 	if n := holds.Load(); n != 4 {
 		t.Errorf("%d cutovers were held, want 4", n)
+	}
+	var set int
+	if err := db.QueryRowContext(t.Context(), `SELECT count(*) FROM changeling.change WHERE settings LIKE '%11s%'`).Scan(&set); err != nil || set != 4 {
+		t.Errorf("%d changes are throttled as was said to the family, want 4 (%v)", set, err)
 	}
 }
 

@@ -73,6 +73,9 @@ func (c *Change) Hold(ctx context.Context) error {
 	if err := c.reload(ctx); err != nil {
 		return err
 	}
+	if err := c.toMember(ctx, func(member *Change) error { return member.Hold(ctx) }); err != nil {
+		return err
+	}
 	cut := c.record.Plan.Find(plan.Cutover)
 	switch {
 	case c.record.Over():

@@ -115,6 +115,9 @@ func (c *Change) Set(ctx context.Context, name string, values ...string) error {
 	if err := trial.Set(name, values...); err != nil {
 		return err
 	}
+	if err := c.toMember(ctx, func(member *Change) error { return member.Set(ctx, name, values...) }); err != nil {
+		return err
+	}
 	c = c.own()
 	s := c.engine.store
 	for range 10 { // somebody else may set something at the same time

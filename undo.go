@@ -53,7 +53,7 @@ func (c *Change) Undo(ctx context.Context, loss Loss) error {
 		return stopped(ctx, c.record.ID, err)
 	}
 	if c.record.Status == state.Undone {
-		return c.undoMembers(ctx)
+		return c.undoMembers(ctx, loss)
 	}
 	if c.inStages() != nil {
 		return c.bringBack(ctx, loss)
@@ -66,7 +66,7 @@ func (c *Change) Undo(ctx context.Context, loss Loss) error {
 	if err := c.Run(ctx); err != nil {
 		return err
 	}
-	return c.undoMembers(ctx)
+	return c.undoMembers(ctx, loss)
 }
 
 // turn makes the undo's plan the change's.
