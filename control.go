@@ -247,6 +247,9 @@ func (c *Change) Abort(ctx context.Context) error {
 
 // abandon takes a change back. Each transaction may run twice.
 func (r *run) abandon(ctx context.Context) error {
+	if err := r.uncut(ctx); err != nil {
+		return err
+	}
 	if len(r.pair.Children) > 0 {
 		if err := r.patiently(ctx, "abort", func(ctx context.Context) error {
 			return r.tx(ctx, session{Idle: long}, func(ctx context.Context, t *tx) error { return r.rejoined(ctx, t) })

@@ -37,6 +37,8 @@ type dialect interface {
 	Resolve(ctx context.Context, db *sql.DB, n schema.Name) (schema.Name, uint32, error)
 	// Fingerprint identifies the definition of a table that was resolved.
 	Fingerprint(ctx context.Context, db *sql.DB, n schema.Name, id uint32) (string, error)
+	// SameTable says that two fingerprints differ, if at all, in what an undo leads back as it is by then.
+	SameTable(a, b string) bool
 	State() state.Text
 	Rows(p schema.Pair) texts
 	// Session is the text that sets a transaction up.

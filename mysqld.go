@@ -1,12 +1,12 @@
 package changeling
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 
@@ -111,6 +111,8 @@ func (mysqld) Resolve(ctx context.Context, db *sql.DB, n schema.Name) (schema.Na
 func (mysqld) Fingerprint(ctx context.Context, db *sql.DB, n schema.Name, _ uint32) (string, error) {
 	return mysql.Fingerprint(ctx, db, n)
 }
+
+func (mysqld) SameTable(a, b string) bool { return mysql.SameTable(a, b) }
 
 func (mysqld) State() state.Text          { return mysql.StateText() }
 func (d mysqld) Rows(p schema.Pair) texts { return d.texts(p) }
@@ -358,7 +360,6 @@ type renaming struct {
 	*renamer
 	t         *tx
 	conn      *sql.Conn
-	marks     string // of the source's definition, before the lock
 	named     bool   // the new table needs names that the source has in its database
 	following bool   // the follower is ours
 	counter   uint64 // the next AUTO_INCREMENT value that the shadow was given
@@ -395,15 +396,8 @@ func (a *renaming) prepare(ctx context.Context) (err error) {
 	if err := a.count(ctx); err != nil {
 		return err
 	}
-	if a.marks, err = a.mark(ctx); err != nil {
-		return err
-	}
-	now, err := mysql.Fingerprint(ctx, a.conn, a.pair.Source)
-	if err != nil {
-		return err
-	}
-	if now != a.record.Plan.Fingerprint {
-		return a.altered()
+	if same, err := a.same(ctx); err != nil || !same {
+		return cmp.Or(err, a.altered())
 	}
 	if err := a.rejoin(ctx, a.conn); err != nil {
 		return err
@@ -428,13 +422,11 @@ func (a *renaming) count(ctx context.Context) error {
 	return err
 }
 
-func (a *renaming) mark(ctx context.Context) (marks string, err error) {
-	var name string
-	err = a.conn.QueryRowContext(ctx, mysql.Marks(a.pair)).Scan(&name, &marks)
-	return autoincrement.ReplaceAllString(marks, ""), err
+// same says that the source, with its triggers, is what the plan was made for.
+func (a *renaming) same(ctx context.Context) (bool, error) {
+	now, err := mysql.Fingerprint(ctx, a.conn, a.pair.Source)
+	return now == a.record.Plan.Fingerprint, err
 }
-
-var autoincrement = regexp.MustCompile(` AUTO_INCREMENT=\d+`)
 
 func (a *renaming) Lock(ctx context.Context) error {
 	a.follow()
@@ -466,12 +458,8 @@ func (a *renaming) Check(ctx context.Context) error {
 		return &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf(
 			"the triggers that log changed keys on %s were dropped by somebody: writes may be missing from the shadow. Nothing was swapped; `changeling abort %s` and begin again", a.table(), a.id)}
 	}
-	marks, err := a.mark(ctx)
-	if err != nil {
-		return err
-	}
-	if marks != a.marks {
-		return cutover.ErrBusy // somebody altered the table a moment ago: the next attempt tells what
+	if same, err := a.same(ctx); err != nil || !same { // somebody altered it a moment ago: the next attempt tells so
+		return cmp.Or(err, cutover.ErrBusy)
 	}
 	if err := a.childless(ctx); err != nil {
 		return err

@@ -54,6 +54,8 @@ func (d postgresql) Fingerprint(ctx context.Context, db *sql.DB, _ schema.Name, 
 	return d.fingerprint(ctx, db, oid, schema.Pair{})
 }
 
+func (postgresql) SameTable(a, b string) bool { return a == b }
+
 // fingerprint is that of a table without the columns that a change in place has put there.
 func (postgresql) fingerprint(ctx context.Context, db *sql.DB, oid uint32, p schema.Pair) (string, error) {
 	tx, err := db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})

@@ -344,6 +344,11 @@ func (r *run) unaltered(ctx context.Context) error {
 
 // altered is the end of a change whose source became another table.
 func (r *run) altered() error {
+	if r.record.Plan.Undoes != nil {
+		return &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf(
+			"the definition of %s, or what hangs on it, was altered by somebody while its change was undone (columns, indexes, constraints, triggers, rights, views). Nothing was swapped; "+
+				"`changeling abort %s` gives the undo up, and then `changeling undo %s` says whether there can be one", r.table(), r.id, r.id)}
+	}
 	return &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf(
 		"the definition of %s, or what hangs on it, was altered by somebody while the change ran (columns, indexes, constraints, rights, views): the shadow was made for another table. "+
 			"Nothing was swapped; `changeling abort %s` and begin again", r.table(), r.id)}

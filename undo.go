@@ -104,14 +104,18 @@ func (c *Change) turn(ctx context.Context, loss Loss) error {
 	if err == nil {
 		p.Pair.Table = id
 		var now string
-		if now, err = c.engine.fingerprint(ctx, name, id); err == nil && now != p.Fingerprint {
+		if now, err = c.engine.fingerprint(ctx, name, id); err == nil && !r.engine.dialect.SameTable(now, p.Fingerprint) {
 			return c.noUndo("somebody altered %s after the change (columns, indexes, constraints, rights, views): the old table would not be what it was", p.Table)
 		}
+		p.Fingerprint = now
 	}
 	if missing(err) {
 		return c.noUndo("%s is not there any more", p.Table)
 	}
 	if err != nil {
+		return err
+	}
+	if err := r.leadBack(ctx, &p); err != nil {
 		return err
 	}
 	if err := r.rewrite(ctx, &p); err != nil {
@@ -253,6 +257,12 @@ func (c *Change) undoState(ctx context.Context) (string, error) {
 // giveUp goes back to the change as it was done: the table stays the new one, and its writes are logged on.
 func (r *run) giveUp(ctx context.Context) error {
 	p, s := r.record.Plan, r.engine.store
+	if err := r.uncut(ctx); err != nil {
+		return err
+	}
+	if err := r.takeAway(ctx); err != nil {
+		return err
+	}
 	return r.patiently(ctx, "abort", func(ctx context.Context) error {
 		return r.tx(ctx, session{}, func(ctx context.Context, t *tx) error {
 			if p.Undoes.Back == nil {

@@ -5,14 +5,17 @@ package schema
 // Pair is a source and its shadow, and how a row of one becomes a row of the other.
 // It is fixed when a change is planned and is saved with the plan. All texts are SQL of the change's server.
 type Pair struct {
-	Change  string `json:"change"` // id of the change
-	Source  Name   `json:"source"`
-	Shadow  Name   `json:"shadow"`
-	Old     Name   `json:"old"` // where the source goes at the cutover
-	Log     Name   `json:"log"` // the key log
-	Checks  Name   `json:"checks"`
-	Alive   Name   `json:"alive,omitzero"` // holds a row as long as the server has not crashed; empty where a crash empties neither table
-	Capture Name   `json:"capture"`        // the function or the prefix of the triggers that write the log
+	Change string `json:"change"` // id of the change
+	Source Name   `json:"source"`
+	Shadow Name   `json:"shadow"`
+	Old    Name   `json:"old"` // where the source goes at the cutover
+	// Rests is, of an undo, where the old table stands until the undo begins, and where it goes back to if the undo is given up. Empty: where
+	// the shadow is.
+	Rests   Name `json:"rests,omitzero"`
+	Log     Name `json:"log"` // the key log
+	Checks  Name `json:"checks"`
+	Alive   Name `json:"alive,omitzero"` // holds a row as long as the server has not crashed; empty where a crash empties neither table
+	Capture Name `json:"capture"`        // the function or the prefix of the triggers that write the log
 	// Binlog says that no trigger writes the log, but the run, from what it reads in the server's binary log.
 	Binlog  bool     `json:"binlog,omitempty"`
 	Table   uint32   `json:"table"`   // the source's identity, where the server has one

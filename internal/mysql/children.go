@@ -84,7 +84,7 @@ func (w *planner) adopt(ctx context.Context, r *rehearsal, p *schema.Pair) (refu
 	if len(refusals) > 0 {
 		return refusals, nil
 	}
-	why, err := w.tried(ctx, strings.Join(rehearsed, Then))
+	why, err := tried(ctx, w.conn, strings.Join(rehearsed, Then))
 	if err != nil {
 		return nil, err
 	}

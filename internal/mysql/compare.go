@@ -24,7 +24,8 @@ func (w Rows) pending(alias string) string {
 }
 
 func (w Rows) pendingShadow() string {
-	return "EXISTS (SELECT 1 FROM " + qualified(w.Pair.Log) + " changeling_waiting WHERE " + w.sameShadow("d", "changeling_waiting") + ")"
+	_, d := w.aliases()
+	return "EXISTS (SELECT 1 FROM " + qualified(w.Pair.Log) + " changeling_waiting WHERE " + w.sameShadow(d, "changeling_waiting") + ")"
 }
 
 // Compare, Relog and what belongs to them look at an undo's pair as its Judge.
@@ -33,46 +34,50 @@ func (w Rows) pendingShadow() string {
 // and sum of the shadow, and whether the source was truncated.
 func (w Rows) Compare(r copier.Range) (string, []any) {
 	w = w.judged()
+	s, d := w.aliases()
 	side := func(shadow bool, from, not string) string {
 		return "(SELECT COUNT(*) AS n, CAST(COALESCE(SUM(" + w.digest(!shadow) + "), 0) AS CHAR) AS h FROM " + from + " WHERE " + w.within(shadow, r) + " AND NOT " + not + ")"
 	}
-	return "SELECT a.n, a.h, b.n, b.h, FALSE FROM " + side(false, qualified(w.Pair.Source)+" s", w.pending("s")) + " a, " +
-		side(true, qualified(w.Pair.Shadow)+" d", w.pendingShadow()) + " b", nil
+	return "SELECT a.n, a.h, b.n, b.h, FALSE FROM " + side(false, qualified(w.Pair.Source)+" "+s, w.pending(s)) + " a, " +
+		side(true, qualified(w.Pair.Shadow)+" "+d, w.pendingShadow()) + " b", nil
 }
 
 // CompareCounts counts both tables without the pending keys, in one snapshot, and says whether the source was truncated.
 func (w Rows) CompareCounts() string {
 	w = w.judged()
-	return "SELECT (SELECT COUNT(*) FROM " + qualified(w.Pair.Source) + " s WHERE NOT " + w.pending("s") + "), (SELECT COUNT(*) FROM " +
-		qualified(w.Pair.Shadow) + " d WHERE NOT " + w.pendingShadow() + "), FALSE"
+	s, d := w.aliases()
+	return "SELECT (SELECT COUNT(*) FROM " + qualified(w.Pair.Source) + " " + s + " WHERE NOT " + w.pending(s) + "), (SELECT COUNT(*) FROM " +
+		qualified(w.Pair.Shadow) + " " + d + " WHERE NOT " + w.pendingShadow() + "), FALSE"
 }
 
 // Relog finds the rows of a range that differ. Confirm puts their keys into the log, so that the next drain copies them
 // again. Both may run twice, and both in one session.
 func (w Rows) Relog(r copier.Range) (string, []any) {
 	w = w.judged()
+	s, d := w.aliases()
 	var back []string
 	for _, k := range w.Pair.Key {
-		back = append(back, "d."+quote(k.Shadow))
+		back = append(back, d+"."+quote(k.Shadow))
 	}
-	keys := "SELECT " + w.keyList("s.") + " FROM " + qualified(w.Pair.Source) + " s WHERE " + w.within(false, r) +
-		" UNION SELECT " + strings.Join(back, ", ") + " FROM " + qualified(w.Pair.Shadow) + " d WHERE " + w.within(true, r)
+	keys := "SELECT " + w.keyList(s+".") + " FROM " + qualified(w.Pair.Source) + " " + s + " WHERE " + w.within(false, r) +
+		" UNION SELECT " + strings.Join(back, ", ") + " FROM " + qualified(w.Pair.Shadow) + " " + d + " WHERE " + w.within(true, r)
 	return w.relog(w.own("again") + Then + "INSERT INTO " + w.temporary("again") + " (" + w.keyList("") + ") " + keys), nil
 }
 
 // Differing lists the rows of a range that differ, in one snapshot, without pending keys: key, and the digests of source and shadow.
 func (w Rows) Differing(r copier.Range) string {
 	w = w.judged()
+	s, d := w.aliases()
 	behind := w // the same keys by the names that the shadow has for them
 	behind.Pair.Key = slices.Clone(w.Pair.Key)
 	for i, k := range behind.Pair.Key {
 		behind.Pair.Key[i].Source = k.Shadow
 	}
-	source, shadow := qualified(w.Pair.Source)+" s", qualified(w.Pair.Shadow)+" d"
-	return "SELECT x.k, COALESCE(CAST(x.a AS CHAR), ''), COALESCE(CAST(x.b AS CHAR), '') FROM (SELECT " + w.keyText("s.") + " AS k, " + w.digest(true) + " AS a, (SELECT " + w.digest(false) + " FROM " + shadow +
-		" WHERE " + w.sameShadow("d", "s") + ") AS b FROM " + source + " WHERE " + w.within(false, r) + " AND NOT " + w.pending("s") +
-		" UNION ALL SELECT " + behind.keyText("d.") + ", NULL, " + w.digest(false) + " FROM " + shadow + " WHERE " + w.within(true, r) + " AND NOT " + w.pendingShadow() +
-		" AND NOT EXISTS (SELECT 1 FROM " + source + " WHERE " + w.sameShadow("d", "s") + ")) x WHERE NOT (x.a <=> x.b)"
+	source, shadow := qualified(w.Pair.Source)+" "+s, qualified(w.Pair.Shadow)+" "+d
+	return "SELECT x.k, COALESCE(CAST(x.a AS CHAR), ''), COALESCE(CAST(x.b AS CHAR), '') FROM (SELECT " + w.keyText(s+".") + " AS k, " + w.digest(true) + " AS a, (SELECT " + w.digest(false) + " FROM " + shadow +
+		" WHERE " + w.sameShadow(d, s) + ") AS b FROM " + source + " WHERE " + w.within(false, r) + " AND NOT " + w.pending(s) +
+		" UNION ALL SELECT " + behind.keyText(d+".") + ", NULL, " + w.digest(false) + " FROM " + shadow + " WHERE " + w.within(true, r) + " AND NOT " + w.pendingShadow() +
+		" AND NOT EXISTS (SELECT 1 FROM " + source + " WHERE " + w.sameShadow(d, s) + ")) x WHERE NOT (x.a <=> x.b)"
 }
 
 // SideBySide is false: digests are compared.
@@ -101,11 +106,12 @@ func (w Rows) RelogChecked() string {
 }
 
 func (w Rows) relog(fill string) string {
+	s, d := w.aliases()
 	row := func(shadow bool) string {
 		if shadow {
-			return "(SELECT " + w.digest(false) + " FROM " + qualified(w.Pair.Shadow) + " d WHERE " + w.sameShadow("d", "g") + ")"
+			return "(SELECT " + w.digest(false) + " FROM " + qualified(w.Pair.Shadow) + " " + d + " WHERE " + w.sameShadow(d, "g") + ")"
 		}
-		return "(SELECT " + w.digest(true) + " FROM " + qualified(w.Pair.Source) + " s WHERE " + w.same("s", "g") + ")"
+		return "(SELECT " + w.digest(true) + " FROM " + qualified(w.Pair.Source) + " " + s + " WHERE " + w.same(s, "g") + ")"
 	}
 	return strings.Join([]string{fill,
 		"SET @changeling_keys = (SELECT COUNT(*) FROM " + w.temporary("again") + ")",

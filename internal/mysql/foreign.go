@@ -157,7 +157,7 @@ func (w *planner) relate(ctx context.Context, r *rehearsal, p *schema.Pair) (ref
 		r.former = append(r.former, schema.ForeignKey{Name: k.name})
 	}
 	if len(rehearsed) > 0 && len(refusals) == 0 {
-		why, err := w.tried(ctx, strings.Join(rehearsed, Then))
+		why, err := tried(ctx, w.conn, strings.Join(rehearsed, Then))
 		if err != nil {
 			return nil, err
 		}

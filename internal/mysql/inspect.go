@@ -224,7 +224,7 @@ func (r *Relation) neighbours(ctx context.Context, q DB) error {
 // others leaves out the triggers that belong to changes.
 const others = "LEFT(TRIGGER_NAME, 11) <> 'changeling_'"
 
-// Fingerprint identifies a table's definition: columns, indexes, constraints, options, and triggers that are not ours.
+// Fingerprint identifies a table's definition: columns, indexes, constraints, options, and behind a point triggers that are not ours.
 // The next AUTO_INCREMENT value and the data are no part of it.
 func Fingerprint(ctx context.Context, q DB, n schema.Name) (string, error) {
 	text, err := showCreate(ctx, q, n)
@@ -236,6 +236,20 @@ func Fingerprint(ctx context.Context, q DB, n schema.Name) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256([]byte(strings.Join(append([]string{withoutCounter(text)}, triggers...), "\x00")))
-	return hex.EncodeToString(sum[:12]), nil
+	sum := func(text string) string {
+		sum := sha256.Sum256([]byte(text))
+		return hex.EncodeToString(sum[:12])
+	}
+	out := sum(withoutCounter(text))
+	if len(triggers) > 0 {
+		out += "." + sum(strings.Join(triggers, "\x00"))
+	}
+	return out, nil
+}
+
+// SameTable says that two fingerprints differ in their triggers alone, if at all.
+func SameTable(a, b string) bool {
+	a, _, _ = strings.Cut(a, ".")
+	b, _, _ = strings.Cut(b, ".")
+	return a == b
 }

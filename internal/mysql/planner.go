@@ -437,12 +437,7 @@ func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, er
 	add(plan.Step{Kind: plan.Verify, Name: "verify", Why: "every row is compared, in one snapshot a chunk, without the keys that are pending in it"})
 	add(plan.Step{Kind: plan.Hold, Name: "hold", Why: "waits for `changeling cutover` if asked to, and stays in step"})
 	if len(pair.Triggers) > 0 {
-		var stand []string
-		for _, t := range pair.Triggers {
-			stand = append(stand, t.Stand...)
-		}
-		add(plan.Step{Kind: plan.Exec, Name: "carry triggers", SQL: stand, Lock: "none",
-			Why: "your triggers, on the shadow and under names of the change's own, silent for the change itself; under the swap's lock they get their own names"})
+		add(carryStep(pair))
 	}
 	if w.options.UndoLog > 0 {
 		p.Undo, p.NoUndo = w.undo(r, pair)

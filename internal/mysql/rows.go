@@ -12,7 +12,7 @@ import (
 
 // Rows writes the SQL that moves and compares rows of one pair. It holds no connection and runs nothing.
 //
-// The aliases are always the same: s is the source, d the shadow, changeling_log the key log, t what was taken out of it. LOCK TABLES
+// The aliases are always the same: s is the source, d the shadow (also where an undo compares them the other way), changeling_log the key log, t what was taken out of it. LOCK TABLES
 // locks a table under each alias of its own, so the cutover knows them; and takes no name twice in one database, so those of tables
 // beside the shadow are not names that it could have.
 //
@@ -21,6 +21,16 @@ import (
 type Rows struct {
 	Pair  schema.Pair
 	Maria bool // the server is MariaDB
+
+	back bool // the pair is the Judge of an undo, see judged
+}
+
+// aliases are those of the source and of the shadow.
+func (w Rows) aliases() (source, shadow string) {
+	if w.back {
+		return "d", "s"
+	}
+	return "s", "d"
 }
 
 // seq is the log's own column.
@@ -65,11 +75,12 @@ func (w Rows) columns() (names, values []string) {
 
 // digest is one number for a row, of the source through the conversion or of the shadow as it is.
 func (w Rows) digest(source bool) string {
+	s, d := w.aliases()
 	parts := []string{"0"}
 	for _, m := range w.Pair.Columns {
-		v := "d." + quote(m.Shadow)
+		v := d + "." + quote(m.Shadow)
 		if source {
-			v = "s." + quote(m.Source)
+			v = s + "." + quote(m.Source)
 			if m.Expr != "" {
 				v = "(" + m.Expr + ")"
 			}
@@ -191,11 +202,12 @@ func numbers(name, op, number string, n int) string {
 
 // within is a key range as a condition on the source or on the shadow.
 func (w Rows) within(shadow bool, r copier.Range) string {
-	names := w.keyNames("s.")
+	s, d := w.aliases()
+	names := w.keyNames(s + ".")
 	if shadow {
 		names = nil
 		for _, k := range w.Pair.Key {
-			names = append(names, "d."+quote(k.Shadow))
+			names = append(names, d+"."+quote(k.Shadow))
 		}
 	}
 	conditions := []string{"TRUE"}
@@ -393,9 +405,6 @@ func (w Rows) Locked() string {
 	}
 	list := []string{lock(p.Source, ""), lock(p.Source, "s"), lock(p.Shadow, ""), lock(p.Shadow, "d"), lock(p.Log, ""), lock(p.Log, "changeling_log"), lock(p.Log, "changeling_waiting"),
 		lock(p.Checks, ""), lock(p.Checks, "changeling_checked"), lock(alive(p), ""), lock(alive(p), "changeling_alive")}
-	if turnedRound(p) { // its rows are compared the other way, see judged
-		list = append(list, lock(p.Source, "d"), lock(p.Shadow, "s"))
-	}
 	if p.Binlog { // where it ends is noted for an undo
 		list = append(list, lock(position(p), ""))
 	}

@@ -96,9 +96,6 @@ func PutAway(p schema.Pair) string {
 	return "RENAME TABLE " + qualified(Aside(p)) + " TO " + qualified(p.Old)
 }
 
-// Marks is a fast answer to whether anybody altered the source between two moments. Its second column counts.
-func Marks(p schema.Pair) string { return "SHOW CREATE TABLE " + qualified(p.Source) }
-
 // Referring answers which other tables' foreign keys refer to the source without being among its children, the first of them. It needs
 // PROCESS, and no lock.
 func (w Rows) Referring() string {

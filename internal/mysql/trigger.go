@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/changeling-db/changeling/plan"
 	"github.com/changeling-db/changeling/schema"
 )
 
@@ -93,12 +94,24 @@ func (w *planner) carry(ctx context.Context, r *rehearsal, p *schema.Pair) (refu
 				"Drop one of them first, and make it again afterwards", r.source.Name, c.Name))
 		}
 	}
-	p.Shadow = schema.Name{Schema: p.Source.Schema, Table: "changeling_" + p.Change + "_new"}
+	p.Shadow = nearby(*p)
+	unfit, err := stands(ctx, w.conn, p, list, r.shadowName(), r.source.DatabaseCollation)
+	return append(refusals, unfit...), err
+}
+
+// nearby is where the shadow of a table with triggers stands.
+func nearby(p schema.Pair) schema.Name {
+	return schema.Name{Schema: p.Source.Schema, Table: "changeling_" + p.Change + "_new"}
+}
+
+// stands fills in the triggers that the new table gets. Each is tried on a twin of it, in a database of the change's own. It answers which
+// cannot be carried, and why.
+func stands(ctx context.Context, q DB, p *schema.Pair, list []userTrigger, twin schema.Name, databaseCollation string) (refusals []string, err error) {
 	for i, t := range list {
 		stand := schema.Name{Schema: p.Source.Schema, Table: fmt.Sprintf("changeling_%s_t%d", p.Change, i+1)}
-		why := t.unfit(r.source.DatabaseCollation)
+		why := t.unfit(databaseCollation)
 		if why == "" {
-			why, err = w.tried(ctx, t.settings()+Then+t.standIn(schema.Name{Schema: r.in(), Table: stand.Table}, r.shadowName(), p.Source)+Then+settled)
+			why, err = tried(ctx, q, t.settings()+Then+t.standIn(schema.Name{Schema: twin.Schema, Table: stand.Table}, twin, p.Source)+Then+settled)
 			if err != nil {
 				return nil, err
 			}
@@ -113,13 +126,25 @@ func (w *planner) carry(ctx context.Context, r *rehearsal, p *schema.Pair) (refu
 	return refusals, nil
 }
 
+// carryStep makes the stand-ins.
+func carryStep(p schema.Pair) plan.Step {
+	var stand []string
+	for _, t := range p.Triggers {
+		stand = append(stand, t.Stand...)
+	}
+	return plan.Step{Kind: plan.Exec, Name: "carry triggers", SQL: stand, Lock: "none",
+		Why: "your triggers, on the shadow and under names of the change's own, silent for the change itself; under the swap's lock they get their own names"}
+}
+
 // tried runs statements on the twin, and answers what the server has against them.
-func (w *planner) tried(ctx context.Context, text string) (why string, err error) {
+func tried(ctx context.Context, q DB, text string) (why string, err error) {
 	for one := range strings.SplitSeq(text, Then) {
-		if _, err := w.conn.ExecContext(ctx, one); err != nil {
+		if _, err := q.ExecContext(ctx, one); err != nil {
 			err = coded(err)
-			if _, back := w.conn.ExecContext(ctx, ours()); back != nil {
-				return "", back
+			for back := range strings.SplitSeq(settled, Then) { // the text may have changed more than the mode
+				if _, err := q.ExecContext(ctx, back); err != nil {
+					return "", err
+				}
 			}
 			if own := words(err); own != err.Error() {
 				return "the server says: " + own, nil

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/changeling-db/changeling/plan"
 	"github.com/changeling-db/changeling/schema"
@@ -24,27 +25,30 @@ func (w *planner) undo(r *rehearsal, p schema.Pair) (*plan.Plan, string) {
 		return nil, why
 	}
 	pair := r.turned(p, w.options.UndoLog)
-	wait := w.options.LockWait
-	out := &plan.Plan{Format: plan.Format, ID: w.plan.ID, Statement: w.plan.Statement, Table: w.plan.Table, Route: plan.ShadowTable, Pair: pair, Rows: w.plan.Rows, Bytes: w.plan.Bytes,
-		Why: "rows that were written since the swap are copied back to the old table, which takes its place again"}
+	return &plan.Plan{Format: plan.Format, ID: w.plan.ID, Statement: w.plan.Statement, Table: w.plan.Table, Route: plan.ShadowTable, Pair: pair, Rows: w.plan.Rows, Bytes: w.plan.Bytes,
+		Steps: undoSteps(pair, w.options.LockWait), Why: "rows that were written since the swap are copied back to the old table, which takes its place again"}, ""
+}
+
+// undoSteps are the program of an undo.
+func undoSteps(pair schema.Pair, wait time.Duration) []plan.Step {
 	text, lock := swapStep(pair)
 	swap := plan.Step{Kind: plan.Cutover, Name: "swap back", SQL: []string{text}, Done: Swapped(pair), Tables: swapped(pair), LockWait: wait, Lock: lock,
 		Why: "the last keys under the table's lock, then the swap, in one statement"}
-	out.Steps = []plan.Step{
-		{Kind: plan.Drain, Name: "drain", Why: "rows that were written since the swap are copied to the old table, until little is left"},
-		{Kind: plan.Loose, Name: "analyze", SQL: []string{"ANALYZE TABLE " + qualified(pair.Shadow)}, Why: "statistics for the first query after the swap"},
-		{Kind: plan.Verify, Name: "verify", Why: "every row of the old table, as the statement changes it, is compared with the new one's"},
-		swap,
-		{Kind: plan.Release, Name: "release", SQL: []string{dropUndo(pair)}, Why: "the key log"},
-		{Kind: plan.Drop, Name: "drop new table", SQL: []string{"DROP TABLE IF EXISTS " + qualified(pair.Old), "DROP DATABASE IF EXISTS " + quote(pair.Old.Schema), "DROP DATABASE IF EXISTS " + quote(pair.Shadow.Schema)},
-			Lock: "exclusive metadata lock on the table that was undone", Why: "when its time has come"},
+	steps := append(bringNear(pair),
+		plan.Step{Kind: plan.Drain, Name: "drain", Why: "rows that were written since the swap are copied to the old table, until little is left"},
+		plan.Step{Kind: plan.Loose, Name: "analyze", SQL: []string{"ANALYZE TABLE " + qualified(pair.Shadow)}, Why: "statistics for the first query after the swap"},
+		plan.Step{Kind: plan.Verify, Name: "verify", Why: "every row of the old table, as the statement changes it, is compared with the new one's"})
+	if len(pair.Triggers) > 0 {
+		steps = append(steps, carryStep(pair))
 	}
 	if Calls(pair) {
-		at := out.Find(plan.Cutover)
-		out.Steps = slices.Insert(out.Steps, at, plan.Step{Kind: plan.Exec, Name: "lead foreign keys back", SQL: InstallSwap(pair), Lock: "none",
+		steps = append(steps, plan.Step{Kind: plan.Exec, Name: "lead foreign keys back", SQL: InstallSwap(pair), Lock: "none",
 			Why: "a procedure that leads foreign keys to the old table, swaps and takes them off the new one, under the swap's lock and whatever becomes of the run"})
 	}
-	return out, ""
+	return append(steps, swap,
+		plan.Step{Kind: plan.Release, Name: "release", SQL: []string{dropUndo(pair)}, Why: "the key log"},
+		plan.Step{Kind: plan.Drop, Name: "drop new table", SQL: []string{"DROP TABLE IF EXISTS " + qualified(pair.Old), "DROP DATABASE IF EXISTS " + quote(pair.Old.Schema), "DROP DATABASE IF EXISTS " + quote(rests(pair).Schema)},
+			Lock: "exclusive metadata lock on the table that was undone", Why: "when its time has come"})
 }
 
 // oneWay says why a change cannot be undone, if it cannot.
@@ -54,8 +58,6 @@ func (r *rehearsal) oneWay(p schema.Pair) string {
 		return "nothing is logged after the cutover where triggers write the key log: an undo reads the binary log"
 	case r.untold != "":
 		return r.untold
-	case len(p.Triggers) > 0:
-		return "the table has triggers, which are not led back yet"
 	}
 	for _, k := range p.Key {
 		switch to := r.shadow.column(k.Shadow); {
@@ -75,7 +77,7 @@ func (r *rehearsal) turned(p schema.Pair, limit int64) schema.Pair {
 		Source: p.Source, Shadow: p.Old, Old: r.shadowName(), Log: at("undo_keys_"), Checks: at("undo_checks_"), Misfits: at("undo_misfits_"), Capture: p.Capture, Foreign: r.former, Children: turnedChildren(p.Children, r)}
 	judge := p
 	judge.Source, judge.Shadow, judge.Old, judge.Log, judge.Checks = p.Old, p.Source, p.Source, out.Log, out.Checks
-	judge.Key, judge.Foreign, judge.Children = nil, nil, nil
+	judge.Key, judge.Foreign, judge.Children, judge.Triggers = nil, nil, nil, nil
 	for _, k := range p.Key {
 		logType := logged(*r.shadow.column(k.Shadow))
 		back := schema.Key{Source: k.Shadow, Shadow: k.Source, Type: k.ShadowType, ShadowType: k.Type, LogType: logType, Ops: k.ShadowOps, ShadowOps: k.Ops}
@@ -160,7 +162,7 @@ func (w Rows) Refill() (empty, fill []string) {
 // judged are the texts by which the rows of an undo are compared: what the old table's row becomes in the new one must be there.
 func (w Rows) judged() Rows {
 	if w.Pair.Judge != nil {
-		w.Pair = *w.Pair.Judge
+		w.Pair, w.back = *w.Pair.Judge, true
 	}
 	return w
 }
