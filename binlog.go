@@ -37,6 +37,7 @@ type follower struct {
 	read    capture.Position // behind keys
 	written time.Time        // when the log was written last
 	emptied bool             // an undo's source was truncated, and its shadow was not yet
+	rebuilt bool             // it was written anew, and its number was not yet noted
 	ended   error            // why nothing can be read any more
 	over    bool             // the tables are swapped
 }
@@ -323,7 +324,7 @@ func (f *follower) catchUp(ctx context.Context) error {
 	if err := f.upto(ctx); err != nil {
 		return err
 	}
-	if len(f.keys) == 0 && !f.emptied && time.Since(f.written) < hoard {
+	if len(f.keys) == 0 && !f.emptied && !f.rebuilt && time.Since(f.written) < hoard {
 		return nil
 	}
 	return f.write(ctx)
@@ -370,6 +371,8 @@ func (f *follower) underLock(ctx context.Context, conn execer) error {
 		return err
 	case f.emptied:
 		return fmt.Errorf("%w: the source was truncated", cutover.ErrBusy)
+	case f.rebuilt: // which is noted before the next attempt
+		return fmt.Errorf("%w: the source was rebuilt", cutover.ErrBusy)
 	}
 	if err := f.mark(ctx, conn); err != nil {
 		return err
@@ -423,10 +426,14 @@ func (f *follower) take(ctx context.Context, b capture.Batch) error {
 	return nil
 }
 
-// takeBack is take for an undo, which cannot begin anew. The swap of the change itself is the first thing that its log has.
+// takeBack is take for an undo, which cannot begin anew. The swap of the change itself is the first thing that its log has. A statement that only
+// writes the table anew leaves rows and keys as they were.
 func (f *follower) takeBack(b capture.Batch) error {
 	for _, text := range b.Altered {
-		if !strings.Contains(text, "changeling_"+f.run.id) {
+		if strings.Contains(text, "changeling_"+f.run.id) {
+			continue
+		}
+		if f.rebuilt = f.rebuilt || mysql.Rebuilds(text); !mysql.Rebuilds(text) {
 			return &unreadable{"somebody altered the table after the change (" + shorten(text, 200) + ")"}
 		}
 	}
@@ -498,6 +505,12 @@ func (f *follower) write(ctx context.Context) error {
 			return err
 		}
 		f.emptied = false
+	}
+	if f.rebuilt { // by the number that it has now it will be known at the drop
+		if err := f.run.tx(ctx, session{}, f.run.renumber); err != nil {
+			return err
+		}
+		f.rebuilt = false
 	}
 	return f.save(ctx, f.keys, f.read)
 }

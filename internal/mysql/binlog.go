@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/hex"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -226,3 +227,9 @@ func unknownVariable(err error) bool {
 	e, ok := coded(err).(*Error)
 	return ok && e.Code == 1193
 }
+
+// rebuild is a statement of the binary log that writes a table anew and changes nothing else. What is written otherwise is not taken for one.
+var rebuild = regexp.MustCompile("(?is)^\\s*(OPTIMIZE\\s+((NO_WRITE_TO_BINLOG|LOCAL)\\s+)?TABLES?\\s.*|ALTER\\s+TABLE\\s+((`([^`]|``)+`|[\\w$]+)\\s*\\.\\s*)?(`([^`]|``)+`|[\\w$]+)\\s+(FORCE|ENGINE\\s*=?\\s*InnoDB))\\s*;?\\s*$")
+
+// Rebuilds says that a statement which is about a table of InnoDB writes it anew and changes nothing else.
+func Rebuilds(text string) bool { return rebuild.MatchString(text) }
