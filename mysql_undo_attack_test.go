@@ -258,3 +258,43 @@ func TestMySQLUndoOfRebuilt(t *testing.T) {
 		}
 	})
 }
+
+// TestMySQLUndoKeyRenamed: a key whose columns the statement gives other names finds its rows on both sides, also those that differ.
+func TestMySQLUndoKeyRenamed(t *testing.T) {
+	t.Parallel()
+	eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
+		for _, table := range []string{"orders", "twin"} {
+			mytest.Exec(t, db, `CREATE TABLE `+table+` (shop int, id varchar(20), v int, note text, PRIMARY KEY (shop, id))`,
+				`INSERT INTO `+table+` (shop, id, v, note) `+countMy(t, db, 400)+` i % 3, CONCAT('k', i), i, 'x' FROM n`)
+		}
+		var disturbs, differs atomic.Bool
+		id := ""
+		pool := mytest.Mutant(t, dsn, func(_ context.Context, x mutant.Statement) string {
+			if strings.HasPrefix(x.Text, "LOCK TABLES") && strings.Contains(x.Text, "`orders`") && disturbs.CompareAndSwap(true, false) { // between the last drain and the lock
+				mytest.Exec(t, db, `UPDATE orders SET v = v + 1 WHERE order_id = 'k7'`, `UPDATE twin SET v = v + 1 WHERE id = 'k7'`)
+			}
+			if strings.HasPrefix(x.Text, "SELECT a.n, a.h, b.n") && differs.CompareAndSwap(true, false) { // a row of the old table that nobody wrote to
+				mytest.Exec(t, db, `UPDATE changeling_`+id+`_old.orders SET v = 77777 WHERE id = 'k9'`)
+			}
+			return x.Text
+		})
+		pool.SetMaxOpenConns(20)
+		c := made(t, pool, `ALTER TABLE orders CHANGE id order_id varchar(20), CHANGE shop store bigint, MODIFY v bigint, DROP COLUMN note`, byBinlog(dsn, changeling.Config{Fast: true, Events: event.Lines(t.Output())}))
+		stands(t, c, "done", "open")
+		id = c.ID()
+		mytest.Exec(t, db, `UPDATE orders SET v = v + 1 WHERE order_id LIKE 'k1%'`, `UPDATE orders SET order_id = 'moved' WHERE order_id = 'k20'`, `DELETE FROM orders WHERE order_id = 'k30'`, `INSERT INTO orders (store, order_id, v) VALUES (1, 'new', 5)`)
+		mytest.Exec(t, db, `UPDATE twin SET v = v + 1 WHERE id LIKE 'k1%'`, `UPDATE twin SET id = 'moved', note = NULL WHERE id = 'k20'`, `DELETE FROM twin WHERE id = 'k30'`, `INSERT INTO twin (shop, id, v) VALUES (1, 'new', 5)`)
+		disturbs.Store(true)
+		differs.Store(true)
+		if err := c.Undo(t.Context(), changeling.NoLoss); err != nil || disturbs.Load() || differs.Load() {
+			t.Fatal(err, disturbs.Load(), differs.Load())
+		}
+		if got, want := myDefinition(t, db, "orders"), myDefinition(t, db, "twin"); got != want {
+			t.Errorf("the table is\n%s\nwant\n%s", got, want)
+		}
+		sameMy(t, db, `SELECT * FROM orders`, `SELECT * FROM twin`)
+		if dropped, err := c.Cleanup(t.Context(), changeling.Now); !dropped || err != nil {
+			t.Fatal(dropped, err)
+		}
+	})
+}

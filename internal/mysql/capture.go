@@ -62,6 +62,13 @@ func makeLog(p schema.Pair) []string {
 		names = append(names, quote(k.Source))
 	}
 	index := ", KEY (" + strings.Join(names, ", ") + ")"
+	if also := alsoNamed(p); len(also) > 0 { // they are compared as the old table's
+		names = nil
+		for _, k := range p.Key {
+			names = append(names, quote(k.Shadow))
+		}
+		defs, index = append(defs, also...), index+", KEY ("+strings.Join(names, ", ")+")"
+	}
 	return []string{
 		"CREATE TABLE IF NOT EXISTS " + qualified(p.Log) + " (" + seq + " bigint unsigned NOT NULL AUTO_INCREMENT PRIMARY KEY, " + strings.Join(defs, ", ") + index + ") ENGINE=InnoDB",
 		"CREATE TABLE IF NOT EXISTS " + qualified(p.Checks) + " (" + seq + " bigint unsigned NOT NULL AUTO_INCREMENT PRIMARY KEY, " + strings.Join(defs, ", ") + ") ENGINE=InnoDB",

@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -92,7 +93,7 @@ func (w Rows) Confirm() string {
 	w = w.judged()
 	return strings.Join([]string{
 		"DELETE f FROM " + w.temporary("differing") + " f WHERE " + w.pending("f"),
-		"INSERT INTO " + qualified(w.Pair.Log) + " (" + w.keyList("") + ") SELECT " + w.keyList("") + " FROM " + w.temporary("differing"),
+		"INSERT INTO " + qualified(w.Pair.Log) + " (" + cmp.Or(w.logged, w.keyList("")) + ") SELECT " + w.keyList("") + " FROM " + w.temporary("differing"),
 		"SELECT @changeling_keys, COUNT(*), COALESCE(CAST(JSON_ARRAYAGG(" + w.keyText("f.") + ") AS CHAR), '[]'), FALSE FROM " + w.temporary("differing") + " f",
 	}, Then)
 }

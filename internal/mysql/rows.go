@@ -22,7 +22,8 @@ type Rows struct {
 	Pair  schema.Pair
 	Maria bool // the server is MariaDB
 
-	back bool // the pair is the Judge of an undo, see judged
+	back   bool   // the pair is the Judge of an undo, see judged
+	logged string // the key's columns in the log then
 }
 
 // aliases are those of the source and of the shadow.

@@ -123,7 +123,7 @@ func (w Rows) Left() string {
 // Warm makes a session ready for the last drain: each statement sees what committed before it, the catalogue is as it is
 // now, which on MariaDB it always is, and the temporary tables are there.
 func (w Rows) Warm() []string {
-	list := []string{"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", "SET SESSION autocommit = 0", w.own("taken"), w.own("again"), w.own("differing")}
+	list := []string{"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", "SET SESSION autocommit = 0", w.own("taken"), w.judged().own("again"), w.judged().own("differing")}
 	if !w.Maria {
 		list = append(list, "SET SESSION information_schema_stats_expiry = 0")
 	}

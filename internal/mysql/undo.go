@@ -61,8 +61,10 @@ func (r *rehearsal) oneWay(p schema.Pair) string {
 	}
 	for _, k := range p.Key {
 		switch to := r.shadow.column(k.Shadow); {
-		case !strings.EqualFold(k.Source, k.Shadow):
-			return "the statement gives key column " + k.Source + " another name"
+		case slices.ContainsFunc(p.Key, func(x schema.Key) bool {
+			return strings.EqualFold(x.Shadow, k.Source) && !strings.EqualFold(x.Source, k.Source)
+		}):
+			return "the statement gives key column " + k.Source + " another name, and its name to another key column"
 		case to == nil || to.Nullable:
 			return "the statement lets key column " + k.Source + " be NULL"
 		}
@@ -162,9 +164,22 @@ func (w Rows) Refill() (empty, fill []string) {
 // judged are the texts by which the rows of an undo are compared: what the old table's row becomes in the new one must be there.
 func (w Rows) judged() Rows {
 	if w.Pair.Judge != nil {
-		w.Pair, w.back = *w.Pair.Judge, true
+		w.logged, w.Pair, w.back = w.keyList(""), *w.Pair.Judge, true
 	}
 	return w
+}
+
+// alsoNamed are columns that give the keys of an undo's log the names that the old table has for them, where these are others.
+func alsoNamed(p schema.Pair) (defs []string) {
+	if !turnedRound(p) {
+		return nil
+	}
+	for _, k := range p.Key {
+		if !strings.EqualFold(k.Source, k.Shadow) {
+			defs = append(defs, quote(k.Shadow)+" "+strings.TrimSuffix(k.LogType, " NULL")+" AS ("+quote(k.Source)+") VIRTUAL")
+		}
+	}
+	return defs
 }
 
 // finer are columns of the old table whose values the conversion may have made coarser, with their place among the columns. Where the row's
