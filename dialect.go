@@ -147,7 +147,7 @@ func detect(ctx context.Context, db *sql.DB, c Config) (dialect, *sql.DB, error)
 		}
 		return postgresql{}, db, postgresql{}.supports(ctx, db)
 	}
-	d := mysqld{maria: strings.Contains(version, "MariaDB"), version: version, capture: c.Capture}
+	d := mysqld{maria: strings.Contains(version, "MariaDB"), version: version, capture: c.Capture, limit: db.Stats().MaxOpenConnections}
 	if err := d.supports(); err != nil {
 		return nil, nil, err
 	}

@@ -127,7 +127,8 @@ func (*unsaid) SQLState() string { return "40003" }
 type queuing struct {
 	*renaming
 	holder, mover *sql.Conn
-	id            int64 // the mover's connection
+	id            int64     // the mover's connection
+	keys          *carriage // of foreign keys; nil: none is under way
 }
 
 // ready opens the two other sessions and places the sentry.
@@ -149,6 +150,11 @@ func (a *queuing) ready(ctx context.Context) (err error) {
 	if err := a.mover.QueryRowContext(ctx, "SELECT CONNECTION_ID()").Scan(&a.id); err != nil {
 		return err
 	}
+	if mysql.Calls(a.pair) {
+		if _, err := a.mover.ExecContext(ctx, mysql.Moves(a.pair)); err != nil {
+			return err
+		}
+	}
 	for _, text := range []string{fmt.Sprintf("SET SESSION wait_timeout = %d", settleWait/time.Second), mysql.PlaceSentry(a.pair)} {
 		if _, err := a.conn.ExecContext(ctx, text); err != nil {
 			return err
@@ -157,10 +163,17 @@ func (a *queuing) ready(ctx context.Context) (err error) {
 	return nil
 }
 
-// Lock keeps writers out.
+// Lock keeps writers out: first of the tables that foreign keys refer to, if there are any.
 func (a *queuing) Lock(ctx context.Context) error {
 	a.follow()
-	return a.bounded(ctx, a.holder, queueWait, mysql.LockRead(a.pair))
+	wait := queueWait
+	if err := a.carryKeys(ctx); err != nil {
+		return err
+	}
+	if a.keys != nil && len(a.keys.guards) > 0 {
+		wait = a.step.LockWait // those who write to parents wait by now
+	}
+	return a.bounded(ctx, a.holder, wait, mysql.LockRead(a.pair))
 }
 
 // Swap puts the RENAME in the queue, proves that it is there, and lets it happen.
@@ -194,6 +207,9 @@ func (a *queuing) Swap(ctx context.Context) error {
 			said = proof // what the mover said is what it was told
 		}
 		said = a.unmoved(said)
+	}
+	if said == nil {
+		a.keysCarried()
 	}
 	a.over = time.Now()
 	return said
@@ -357,14 +373,14 @@ func (a *queuing) missed(ctx context.Context) error {
 			return err
 		}
 		back := a.texts
-		back.Pair.Source, back.Pair.Shadow = mysql.Aside(a.pair), a.pair.Source
+		back.Pair.Source, back.Pair.Shadow = mysql.Outgoing(a.pair), a.pair.Source
 		return t.QueryRowContext(ctx, back.Drain(0, false)).Scan(&n, &none, &none, &none)
 	})
 	if err != nil || n == 0 {
 		return nil
 	}
 	return &lateKeys{&fault.Problem{Kind: fault.Mismatch, Text: fmt.Sprintf("the tables were swapped, and %d keys were written to the old one after the last of its rows were copied (%s). "+
-		"This is a fault of changeling's: please report it. They were copied to the new table afterwards; compare these rows in %s, then run the same command again", n, strings.Join(keys, "; "), mysql.Aside(a.pair))}}
+		"This is a fault of changeling's: please report it. They were copied to the new table afterwards; compare these rows in %s, then run the same command again", n, strings.Join(keys, "; "), mysql.Outgoing(a.pair))}}
 }
 
 // leftOver says that keys are left in the log of a change whose tables are swapped. Nobody looked when it happened, so which
@@ -396,6 +412,7 @@ func (l *lateKeys) Is(target error) bool { return target == cutover.ErrSwapped }
 func (a *queuing) Rollback() error {
 	discard(a.holder)
 	discard(a.mover)
+	a.keysCarried()
 	return a.renaming.Rollback()
 }
 

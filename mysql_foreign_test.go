@@ -44,7 +44,10 @@ func TestMySQLForeignKeys(t *testing.T) {
 	}{{changeling.CaptureBinlog, "ON UPDATE RESTRICT"}, {changeling.CaptureTriggers, ""}, {changeling.CaptureBinlog, "ON DELETE CASCADE ON UPDATE CASCADE"}, {changeling.CaptureBinlog, "ON DELETE SET NULL"}} {
 		t.Run(fmt.Sprintf("%s %s", c.capture, c.rule), func(t *testing.T) {
 			t.Parallel()
-			onlyMySQL(t, func(t *testing.T, dsn string, db *sql.DB) {
+			eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
+				if isMaria(t, db) && (c.capture == changeling.CaptureTriggers || strings.Contains(c.rule, "DELETE")) {
+					return // see TestMariaDBForeignKeysRefused
+				}
 				childMy(t, db, "kids", c.rule)
 				ctx, cancel := context.WithCancel(t.Context())
 				var wg sync.WaitGroup

@@ -26,6 +26,7 @@ type mysqld struct {
 	capture Capture
 	target  *mysql.Target // where the binary log is read; nil: nowhere
 	unmet   string        // an algorithm not to be planned with
+	limit   int           // of the caller's pool; zero: none
 }
 
 func (d mysqld) supports() error {
@@ -77,6 +78,9 @@ func (d mysqld) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.
 		Triggers: func(ctx context.Context) (string, error) { return d.unfollowable(ctx, db) }})
 	if err != nil || p.Route != plan.ShadowTable {
 		return p, err
+	}
+	if why := d.crowded(p); why != "" {
+		return nil, &fault.Problem{Kind: fault.Usage, Text: why + ". Nothing was changed"}
 	}
 	var number int64
 	err = db.QueryRowContext(ctx, d.texts(p.Pair).Heap()).Scan(&number)

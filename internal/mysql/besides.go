@@ -14,9 +14,6 @@ import (
 // clauses are left out of the statement there, the indexes that new keys bring along are built with the others, and the procedure that swaps
 // gives the new table its keys, as it gives it those of the old one. With foreign_key_checks off it looks at no row: rows that refer to
 // nothing are asked for before anything is done, before the swap, and, when no new ones can come, behind it.
-//
-// MariaDB cannot do that at its swap. There new keys are added right behind it, in the same way, as a statement about them alone is; and
-// none is dropped.
 
 // aboutKey says that a clause is about a foreign key and nothing else.
 func aboutKey(c plan.Clause) bool {
@@ -27,15 +24,11 @@ func aboutKey(c plan.Clause) bool {
 func (w *planner) apartFromCopy() string {
 	others := slices.ContainsFunc(w.statement.Clauses, func(c plan.Clause) bool { return !aboutKey(c) })
 	for _, c := range w.statement.Clauses {
-		if aboutKey(c) && w.keyed && others && !(w.dialect.maria && c.Action == plan.DropConstraint) || !aboutKey(c) && !c.References {
+		if aboutKey(c) && w.keyed && others || !aboutKey(c) && !c.References {
 			continue
 		}
-		where := "here"
-		if w.dialect.maria {
-			where = "on MariaDB"
-		}
-		return fmt.Sprintf("a statement that adds or drops foreign keys is not carried yet %s where the table has to be copied (%q): give the clause a statement of its own, before this one if it drops the key "+
-			"and after it if it adds one; alone changeling does it in place", where, c.Text)
+		return fmt.Sprintf("a statement that adds or drops foreign keys is not carried yet here where the table has to be copied (%q): give the clause a statement of its own, before this one if it drops the key "+
+			"and after it if it adds one; alone changeling does it in place", c.Text)
 	}
 	return ""
 }
@@ -77,9 +70,6 @@ func (w *planner) besides(ctx context.Context, r *rehearsal) (full *Relation, er
 				k.parent = real
 				break
 			}
-		}
-		if w.dialect.maria {
-			k.usual = "RESTRICT"
 		}
 		r.fresh = append(r.fresh, k)
 	}
@@ -142,25 +132,10 @@ func (w *planner) watch(r *rehearsal) {
 	if len(parents) > 0 {
 		behind = append([]plan.Step{meetWriters(parents, p.Steps[p.Find(plan.Cutover)].LockWait)}, behind...)
 	}
-	if w.dialect.maria {
-		behind = append(w.addBehind(r, parents), behind...)
-	}
 	put(p.Find(plan.Cutover)+1, behind...)
 	if len(before) > 0 {
 		put(p.Find(plan.Hold), plan.Step{Kind: plan.Ask, Name: "look at foreign key " + list, SQL: before, Ranged: true, Lock: "none", Why: "rows that refer to nothing, looked for in short statements before the swap"})
 	}
-}
-
-// addBehind adds the new foreign keys after the swap.
-func (w *planner) addBehind(r *rehearsal, parents []string) []plan.Step {
-	var out []plan.Step
-	table := qualified(w.plan.Table)
-	for _, k := range r.fresh {
-		out = append(out, plan.Step{Kind: plan.Exec, Name: addsKeys, SQL: []string{"ALTER TABLE " + table + " " + k.clause(k.columns, k.parent, k.refers) + ", ALGORITHM=NOCOPY, LOCK=NONE"},
-			Done:   "SELECT EXISTS (SELECT 1 FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = " + literal(w.plan.Table.Schema) + " AND TABLE_NAME = " + literal(w.plan.Table.Table) + " AND CONSTRAINT_NAME = " + literal(k.name) + ")",
-			Tables: append([]string{table}, parents...), LockWait: w.options.LockWait, Lock: "exclusive metadata lock for a moment, also on the tables that it refers to", Why: "only the catalogue changes; the rows are looked at afterwards"})
-	}
-	return out
 }
 
 // formerly are the source's names of columns of the shadow, or nothing where one is new or gets other values.

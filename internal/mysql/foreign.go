@@ -52,7 +52,8 @@ func (k foreignKey) clause(columns []string, parent schema.Name, refers []string
 }
 
 func foreignKeys(ctx context.Context, q DB, n schema.Name) ([]foreignKey, error) {
-	rows, err := q.QueryContext(ctx, "SELECT r.CONSTRAINT_NAME, r.UPDATE_RULE, r.DELETE_RULE, k.COLUMN_NAME, k.REFERENCED_TABLE_SCHEMA, k.REFERENCED_TABLE_NAME, k.REFERENCED_COLUMN_NAME "+
+	const usual = "IF(VERSION() LIKE '%MariaDB%', 'RESTRICT', '')"
+	rows, err := q.QueryContext(ctx, "SELECT "+usual+", r.CONSTRAINT_NAME, r.UPDATE_RULE, r.DELETE_RULE, k.COLUMN_NAME, k.REFERENCED_TABLE_SCHEMA, k.REFERENCED_TABLE_NAME, k.REFERENCED_COLUMN_NAME "+
 		"FROM information_schema.REFERENTIAL_CONSTRAINTS r JOIN information_schema.KEY_COLUMN_USAGE k ON k.CONSTRAINT_SCHEMA = r.CONSTRAINT_SCHEMA AND k.CONSTRAINT_NAME = r.CONSTRAINT_NAME AND k.TABLE_NAME = r.TABLE_NAME "+
 		"WHERE r.CONSTRAINT_SCHEMA = "+literal(n.Schema)+" AND r.TABLE_NAME = "+literal(n.Table)+" ORDER BY r.CONSTRAINT_NAME, k.ORDINAL_POSITION")
 	if err != nil {
@@ -63,7 +64,7 @@ func foreignKeys(ctx context.Context, q DB, n schema.Name) ([]foreignKey, error)
 	for rows.Next() {
 		var k foreignKey
 		var column, refers string
-		if err := rows.Scan(&k.name, &k.updated, &k.erased, &column, &k.parent.Schema, &k.parent.Table, &refers); err != nil {
+		if err := rows.Scan(&k.usual, &k.name, &k.updated, &k.erased, &column, &k.parent.Schema, &k.parent.Table, &refers); err != nil {
 			return nil, err
 		}
 		if len(out) == 0 || out[len(out)-1].name != k.name {
@@ -109,12 +110,15 @@ func (w *planner) relate(ctx context.Context, r *rehearsal, p *schema.Pair) (ref
 	var rehearsed []string
 	twins := map[schema.Name]schema.Name{}
 	for _, k := range keys {
+		if k.cascades() {
+			w.cascade = k.name
+		}
 		if parent := k.parent; slices.Contains(r.lost, k.name) {
 			apart := qualified(parent)
 			if parent == p.Source {
 				parent, apart = p.Old, ""
 			}
-			p.Foreign = append(p.Foreign, schema.ForeignKey{Name: k.name})
+			p.Foreign = append(p.Foreign, schema.ForeignKey{Name: k.name, Parent: w.guarded(k, *p)})
 			r.former = append(r.former, schema.ForeignKey{Name: k.name, Add: k.clause(k.columns, parent, k.refers), Index: r.source.indexOf(k.columns), Fresh: true, Parent: apart})
 			continue
 		}
@@ -122,9 +126,6 @@ func (w *planner) relate(ctx context.Context, r *rehearsal, p *schema.Pair) (ref
 		if missing != "" {
 			refusals = append(refusals, fmt.Sprintf("the statement drops column %s, which the foreign key %s needs: drop the key first", missing, k.name))
 			continue
-		}
-		if k.cascades() {
-			w.cascade = k.name
 		}
 		parent, twin, refers := k.parent, twins[k.parent], k.refers
 		if k.parent == p.Source {
@@ -139,22 +140,19 @@ func (w *planner) relate(ctx context.Context, r *rehearsal, p *schema.Pair) (ref
 			rehearsed = append(rehearsed, "CREATE TABLE "+qualified(twin)+" LIKE "+qualified(k.parent))
 		}
 		rehearsed = append(rehearsed, "ALTER TABLE "+qualified(r.shadowName())+" "+k.clause(columns, twin, refers))
-		p.Foreign = append(p.Foreign, schema.ForeignKey{Name: k.name, Add: k.clause(columns, parent, refers)})
+		p.Foreign = append(p.Foreign, schema.ForeignKey{Name: k.name, Add: k.clause(columns, parent, refers), Parent: w.guarded(k, *p)})
 		if parent = k.parent; parent == p.Source { // that is the old table, when it comes back
 			parent = p.Old
 		}
-		r.former = append(r.former, schema.ForeignKey{Name: k.name, Add: k.clause(k.columns, parent, k.refers), Index: r.source.indexOf(k.columns)})
+		r.former = append(r.former, schema.ForeignKey{Name: k.name, Add: k.clause(k.columns, parent, k.refers), Index: r.source.indexOf(k.columns), Parent: w.guarded(k, *p)})
 	}
 	for _, k := range r.fresh { // which the statement was rehearsed with
-		if w.dialect.maria {
-			break // see addBehind
-		}
 		parent, apart := k.parent, qualified(k.parent)
 		if parent == p.Source {
 			parent, apart = p.Shadow, ""
 		}
 		p.Foreign = append(p.Foreign, schema.ForeignKey{Name: k.name, Add: k.clause(k.columns, parent, k.refers), Fresh: true, Parent: apart})
-		r.former = append(r.former, schema.ForeignKey{Name: k.name})
+		r.former = append(r.former, schema.ForeignKey{Name: k.name, Parent: w.guarded(k, *p)})
 	}
 	if len(rehearsed) > 0 && len(refusals) == 0 {
 		why, err := tried(ctx, w.conn, strings.Join(rehearsed, Then))
@@ -166,6 +164,14 @@ func (w *planner) relate(ctx context.Context, r *rehearsal, p *schema.Pair) (ref
 		}
 	}
 	return refusals, nil
+}
+
+// guarded is the other table that a key refers to, where it has to be locked by name: MySQL locks the parents of the source by itself.
+func (w *planner) guarded(k foreignKey, p schema.Pair) string {
+	if !w.dialect.maria || k.parent == p.Source {
+		return ""
+	}
+	return qualified(k.parent)
 }
 
 // uncaught says why changes by cascades would not be seen, or nothing if they are: rows that a cascade changes fire no trigger,
@@ -190,9 +196,6 @@ func (w *planner) uncaught(ctx context.Context, p schema.Pair) (string, error) {
 
 // cascades says why changes by cascades of new foreign keys would not be seen once these stand, by an undo.
 func (w *planner) cascades(ctx context.Context, r *rehearsal, p schema.Pair) (why string, err error) {
-	if w.dialect.maria && len(r.fresh) > 0 {
-		return "the statement adds foreign keys, which are not led back on MariaDB", nil
-	}
 	for _, k := range r.fresh {
 		if k.cascades() && why == "" {
 			w.cascade = k.name
@@ -207,9 +210,8 @@ func swapping(p schema.Pair) string {
 	return qualified(schema.Name{Schema: p.Log.Schema, Table: "swap_" + p.Change})
 }
 
-// InstallSwap makes the procedure that swaps tables with foreign keys, see above and children.go. It may run twice, and so may the
-// procedure until it has swapped.
-func InstallSwap(p schema.Pair) []string {
+// keyParts are parts of the procedure that leads keys: what takes them off the shadow, gives them to it, and takes them off the old table.
+func keyParts(p schema.Pair) (clear, give, take string) {
 	const quietly = "BEGIN DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END; "
 	var adds, drops, each []string
 	var named string
@@ -225,7 +227,7 @@ func InstallSwap(p schema.Pair) []string {
 			drops = append(drops, "DROP FOREIGN KEY "+quote(k.Name))
 		}
 	}
-	clear, give, take := "", named, ""
+	give = named
 	if len(adds) > 0 {
 		// What an earlier attempt left on the shadow, if its server crashed, goes first; and this one leaves nothing if it cannot swap.
 		clear = quietly + strings.Join(each, "") + "END; "
@@ -234,6 +236,16 @@ func InstallSwap(p schema.Pair) []string {
 	if len(drops) > 0 {
 		take = quietly + "ALTER TABLE " + qualified(p.Old) + " " + strings.Join(drops, ", ") + "; END; "
 	}
+	return clear, give, take
+}
+
+// InstallSwap makes the procedure that swaps tables with foreign keys, see above and children.go. It may run twice, and so may the
+// procedure until it has swapped. On MariaDB it swaps nothing, see carrier.go.
+func InstallSwap(p schema.Pair, maria bool) []string {
+	if maria {
+		return installCarrier(p)
+	}
+	clear, give, take := keyParts(p)
 	parts := childParts(p)
 	return []string{"DROP PROCEDURE IF EXISTS " + swapping(p),
 		"CREATE PROCEDURE " + swapping(p) + "() SQL SECURITY INVOKER BEGIN DECLARE EXIT HANDLER FOR SQLEXCEPTION BEGIN " + clear + parts.back + "RESIGNAL; END; " + clear +
@@ -244,9 +256,9 @@ func InstallSwap(p schema.Pair) []string {
 func Calls(p schema.Pair) bool { return len(p.Foreign) > 0 || len(p.Children) > 0 }
 
 // swapStep is the statement that swaps, and its lock.
-func swapStep(p schema.Pair) (text, lock string) {
+func swapStep(p schema.Pair, maria bool) (text, lock string) {
 	text, lock = SwapTo(p, p.Old), "exclusive metadata lock"
-	if Calls(p) {
+	if Calls(p) && !maria {
 		text = CallSwap(p)
 	}
 	if len(p.Children) > 0 {
@@ -271,10 +283,7 @@ func swapped(p schema.Pair) []string {
 func CallSwap(p schema.Pair) string { return "CALL " + swapping(p) + "()" }
 
 // Related answers the foreign keys that the old table still has, each as the statement that drops it.
-func Related(p schema.Pair) string {
-	return "SELECT CONCAT(" + literal("ALTER TABLE "+qualified(p.Old)+" DROP FOREIGN KEY `") + ", REPLACE(k.constraint_name, '`', '``'), '`') FROM information_schema.table_constraints k WHERE k.table_schema = " +
-		literal(p.Old.Schema) + " AND k.table_name = " + literal(p.Old.Table) + " AND k.constraint_type = 'FOREIGN KEY'"
-}
+func Related(p schema.Pair) string { return ForeignKeysOf(p.Old) }
 
 // Texts is a column of statements.
 func Texts(ctx context.Context, q DB, query string) ([]string, error) {

@@ -210,7 +210,7 @@ func (r *Relation) neighbours(ctx context.Context, q DB) error {
 			" AND " + others + " ORDER BY 1"},
 		{&r.Parents, "SELECT CONSTRAINT_NAME FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = " + schema + " AND TABLE_NAME = " + table + " ORDER BY 1"},
 		{&r.Children, "SELECT CONCAT(CONSTRAINT_SCHEMA, '.', TABLE_NAME, ' (', CONSTRAINT_NAME, ')') FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE UNIQUE_CONSTRAINT_SCHEMA = " +
-			schema + " AND REFERENCED_TABLE_NAME = " + table + " ORDER BY 1"},
+			schema + " AND REFERENCED_TABLE_NAME = " + table + " AND NOT (CONSTRAINT_SCHEMA = " + schema + " AND TABLE_NAME = " + table + ") ORDER BY 1"},
 	} {
 		found, err := state.Column(ctx, q, list.query)
 		if err != nil {

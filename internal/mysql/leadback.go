@@ -57,7 +57,8 @@ func LeadBack(ctx context.Context, q DB, p *plan.Plan) (refusals []string, err e
 	if len(refusals) > 0 {
 		return append(refusals, "drop it, or make it so that both the table and the one before the change can have it, and undo the change then"), nil
 	}
-	p.Pair, p.Steps = pair, undoSteps(pair, p.Steps[p.Find(plan.Cutover)].LockWait)
+	// Without foreign keys it is the same on MariaDB.
+	p.Pair, p.Steps = pair, undoSteps(pair, p.Steps[p.Find(plan.Cutover)].LockWait, false)
 	return nil, nil
 }
 

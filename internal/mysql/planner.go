@@ -311,12 +311,6 @@ func (w *planner) unsupported(r *Relation) []string {
 	if strings.Contains(r.Options, "partitioned") && strings.Contains(strings.ToUpper(r.Create), " DIRECTORY =") {
 		add("%s has partitions in directories of their own, which a twin would lose: it cannot be carried yet", name)
 	}
-	for _, k := range r.Parents {
-		if !r.Maria {
-			break // see relate
-		}
-		add("foreign keys are not carried yet on MariaDB: %s has %s; drop it first and add it again afterwards, or run the statement as it is at a quiet time", name, k)
-	}
 	for _, k := range r.Children {
 		if !r.Maria {
 			break // see adopt
@@ -399,6 +393,10 @@ func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, er
 	if pair.Binlog = why == ""; !pair.Binlog && w.options.Binlog {
 		return refuse(p, "the binary log was asked for, and cannot tell which rows change: "+why), nil
 	}
+	if w.dialect.maria && Calls(pair) && !pair.Binlog {
+		return refuse(p, fmt.Sprintf("%s has foreign keys, or gets some: on MariaDB they are led to the new table only where the binary log tells which rows change, because a table with triggers cannot leave its database. "+
+			"It cannot: %s", p.Table, why)), nil
+	}
 	if why, err := w.uncaught(ctx, pair); err != nil || why != "" {
 		return refuse(p, why), err
 	}
@@ -450,9 +448,9 @@ func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, er
 		release = []string{"DROP TABLE IF EXISTS " + qualified(pair.Log) + ", " + qualified(pair.Checks) + ", " + qualified(pair.Alive)}
 		drop = append(drop, "DROP DATABASE IF EXISTS "+quote(pair.Log.Schema))
 	}
-	swap, lock := swapStep(pair)
+	swap, lock := swapStep(pair, w.dialect.maria)
 	if Calls(pair) {
-		add(plan.Step{Kind: plan.Exec, Name: "carry foreign keys", SQL: InstallSwap(pair), Lock: "none",
+		add(plan.Step{Kind: plan.Exec, Name: "carry foreign keys", SQL: InstallSwap(pair, w.dialect.maria), Lock: "none",
 			Why: "a procedure that leads foreign keys to the new table, swaps and takes them off the old one, under the swap's lock and whatever becomes of the run"})
 	}
 	add(plan.Step{Kind: plan.Cutover, Name: "cutover", SQL: []string{swap}, Done: Swapped(pair), Tables: swapped(pair), LockWait: wait, Lock: lock,

@@ -15,13 +15,21 @@ import (
 // nothing, until the sentry is taken away by somebody who has just seen that everything is in order. It is a sequence,
 // because DROP SEQUENCE drops no table, whatever is called so by then.
 
-// PlaceSentry may run twice.
+// PlaceSentry may run twice. Where the RENAME needs a pass, there is none now: see carrier.go.
 func PlaceSentry(p schema.Pair) string {
+	if Calls(p) {
+		return "DROP SEQUENCE IF EXISTS " + qualified(Aside(p))
+	}
 	return "CREATE SEQUENCE IF NOT EXISTS " + qualified(Aside(p)) + " ENGINE=InnoDB"
 }
 
 // DropSentry lets the RENAME happen that waits. It needs no lock that the RENAME has: see Aside.
-func DropSentry(p schema.Pair) string { return "DROP SEQUENCE " + qualified(Aside(p)) }
+func DropSentry(p schema.Pair) string {
+	if Calls(p) {
+		return "CREATE SEQUENCE " + qualified(Aside(p)) + " ENGINE=InnoDB"
+	}
+	return "DROP SEQUENCE " + qualified(Aside(p))
+}
 
 // LockRead keeps writers out while others read. Waiting for it holds up nobody: writers go first.
 func LockRead(p schema.Pair) string { return "LOCK TABLES " + qualified(p.Source) + " READ" }

@@ -64,7 +64,13 @@ func Aside(p schema.Pair) schema.Name {
 }
 
 // Swap takes the source out of its name and puts the shadow there, in one statement: the name never is without a table.
-func Swap(p schema.Pair) string { return SwapTo(p, Aside(p)) }
+func Swap(p schema.Pair) string {
+	if !Calls(p) {
+		return SwapTo(p, Aside(p))
+	}
+	from, to := pass(p)
+	return strings.Replace(SwapTo(p, p.Old), "RENAME TABLE ", "RENAME TABLE "+qualified(from)+" TO "+qualified(to)+", ", 1)
+}
 
 // SwapTo is Swap with another name for the source.
 func SwapTo(p schema.Pair, old schema.Name) string {

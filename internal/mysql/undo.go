@@ -26,12 +26,12 @@ func (w *planner) undo(r *rehearsal, p schema.Pair) (*plan.Plan, string) {
 	}
 	pair := r.turned(p, w.options.UndoLog)
 	return &plan.Plan{Format: plan.Format, ID: w.plan.ID, Statement: w.plan.Statement, Table: w.plan.Table, Route: plan.ShadowTable, Pair: pair, Rows: w.plan.Rows, Bytes: w.plan.Bytes,
-		Steps: undoSteps(pair, w.options.LockWait), Why: "rows that were written since the swap are copied back to the old table, which takes its place again"}, ""
+		Steps: undoSteps(pair, w.options.LockWait, w.dialect.maria), Why: "rows that were written since the swap are copied back to the old table, which takes its place again"}, ""
 }
 
 // undoSteps are the program of an undo.
-func undoSteps(pair schema.Pair, wait time.Duration) []plan.Step {
-	text, lock := swapStep(pair)
+func undoSteps(pair schema.Pair, wait time.Duration, maria bool) []plan.Step {
+	text, lock := swapStep(pair, maria)
 	swap := plan.Step{Kind: plan.Cutover, Name: "swap back", SQL: []string{text}, Done: Swapped(pair), Tables: swapped(pair), LockWait: wait, Lock: lock,
 		Why: "the last keys under the table's lock, then the swap, in one statement"}
 	steps := append(bringNear(pair),
@@ -42,7 +42,7 @@ func undoSteps(pair schema.Pair, wait time.Duration) []plan.Step {
 		steps = append(steps, carryStep(pair))
 	}
 	if Calls(pair) {
-		steps = append(steps, plan.Step{Kind: plan.Exec, Name: "lead foreign keys back", SQL: InstallSwap(pair), Lock: "none",
+		steps = append(steps, plan.Step{Kind: plan.Exec, Name: "lead foreign keys back", SQL: InstallSwap(pair, maria), Lock: "none",
 			Why: "a procedure that leads foreign keys to the old table, swaps and takes them off the new one, under the swap's lock and whatever becomes of the run"})
 	}
 	return append(steps, swap,

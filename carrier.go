@@ -1,0 +1,170 @@
+package changeling
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/internal/mysql"
+	"github.com/changeling-db/changeling/plan"
+	"github.com/changeling-db/changeling/schema"
+)
+
+// carriage leads the table's own foreign keys over a swap on MariaDB, see internal/mysql/carrier.go.
+type carriage struct {
+	carrier *sql.Conn
+	guards  []*sql.Conn
+	ended   chan error // of the carrier's procedure; nil: it was not called
+	waiting sync.WaitGroup
+}
+
+// givePatience bounds the wait for the shadow's keys, while nobody can write to the tables that they refer to.
+const givePatience = 2 * time.Second
+
+// connections is how many a change of this pair needs at once.
+func (d mysqld) connections(p schema.Pair) int {
+	if !d.maria || !mysql.Calls(p) {
+		return d.Connections()
+	}
+	return d.Connections() + 1 + len(mysql.Guarded(p))
+}
+
+// crowded says that the caller's pool has fewer connections than that, or nothing.
+func (d mysqld) crowded(p *plan.Plan) string {
+	n, least := d.limit, d.connections(p.Pair)
+	if n == 0 || n >= least {
+		return ""
+	}
+	return fmt.Sprintf("the pool allows %d connections: a change of %s needs %d on MariaDB, one for each table that its foreign keys refer to; call SetMaxOpenConns", n, p.Table, least)
+}
+
+// carryKeys locks the parents and gives the shadow its keys. They cannot be in anybody's way until keysCarried.
+func (a *queuing) carryKeys(ctx context.Context) error {
+	if !mysql.Calls(a.pair) {
+		return nil
+	}
+	c := &carriage{}
+	a.keys = c
+	var err error
+	var mine bool
+	if c.carrier, err = a.unnamed(ctx); err != nil {
+		return err
+	}
+	if err := c.carrier.QueryRowContext(ctx, mysql.Carry(a.pair)).Scan(&mine); err != nil {
+		return err
+	}
+	if !mine {
+		return gaveWay("an earlier attempt is still leading foreign keys")
+	}
+	wait := queueWait
+	for _, parent := range mysql.Guarded(a.pair) {
+		g, err := a.unnamed(ctx)
+		if err != nil {
+			return err
+		}
+		c.guards = append(c.guards, g)
+		if err := a.bounded(ctx, g, wait, mysql.Guard(parent)); err != nil {
+			return err
+		}
+		c.waiting.Go(func() { _, _ = g.ExecContext(context.WithoutCancel(ctx), mysql.OnGuard(a.pair)) }) // it ends with the carrier
+		wait = a.step.LockWait // others wait by now
+	}
+	if err := a.lease.Fence(ctx, a.t); err != nil { // see each
+		return err
+	}
+	c.ended = make(chan error, 1)
+	go func() {
+		_, err := c.carrier.ExecContext(context.WithoutCancel(ctx), mysql.CallSwap(a.pair)) // it goes on to its end whatever happens to the run
+		c.ended <- err
+	}()
+	return a.given(ctx)
+}
+
+// unnamed is a session that does not bear the lease's name.
+func (a *queuing) unnamed(ctx context.Context) (*sql.Conn, error) {
+	conn, err := a.engine.db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err = conn.ExecContext(ctx, a.engine.dialect.Session(session{LockWait: settleWait, Settings: a.pair.Settings, Idle: stillWait})); err != nil {
+		discard(conn)
+		return nil, err
+	}
+	return conn, nil
+}
+
+// given waits until the shadow has its keys.
+func (a *queuing) given(ctx context.Context) error {
+	for deadline := time.Now().Add(givePatience); ; {
+		select {
+		case err := <-a.keys.ended:
+			a.keys.ended <- err
+			if err == nil {
+				err = gaveWay("the session of the RENAME was lost")
+			}
+			return err
+		default:
+		}
+		var given bool
+		if err := a.conn.QueryRowContext(ctx, mysql.Given(a.pair)).Scan(&given); err != nil || given {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return gaveWay("the shadow did not get its foreign keys in time")
+		}
+		if err := sleep(ctx, time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// keysCarried waits for the carrier's end, and lets the parents go. The tables are swapped, or the mover is gone.
+func (a *queuing) keysCarried() {
+	c := a.keys
+	if c == nil {
+		return
+	}
+	a.keys = nil
+	var err error
+	if c.ended != nil {
+		select {
+		case err = <-c.ended:
+		case <-time.After(settleWait):
+			err = errors.New("it did not end in time")
+		}
+	}
+	if err != nil {
+		a.astray()
+	}
+	if c.carrier != nil {
+		discard(c.carrier) // whose lock the guards wait for
+	}
+	c.waiting.Wait()
+	for _, g := range c.guards {
+		discard(g)
+	}
+}
+
+// astray takes off keys that a carrier left where they do not belong: it was killed. What fails here, the next attempt does, or the next step.
+func (a *queuing) astray() {
+	ctx, cancel := context.WithTimeout(context.Background(), settleWait)
+	defer cancel()
+	swapped, err := a.outcome(ctx)
+	if err != nil {
+		return
+	}
+	table := a.pair.Shadow
+	if swapped {
+		table = a.pair.Old
+	}
+	left, err := mysql.Texts(ctx, a.engine.db, mysql.ForeignKeysOf(table))
+	for _, text := range left {
+		if _, err = a.engine.db.ExecContext(ctx, text); fault.Lost(err) {
+			return
+		}
+	}
+}
