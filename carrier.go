@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -42,36 +43,73 @@ func (d mysqld) crowded(p *plan.Plan) string {
 	return fmt.Sprintf("the pool allows %d connections: a change of %s needs %d on MariaDB, one for each table that its foreign keys refer to; call SetMaxOpenConns", n, p.Table, least)
 }
 
-// carryKeys locks the parents and gives the shadow its keys. They cannot be in anybody's way until keysCarried.
-func (a *queuing) carryKeys(ctx context.Context) error {
-	if !mysql.Calls(a.pair) {
-		return nil
-	}
+// lockFamily locks the parents and the source, and gives the shadow its keys, which cannot be in anybody's way until keysCarried.
+func (a *queuing) lockFamily(ctx context.Context) error {
 	c := &carriage{}
 	a.keys = c
 	var err error
-	var mine bool
 	if c.carrier, err = a.unnamed(ctx); err != nil {
 		return err
 	}
+	var mine bool
 	if err := c.carrier.QueryRowContext(ctx, mysql.Carry(a.pair)).Scan(&mine); err != nil {
 		return err
 	}
 	if !mine {
 		return gaveWay("an earlier attempt is still leading foreign keys")
 	}
-	wait := queueWait
-	for _, parent := range mysql.Guarded(a.pair) {
+	for range mysql.Guarded(a.pair) {
 		g, err := a.unnamed(ctx)
 		if err != nil {
 			return err
 		}
 		c.guards = append(c.guards, g)
-		if err := a.bounded(ctx, g, wait, mysql.Guard(parent)); err != nil {
+	}
+	for deadline := time.Now().Add(queueWait); ; {
+		err := a.lockAtOnce(ctx)
+		if err == nil {
+			return a.carryKeys(ctx)
+		}
+		for _, g := range c.guards {
+			if _, err := g.ExecContext(ctx, "UNLOCK TABLES"); err != nil {
+				return err
+			}
+		}
+		if !errors.Is(err, errLate) || time.Now().After(deadline) {
 			return err
 		}
+		if err := sleep(ctx, 5*time.Millisecond+rand.N(20*time.Millisecond)); err != nil {
+			return err
+		}
+	}
+}
+
+// lockAtOnce locks the parents and the source. While the first lock is waited for nobody has to wait; from then on somebody may who has
+// written to one of the tables and wants the other, so the rest comes at once or not at all.
+func (a *queuing) lockAtOnce(ctx context.Context) error {
+	wait := queueWait
+	for i, parent := range mysql.Guarded(a.pair) {
+		if err := a.bounded(ctx, a.keys.guards[i], wait, mysql.Guard(parent)); err != nil {
+			return err
+		}
+		wait = a.step.LockWait / 4
+	}
+	return a.bounded(ctx, a.holder, wait, mysql.LockRead(a.pair))
+}
+
+// carryKeys gives the shadow its keys, when all is locked, and sees to it that the server takes care of them from here on.
+func (a *queuing) carryKeys(ctx context.Context) error {
+	c := a.keys
+	for _, g := range c.guards {
 		c.waiting.Go(func() { _, _ = g.ExecContext(context.WithoutCancel(ctx), mysql.OnGuard(a.pair)) }) // it ends with the carrier
-		wait = a.step.LockWait // others wait by now
+	}
+	for on := 0; on < len(c.guards); {
+		if err := a.conn.QueryRowContext(ctx, mysql.GuardsOn(a.pair)).Scan(&on); err != nil {
+			return err
+		}
+		if err := sleep(ctx, time.Millisecond); err != nil {
+			return err
+		}
 	}
 	if err := a.lease.Fence(ctx, a.t); err != nil { // see each
 		return err

@@ -163,17 +163,13 @@ func (a *queuing) ready(ctx context.Context) (err error) {
 	return nil
 }
 
-// Lock keeps writers out: first of the tables that foreign keys refer to, if there are any.
+// Lock keeps writers out; also of the tables that foreign keys refer to, if there are any.
 func (a *queuing) Lock(ctx context.Context) error {
 	a.follow()
-	wait := queueWait
-	if err := a.carryKeys(ctx); err != nil {
-		return err
+	if mysql.Calls(a.pair) {
+		return a.lockFamily(ctx)
 	}
-	if a.keys != nil && len(a.keys.guards) > 0 {
-		wait = a.step.LockWait // those who write to parents wait by now
-	}
-	return a.bounded(ctx, a.holder, wait, mysql.LockRead(a.pair))
+	return a.bounded(ctx, a.holder, queueWait, mysql.LockRead(a.pair))
 }
 
 // Swap puts the RENAME in the queue, proves that it is there, and lets it happen.

@@ -29,7 +29,9 @@ import (
 func namedLock(p schema.Pair, of string) string { return literal("changeling " + p.Change + " " + of) }
 
 // Carry takes the carrier's lock for a connection if nobody has it, and answers whether it did.
-func Carry(p schema.Pair) string { return "SELECT COALESCE(GET_LOCK(" + namedLock(p, "carries") + ", 0), 0)" }
+func Carry(p schema.Pair) string {
+	return "SELECT COALESCE(GET_LOCK(" + namedLock(p, "carries") + ", 0), 0)"
+}
 
 // Guarded are the tables that the keys refer to, quoted, but for the table itself.
 func Guarded(p schema.Pair) []string {
@@ -52,11 +54,18 @@ func OnGuard(p schema.Pair) string {
 	return "DO GET_LOCK(" + lock + ", 20), RELEASE_LOCK(" + lock + ")"
 }
 
+// GuardsOn answers how many guards wait for that. The caller bounds it: a guard that is lost shows in what it waits for.
+func GuardsOn(p schema.Pair) string {
+	return "SELECT COUNT(*) FROM information_schema.processlist WHERE state = 'User lock' AND info = " + literal(OnGuard(p))
+}
+
 // Moves says that a connection is the mover's.
 func Moves(p schema.Pair) string { return "DO GET_LOCK(" + namedLock(p, "moves") + ", 0)" }
 
 // Given answers whether the carrier has given the shadow its keys.
-func Given(p schema.Pair) string { return "SELECT IS_USED_LOCK(" + namedLock(p, "given") + ") IS NOT NULL" }
+func Given(p schema.Pair) string {
+	return "SELECT IS_USED_LOCK(" + namedLock(p, "given") + ") IS NOT NULL"
+}
 
 // installCarrier is InstallSwap on MariaDB.
 func installCarrier(p schema.Pair) []string {
