@@ -200,8 +200,11 @@ func (a *queuing) astray() {
 		table = a.pair.Old
 	}
 	left, err := mysql.Texts(ctx, a.engine.db, mysql.ForeignKeysOf(table))
+	if err != nil {
+		return
+	}
 	for _, text := range left {
-		if _, err = a.engine.db.ExecContext(ctx, text); fault.Lost(err) {
+		if _, err := a.engine.db.ExecContext(ctx, text); fault.Lost(err) {
 			return
 		}
 	}

@@ -3,6 +3,7 @@ package changeling_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"regexp"
@@ -222,40 +223,59 @@ func TestMariaDBForeignKeysDie(t *testing.T) {
 	})
 }
 
+// clanMishap is what happens to a change on purpose.
+type clanMishap struct {
+	db     *sql.DB // of a user
+	behind atomic.Bool
+	failed atomic.Pointer[string] // what the user was told
+}
+
+func (m *clanMishap) exec(text string) {
+	if _, err := m.db.Exec(text); err != nil {
+		said := text + ": " + err.Error()
+		m.failed.Store(&said)
+	}
+}
+
 // TestMariaDBForeignKeysMutants: without its parts the way of the keys fails users, or leaves keys; and a carrier that is killed fails nobody,
 // because the run that lives tidies up before it lets the parents go.
 func TestMariaDBForeignKeysMutants(t *testing.T) {
 	t.Parallel()
 	guard := regexp.MustCompile("^LOCK TABLES .*`(parents|towns)` READ$")
 	take := regexp.MustCompile("BEGIN DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END; ALTER TABLE `changeling_[^;]*_old`[^;]*; END; DO 0; ELSE")
+	source := regexp.MustCompile("^LOCK TABLES .*`kids` READ$")
 	for _, c := range []struct {
 		name  string
 		fails bool
-		text  func(db *sql.DB, text string) string
+		text  func(m *clanMishap, text string) string
 	}{
-		{"no guards", true, func(_ *sql.DB, text string) string {
-			if guard.MatchString(text) {
+		{"no guards", true, func(m *clanMishap, text string) string {
+			switch {
+			case guard.MatchString(text):
 				return "DO 0"
-			}
-			if strings.HasPrefix(text, "CREATE SEQUENCE") {
-				time.Sleep(100 * time.Millisecond) // of users
+			case source.MatchString(text): // a child goes behind the last drain
+				m.exec(`DELETE FROM kids WHERE id = 6`)
+				m.behind.Store(true)
+			case m.behind.Load() && strings.HasPrefix(text, "INSERT INTO") && strings.Contains(text, "taken_"): // and its parent before the next one
+				m.exec(`DELETE FROM parents WHERE id = 6`)
 			}
 			return text
 		}},
-		{"the old table keeps its keys", true, func(_ *sql.DB, text string) string {
+		{"the old table keeps its keys", true, func(m *clanMishap, text string) string {
 			if strings.HasPrefix(text, "CREATE PROCEDURE") && !take.MatchString(text) {
 				panic("the end is not found in " + text)
 			}
-			if strings.Contains(text, "DELETE FROM changeling.lease") || strings.HasPrefix(text, "SELECT CONCAT('ALTER TABLE `changeling_") {
-				time.Sleep(300 * time.Millisecond) // of users, before the next step
+			if strings.HasPrefix(text, "SELECT CONCAT('ALTER TABLE `changeling_") {
+				for _, text := range []string{`DELETE FROM kids WHERE id = 5`, `DELETE FROM parents WHERE id = 5`} { // before the next step
+					m.exec(text)
+				}
 			}
 			return take.ReplaceAllString(text, "DO 0; ELSE")
 		}},
-		{"the carrier is killed before the RENAME", false, func(db *sql.DB, text string) string {
-			if strings.HasPrefix(text, "RENAME TABLE ") && strings.Contains(text, "`pass_") {
-				for _, kill := range killing(db) {
-					_, _ = db.Exec(kill) // it may have ended
-				}
+		{"the carrier is killed before the RENAME", false, func(m *clanMishap, text string) string {
+			if id := regexp.MustCompile("^RENAME TABLE .*`pass_(\\w+)`").FindStringSubmatch(text); id != nil {
+				m.exec("KILL " + ask[string](t, m.db, `SELECT IS_USED_LOCK('changeling `+id[1]+` carries')`))
+				m.behind.Store(true)
 			}
 			return text
 		}},
@@ -264,35 +284,23 @@ func TestMariaDBForeignKeysMutants(t *testing.T) {
 			t.Parallel()
 			onlyMaria(t, func(t *testing.T, dsn string, db *sql.DB) {
 				clanMy(t, db)
+				m := &clanMishap{db: db}
 				ctx, cancel := context.WithCancel(t.Context())
 				wait := clan(ctx, db, 4)
-				pool := mytest.Mutant(t, dsn, func(_ context.Context, x mutant.Statement) string { return c.text(db, x.Text) })
+				pool := mytest.Mutant(t, dsn, func(_ context.Context, x mutant.Statement) string { return c.text(m, x.Text) })
 				pool.SetMaxOpenConns(20)
 				err := changeling.Apply(t.Context(), pool, clanDDL, changeling.Config{Binlog: dsn, Fast: true, DropAfter: changeling.DropNow, Events: event.Lines(t.Output())})
 				cancel()
 				rounds, failed := wait()
+				if said := m.failed.Load(); said != nil {
+					failed = errors.New(*said)
+				}
 				t.Logf("%d rounds of users, the first failure: %v", rounds, failed)
-				if err != nil || (failed != nil) != c.fails {
+				if err != nil || (failed != nil) != c.fails || m.behind.Load() == strings.HasPrefix(c.name, "the old") {
 					t.Errorf("Apply = %v; a user was failed: %v, want %v", err, failed, c.fails)
 				}
 				clanWhole(t, db, c.name)
 			})
 		})
 	}
-}
-
-// killing are statements that end the carriers.
-func killing(db *sql.DB) (out []string) {
-	rows, err := db.Query(`SELECT CONCAT('KILL ', id) FROM information_schema.processlist WHERE info LIKE 'CALL%swap!_%' ESCAPE '!' OR info LIKE 'DO SLEEP(0.001)' OR info LIKE '%carries%' AND info NOT LIKE 'DO GET_LOCK%' AND id <> CONNECTION_ID()`)
-	if err != nil {
-		return nil
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var text string
-		if rows.Scan(&text) == nil {
-			out = append(out, text)
-		}
-	}
-	return out
 }

@@ -528,9 +528,11 @@ func TestMariaDBReaderHolds(t *testing.T) {
 // TestMariaDBRefuses: what is carried on MySQL, and not there, is named.
 func TestMariaDBRefuses(t *testing.T) {
 	t.Parallel()
-	onlyMaria(t, func(t *testing.T, _ string, db *sql.DB) {
+	onlyMaria(t, func(t *testing.T, dsn string, db *sql.DB) {
 		for i, c := range []struct{ create, says string }{
-			{`CREATE TABLE %s (id int PRIMARY KEY, v int, up int, FOREIGN KEY (up) REFERENCES %[1]s (id))`, "foreign keys are not carried"},
+			{`CREATE TABLE %s (id int PRIMARY KEY, v int); CREATE TABLE %[1]s_kids (id int PRIMARY KEY, up int, FOREIGN KEY (up) REFERENCES %[1]s (id))`, "foreign keys of other tables"},
+			{`CREATE TABLE %s_up (id int PRIMARY KEY); CREATE TABLE %[1]s (id int PRIMARY KEY, v int, up int, FOREIGN KEY (up) REFERENCES %[1]s_up (id))`, "the binary log tells"},
+			{`CREATE TABLE %s_up (id int PRIMARY KEY); CREATE TABLE %[1]s (id int PRIMARY KEY, v int, up int, FOREIGN KEY (up) REFERENCES %[1]s_up (id) ON DELETE CASCADE)`, "CASCADE or SET NULL"},
 			{`CREATE TABLE %s (id int PRIMARY KEY, v int); CREATE TRIGGER theirs BEFORE INSERT ON %[1]s FOR EACH ROW SET NEW.v = 1`, "theirs"},
 			{`CREATE TABLE %s (id int PRIMARY KEY, v int) WITH SYSTEM VERSIONING`, "system-versioned"},
 		} {
@@ -538,7 +540,11 @@ func TestMariaDBRefuses(t *testing.T) {
 			for _, text := range strings.Split(fmt.Sprintf(c.create, table), "; ") {
 				mytest.Exec(t, db, text)
 			}
-			err := changeling.Apply(t.Context(), db, `ALTER TABLE `+table+` MODIFY v bigint`, changeling.Config{})
+			config := changeling.Config{}
+			if strings.Contains(c.says, "CASCADE") {
+				config.Binlog = dsn
+			}
+			err := changeling.Apply(t.Context(), db, `ALTER TABLE `+table+` MODIFY v bigint`, config)
 			if !errors.Is(err, changeling.ErrRefused) || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("%s: %v, want ErrRefused with %q", c.create, err, c.says)
 			}

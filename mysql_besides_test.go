@@ -58,7 +58,7 @@ func TestMySQLForeignKeyBesideCopy(t *testing.T) {
 					"MODIFY v bigint unsigned, ADD FOREIGN KEY (boss) REFERENCES %s (id), ADD COLUMN w int AFTER id, ADD FOREIGN KEY (w) REFERENCES parents (id) ON DELETE CASCADE",
 					"DROP FOREIGN KEY %s_up, MODIFY v int, ADD CONSTRAINT %s_anew FOREIGN KEY by_both (v, parent) REFERENCES pairs (a, b)",
 				} {
-					if isMaria(t, db) { // a table that has foreign keys is not copied
+					if isMaria(t, db) && capture == changeling.CaptureTriggers { // a table that has foreign keys is not copied
 						mytest.Exec(t, db, `ALTER TABLE kids DROP FOREIGN KEY IF EXISTS kids_up, DROP FOREIGN KEY IF EXISTS kids_ibfk_1, DROP FOREIGN KEY IF EXISTS kids_ibfk_2`,
 							`ALTER TABLE twin DROP FOREIGN KEY IF EXISTS twin_up, DROP FOREIGN KEY IF EXISTS twin_ibfk_1, DROP FOREIGN KEY IF EXISTS twin_ibfk_2`)
 						clauses = strings.TrimPrefix(clauses, "DROP FOREIGN KEY %s_up, ")
@@ -68,7 +68,7 @@ func TestMySQLForeignKeyBesideCopy(t *testing.T) {
 						mytest.Exec(t, db, `CREATE TABLE pairs (a int, b int, PRIMARY KEY (a, b))`, `INSERT INTO pairs SELECT DISTINCT v, parent FROM kids WHERE parent IS NOT NULL AND v IS NOT NULL`, `INSERT IGNORE INTO pairs SELECT DISTINCT v, parent FROM twin WHERE parent IS NOT NULL AND v IS NOT NULL`)
 					}
 					in := func(table string) string {
-						if capture == changeling.CaptureTriggers { // which a cascade does not fire
+						if capture == changeling.CaptureTriggers || isMaria(t, db) { // which a cascade does not fire, or the binary log, which does not have it
 							clauses = strings.ReplaceAll(clauses, "CASCADE", "RESTRICT")
 						}
 						return "ALTER TABLE " + table + " " + strings.ReplaceAll(clauses, "%s", table)
@@ -103,7 +103,7 @@ func TestMySQLForeignKeyBesideCopy(t *testing.T) {
 					myAlike(t, db, "kids", "twin")
 				}
 				for i, text := range []string{`INSERT INTO kids (parent, v) VALUES (-5, 1)`, `INSERT INTO kids (w) VALUES (-5)`, `INSERT INTO kids (boss) VALUES (-5)`} {
-					if i > 0 && isMaria(t, db) {
+					if i > 0 && isMaria(t, db) && capture == changeling.CaptureTriggers {
 						break
 					}
 					if _, err := db.Exec(text); err == nil {

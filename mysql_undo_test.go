@@ -373,11 +373,15 @@ func TestMySQLUndoTypes(t *testing.T) {
 // TestMySQLUndoForeignKeys: the old table gets its foreign keys back, and no child comes in without a parent meanwhile.
 func TestMySQLUndoForeignKeys(t *testing.T) {
 	t.Parallel()
-	onlyMySQL(t, func(t *testing.T, dsn string, db *sql.DB) {
-		childMy(t, db, "kids", "ON DELETE SET NULL")
-		childMy(t, db, "twin", "ON DELETE SET NULL")
+	eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
+		rule := "ON DELETE SET NULL"
+		if isMaria(t, db) { // which does not tell of rows that a key changes
+			rule = ""
+		}
+		childMy(t, db, "kids", rule)
+		childMy(t, db, "twin", rule)
 		c := made(t, db, `ALTER TABLE kids CHANGE v value bigint NOT NULL`, byBinlog(dsn, changeling.Config{Fast: true, Events: event.Lines(t.Output())}))
-		mytest.Exec(t, db, `DELETE FROM parents WHERE id = 300`, `UPDATE kids SET value = 5 WHERE id = 7`, `UPDATE twin SET v = 5 WHERE id = 7`, `DELETE FROM kids WHERE id = 9`, `DELETE FROM twin WHERE id = 9`)
+		mytest.Exec(t, db, `UPDATE kids SET parent = NULL, a = NULL WHERE id = 300`, `UPDATE twin SET parent = NULL, a = NULL WHERE id = 300`, `DELETE FROM parents WHERE id = 300`, `UPDATE kids SET value = 5 WHERE id = 7`, `UPDATE twin SET v = 5 WHERE id = 7`, `DELETE FROM kids WHERE id = 9`, `DELETE FROM twin WHERE id = 9`)
 		if err := c.Undo(t.Context(), changeling.NoLoss); err != nil {
 			t.Fatal(err)
 		}
@@ -389,7 +393,7 @@ func TestMySQLUndoForeignKeys(t *testing.T) {
 		if _, err := db.Exec(`INSERT INTO kids (parent, boss, v) VALUES (300, 1, -1)`); err == nil {
 			t.Error("a child without a parent came in")
 		}
-		mytest.Exec(t, db, `DELETE FROM parents WHERE id = 600`) // and nothing refers to it from the table that was undone
+		mytest.Exec(t, db, `UPDATE kids SET parent = NULL, a = NULL WHERE id = 600`, `DELETE FROM twin WHERE id = 600`, `DELETE FROM parents WHERE id = 600`) // and nothing refers to it from the table that was undone
 		if dropped, err := c.Cleanup(t.Context(), changeling.Now); !dropped || err != nil {
 			t.Fatal(dropped, err)
 		}

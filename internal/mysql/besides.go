@@ -132,10 +132,25 @@ func (w *planner) watch(r *rehearsal) {
 	if len(parents) > 0 {
 		behind = append([]plan.Step{meetWriters(parents, p.Steps[p.Find(plan.Cutover)].LockWait)}, behind...)
 	}
+	if r.behind {
+		behind = append(w.addBehind(r, parents), behind...)
+	}
 	put(p.Find(plan.Cutover)+1, behind...)
 	if len(before) > 0 {
 		put(p.Find(plan.Hold), plan.Step{Kind: plan.Ask, Name: "look at foreign key " + list, SQL: before, Ranged: true, Lock: "none", Why: "rows that refer to nothing, looked for in short statements before the swap"})
 	}
+}
+
+// addBehind adds new foreign keys after the swap, on MariaDB where triggers write the key log.
+func (w *planner) addBehind(r *rehearsal, parents []string) []plan.Step {
+	var out []plan.Step
+	table := qualified(w.plan.Table)
+	for _, k := range r.fresh {
+		out = append(out, plan.Step{Kind: plan.Exec, Name: addsKeys, SQL: []string{"ALTER TABLE " + table + " " + k.clause(k.columns, k.parent, k.refers) + ", ALGORITHM=NOCOPY, LOCK=NONE"},
+			Done:   "SELECT EXISTS (SELECT 1 FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = " + literal(w.plan.Table.Schema) + " AND TABLE_NAME = " + literal(w.plan.Table.Table) + " AND CONSTRAINT_NAME = " + literal(k.name) + ")",
+			Tables: append([]string{table}, parents...), LockWait: w.options.LockWait, Lock: "exclusive metadata lock for a moment, also on the tables that it refers to", Why: "only the catalogue changes; the rows are looked at afterwards"})
+	}
+	return out
 }
 
 // formerly are the source's names of columns of the shadow, or nothing where one is new or gets other values.

@@ -87,6 +87,12 @@ func pass(p schema.Pair) (from, to schema.Name) {
 	return Aside(p), to
 }
 
+// dropPass may run twice.
+func dropPass(p schema.Pair) string {
+	_, to := pass(p)
+	return "DROP SEQUENCE IF EXISTS " + qualified(to)
+}
+
 // Outgoing is where Swap takes the old table.
 func Outgoing(p schema.Pair) schema.Name {
 	if Calls(p) {

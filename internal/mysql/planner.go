@@ -394,8 +394,11 @@ func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, er
 		return refuse(p, "the binary log was asked for, and cannot tell which rows change: "+why), nil
 	}
 	if w.dialect.maria && Calls(pair) && !pair.Binlog {
-		return refuse(p, fmt.Sprintf("%s has foreign keys, or gets some: on MariaDB they are led to the new table only where the binary log tells which rows change, because a table with triggers cannot leave its database. "+
-			"It cannot: %s", p.Table, why)), nil
+		if slices.ContainsFunc(pair.Foreign, func(k schema.ForeignKey) bool { return !k.Fresh }) {
+			return refuse(p, fmt.Sprintf("%s has foreign keys, which are led to the new table on MariaDB only where the binary log tells which rows change, because a table with triggers cannot leave its database. "+
+				"It cannot: %s", p.Table, why)), nil
+		}
+		pair.Foreign, r.behind = nil, true
 	}
 	if why, err := w.uncaught(ctx, pair); err != nil || why != "" {
 		return refuse(p, why), err
@@ -447,6 +450,9 @@ func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, er
 		add(plan.Step{Kind: plan.Exec, Name: "prepare undo", SQL: prepareUndo(p.Undo.Pair), Lock: "none", Why: "where an undo writes which rows it copies back"})
 		release = []string{"DROP TABLE IF EXISTS " + qualified(pair.Log) + ", " + qualified(pair.Checks) + ", " + qualified(pair.Alive)}
 		drop = append(drop, "DROP DATABASE IF EXISTS "+quote(pair.Log.Schema))
+	}
+	if w.dialect.maria && Calls(pair) {
+		release = append([]string{dropPass(pair)}, release...)
 	}
 	swap, lock := swapStep(pair, w.dialect.maria)
 	if Calls(pair) {

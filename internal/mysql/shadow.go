@@ -28,6 +28,7 @@ type rehearsal struct {
 	fresh     []foreignKey                // that the statement adds, with the shadow's columns
 	lost      []string                    // foreign keys that it drops
 	untold    string                      // why an undo would not see what new foreign keys change
+	behind    bool                        // these are added behind the swap, by statements of their own
 	brought   []string                    // indexes that new foreign keys bring along
 }
 

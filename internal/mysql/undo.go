@@ -45,8 +45,12 @@ func undoSteps(pair schema.Pair, wait time.Duration, maria bool) []plan.Step {
 		steps = append(steps, plan.Step{Kind: plan.Exec, Name: "lead foreign keys back", SQL: InstallSwap(pair, maria), Lock: "none",
 			Why: "a procedure that leads foreign keys to the old table, swaps and takes them off the new one, under the swap's lock and whatever becomes of the run"})
 	}
+	release := []string{dropUndo(pair)}
+	if maria && Calls(pair) {
+		release = append(release, dropPass(pair))
+	}
 	return append(steps, swap,
-		plan.Step{Kind: plan.Release, Name: "release", SQL: []string{dropUndo(pair)}, Why: "the key log"},
+		plan.Step{Kind: plan.Release, Name: "release", SQL: release, Why: "the key log"},
 		plan.Step{Kind: plan.Drop, Name: "drop new table", SQL: []string{"DROP TABLE IF EXISTS " + qualified(pair.Old), "DROP DATABASE IF EXISTS " + quote(pair.Old.Schema), "DROP DATABASE IF EXISTS " + quote(rests(pair).Schema)},
 			Lock: "exclusive metadata lock on the table that was undone", Why: "when its time has come"})
 }
