@@ -394,9 +394,15 @@ func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, er
 		return refuse(p, "the binary log was asked for, and cannot tell which rows change: "+why), nil
 	}
 	if w.dialect.maria && Calls(pair) && !pair.Binlog {
-		if slices.ContainsFunc(pair.Foreign, func(k schema.ForeignKey) bool { return !k.Fresh }) {
-			return refuse(p, fmt.Sprintf("%s has foreign keys, which are led to the new table on MariaDB only where the binary log tells which rows change, because a table with triggers cannot leave its database. "+
-				"It cannot: %s", p.Table, why)), nil
+		var names []string
+		for _, k := range pair.Foreign {
+			if !k.Fresh {
+				names = append(names, k.Name)
+			}
+		}
+		if len(names) > 0 {
+			return refuse(p, fmt.Sprintf("%s has foreign keys (%s), which are led to the new table on MariaDB only where the binary log tells which rows change, because a table with triggers cannot leave its database. "+
+				"It cannot: %s", p.Table, strings.Join(names, ", "), why)), nil
 		}
 		pair.Foreign, r.behind = nil, true
 	}
