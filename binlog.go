@@ -45,7 +45,7 @@ type follower struct {
 // Follow makes the follower of a run that has not swapped yet.
 func (d mysqld) Follow(ctx context.Context, r *run) (*follower, error) {
 	p := r.record.Plan
-	if !p.Pair.Binlog || r.record.Step > p.Find(plan.Cutover) {
+	if cut := p.Find(plan.Cutover); !p.Pair.Binlog || cut >= 0 && r.record.Step > cut {
 		return nil, nil
 	}
 	if d.target == nil {
@@ -542,6 +542,11 @@ func (f *follower) save(ctx context.Context, keys []capture.Key, at capture.Posi
 	}
 	r := f.run
 	err = r.patiently(ctx, "key log", func(ctx context.Context) error {
+		if r.engine.config.TestOnReplica {
+			if err := r.meetWriters(ctx); err != nil {
+				return err
+			}
+		}
 		return r.tx(ctx, session{Settings: map[string]string{"time_zone": mysql.LogZone}}, func(ctx context.Context, t *tx) error {
 			if err := f.insert(ctx, t, keys); err != nil {
 				return err

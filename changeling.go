@@ -80,6 +80,9 @@ type Config struct {
 	Throttle Throttle
 	// Replicas are asked themselves how far they are, besides those that PostgreSQL knows by itself. Their pools stay the caller's.
 	Replicas []Replica
+	// TestOnReplica makes and compares the shadow on a replica of MySQL or MariaDB, to which the pool leads, swaps nothing, and takes
+	// everything away again. Nothing of it is in the replica's binary log. It needs Binlog, of the same server.
+	TestOnReplica bool
 	// Events is told what happens. It may be nil.
 	Events event.Sink
 
@@ -127,6 +130,12 @@ func (c Config) validate() (Config, error) {
 	}
 	if err := c.Throttle.validate(); err != nil {
 		return c, err
+	}
+	if c.TestOnReplica {
+		if err := c.trial(); err != nil {
+			return c, err
+		}
+		c.Capture, c.Undo = CaptureBinlog, UndoOff
 	}
 	if c.LockWait == 0 {
 		c.LockWait = 200 * time.Millisecond
@@ -299,6 +308,13 @@ func newID() string {
 // Start finds the change that a statement asks for, or makes a new one: the unfinished change of the table if it has the
 // same statement, nil if a finished one has left the table just so, a new one otherwise. It does not run it.
 func (e *Engine) Start(ctx context.Context, ddl string) (*Change, error) {
+	if e.config.TestOnReplica {
+		return e.startTrial(ctx, ddl)
+	}
+	return e.start(ctx, ddl)
+}
+
+func (e *Engine) start(ctx context.Context, ddl string) (*Change, error) {
 	found, done, err := e.known(ctx, ddl)
 	if err == nil && done {
 		// The run that made it may have ended before its last act.

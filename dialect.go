@@ -145,6 +145,9 @@ func detect(ctx context.Context, db *sql.DB, c Config) (dialect, *sql.DB, error)
 		if c.Capture == CaptureBinlog {
 			return nil, nil, &fault.Problem{Kind: fault.Usage, Text: "capture by the binary log is for MySQL and MariaDB: PostgreSQL is followed by triggers"}
 		}
+		if c.TestOnReplica {
+			return nil, nil, &fault.Problem{Kind: fault.Usage, Text: "a test on a replica is for MySQL and MariaDB: nothing can be written on a standby of PostgreSQL. Restore a backup, and run the change there"}
+		}
 		return postgresql{}, db, postgresql{}.supports(ctx, db)
 	}
 	d := mysqld{maria: strings.Contains(version, "MariaDB"), version: version, capture: c.Capture, limit: db.Stats().MaxOpenConnections}
@@ -158,6 +161,11 @@ func detect(ctx context.Context, db *sql.DB, c Config) (dialect, *sql.DB, error)
 			return nil, nil, &fault.Problem{Kind: fault.Usage, Err: err, Text: "the connection string for the binary log cannot be read: " + err.Error()}
 		}
 		d.target = &target
+	}
+	if c.TestOnReplica {
+		d.trial = true
+		pool, err := unlogged(ctx, db)
+		return d, pool, err
 	}
 	return d, mysql.Wrap(db), nil
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/fault"
 	"github.com/changeling-db/changeling/internal/mysql"
-	"github.com/changeling-db/changeling/internal/state"
 	"github.com/changeling-db/changeling/plan"
 	"github.com/changeling-db/changeling/schema"
 )
@@ -27,6 +26,7 @@ type mysqld struct {
 	target  *mysql.Target // where the binary log is read; nil: nowhere
 	unmet   string        // an algorithm not to be planned with
 	limit   int           // of the caller's pool; zero: none
+	trial   bool          // on a replica, and swapped nowhere
 }
 
 func (d mysqld) supports() error {
@@ -70,12 +70,20 @@ func (mysqld) Stage(_ context.Context, _ *sql.DB, s plan.Statement, id string, _
 }
 
 func (d mysqld) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.Duration, _ plan.Route, undoLog int64) (*plan.Plan, error) {
+	if d.trial {
+		return d.planTrial(ctx, db, ddl, id, wait)
+	}
 	server, err := mysql.Fit(ctx, db)
 	if err != nil {
 		return nil, err
 	}
-	p, err := mysql.Plan(ctx, db, ddl, mysql.Options{ID: id, LockWait: wait, Replicas: server.Replicas, Binlog: d.capture == CaptureBinlog, Unmet: d.unmet, UndoLog: undoLog,
-		Triggers: func(ctx context.Context) (string, error) { return d.unfollowable(ctx, db) }})
+	return d.plan(ctx, db, ddl, mysql.Options{ID: id, LockWait: wait, Replicas: server.Replicas, UndoLog: undoLog})
+}
+
+func (d mysqld) plan(ctx context.Context, db *sql.DB, ddl string, o mysql.Options) (*plan.Plan, error) {
+	o.Binlog, o.Unmet = d.capture == CaptureBinlog, d.unmet
+	o.Triggers = func(ctx context.Context) (string, error) { return d.unfollowable(ctx, db) }
+	p, err := mysql.Plan(ctx, db, ddl, o)
 	if err != nil || p.Route != plan.ShadowTable {
 		return p, err
 	}
@@ -118,7 +126,6 @@ func (mysqld) Fingerprint(ctx context.Context, db *sql.DB, n schema.Name, _ uint
 
 func (mysqld) SameTable(a, b string) bool { return mysql.SameTable(a, b) }
 
-func (mysqld) State() state.Text          { return mysql.StateText() }
 func (d mysqld) Rows(p schema.Pair) texts { return d.texts(p) }
 
 func (d mysqld) texts(p schema.Pair) mysql.Rows { return mysql.Rows{Pair: p, Maria: d.maria} }

@@ -40,7 +40,7 @@ type work struct {
 // gated says that a step's work is done in pieces between which it comes to the gate.
 func (w *work) gated() bool {
 	switch w.kind {
-	case plan.Data, plan.Copy, plan.Heal, plan.Fill, plan.Drain, plan.Verify, plan.Hold:
+	case plan.Data, plan.Copy, plan.Heal, plan.Fill, plan.Drain, plan.Verify, plan.Trial, plan.Hold:
 		return true
 	}
 	return false

@@ -49,6 +49,7 @@ type run struct {
 	pending  atomic.Int64
 	swapped  atomic.Bool  // past the cutover: there is nothing to abort any more
 	wrote    atomic.Int64 // when, by clock, the shadow was written to last, as far as this run knows; zero: not known
+	frozen   atomic.Bool  // a trial keeps writers from the source
 	looked   atomic.Int64 // when the source was seen not to be truncated
 	asked    atomic.Int64 // when the server was asked for snapshots last
 	wish     atomic.Value // state.Beat
@@ -84,7 +85,7 @@ var errAbort = errors.New("abort was asked for")
 func (c *Change) Run(ctx context.Context) error {
 	for {
 		if again, err := c.once(ctx); !again {
-			return err
+			return c.tried(ctx, err)
 		}
 	}
 }
@@ -279,6 +280,8 @@ func (r *run) steps(ctx context.Context) error {
 			r.wrote.Store(r.clock())
 		}
 		switch {
+		case errors.Is(err, errTried):
+			return nil
 		case err == nil && (step.Kind == plan.Build || step.Kind == plan.Hold && r.notYet() == ""): // builds tell of themselves
 		case err == nil:
 			r.engine.config.Events(event.StepEnded{Step: string(step.Kind), Name: step.Name, Took: time.Since(began), Done: r.rowsDone.Load()})
@@ -430,6 +433,8 @@ func (r *run) step(ctx context.Context, s plan.Step) error {
 		return r.check(ctx, s)
 	case plan.Verify:
 		return r.verify(ctx, s)
+	case plan.Trial:
+		return r.try(ctx, s)
 	case plan.Hold:
 		return r.hold(ctx)
 	case plan.Cutover:

@@ -26,7 +26,7 @@ type Planned struct {
 
 // StepStarted says that a step of the plan begins.
 type StepStarted struct {
-	Step  string // kind of the step: exec, capture, copy, heal, build, drain, verify, hold, cutover, release, drop
+	Step  string // kind of the step: exec, capture, copy, heal, build, drain, verify, trial, hold, cutover, release, drop
 	Name  string // for a person: "build index orders_email_key"
 	Total int64  // expected work in Unit; zero where it is not known
 	Unit  string // "rows", or empty
@@ -101,6 +101,17 @@ type Verified struct {
 	Took     time.Duration
 }
 
+// Compared says that all rows of source and shadow were compared as of one moment, at the end of a test on a replica.
+type Compared struct {
+	Table          string
+	Rows           int64         // of the source
+	Source, Shadow string        // digests of all rows: equal if all are
+	Keys           []string      // of rows that differ, at most ten, for a person
+	At             string        // the moment, in the words of the replica: its GTIDs, or file and offset of its binary log
+	Held           time.Duration // how long the applier was kept from the table for it
+	Took           time.Duration
+}
+
 // CutoverTried is one attempt to swap.
 type CutoverTried struct {
 	Attempt int
@@ -138,6 +149,7 @@ func (Retried) event()      {}
 func (Restarted) event()    {}
 func (Differed) event()     {}
 func (Verified) event()     {}
+func (Compared) event()     {}
 func (CutoverTried) event() {}
 func (Done) event()         {}
 func (Notice) event()       {}

@@ -64,6 +64,8 @@ func (l *lines) take(e Event) {
 		l.line("verify", strings.TrimSuffix(amount(e.Rows, "rows")+" differ and are copied again: "+strings.Join(e.Keys, ", "), ": "))
 	case Verified:
 		l.line("verify", verified(e))
+	case Compared:
+		l.compared(e)
 	case CutoverTried:
 		l.line("cutover", tried(e))
 	case Done:
@@ -154,6 +156,16 @@ func retried(e Retried) string {
 		again += " in " + span(e.Wait)
 	}
 	return fmt.Sprintf("%s, attempt %d failed: %v; %s, nothing is lost", e.What, e.Attempt, e.Err, again)
+}
+
+func (l *lines) compared(e Compared) {
+	how := "equal"
+	if e.Source != e.Shadow || len(e.Keys) > 0 {
+		how = "NOT equal: " + strings.Join(e.Keys, ", ")
+	}
+	l.line("compared", strings.TrimSuffix(amount(e.Rows, "rows")+" of "+e.Table+" on either side, as of one moment, are "+how, ": "))
+	l.line("", "digests: "+e.Source+" of the source, "+e.Shadow+" of the shadow")
+	l.line("", "moment: "+e.At+", for which the applier was kept from the table for "+span(e.Held))
 }
 
 func verified(e Verified) string {

@@ -165,6 +165,8 @@ func describe(e Event) (string, []field) {
 		return "differed", []field{{"keys", list(e.Keys)}, {"rows", e.Rows}}
 	case Verified:
 		return "verified", []field{{"rows", e.Rows}, {"chunks", e.Chunks}, {"repaired", e.Repaired}, {"took", e.Took}}
+	case Compared:
+		return "compared", []field{{"table", e.Table}, {"rows", e.Rows}, {"source", e.Source}, {"shadow", e.Shadow}, {"keys", list(e.Keys)}, {"at", e.At}, {"held", e.Held}, {"took", e.Took}}
 	case CutoverTried:
 		return "cutover_tried", []field{{"attempt", e.Attempt}, {"waited", e.Waited}, {"held", e.Held}, {"pending", e.Pending},
 			{"swapped", e.Swapped}, {"error", e.Err}}

@@ -58,6 +58,7 @@ var all = []event.Event{
 	event.Restarted{Reason: "somebody truncated app.orders"},
 	event.Differed{Keys: []string{`(1)`, `("a<b>")`}, Rows: 2},
 	event.Verified{Rows: 12_000_123, Chunks: 600, Repaired: 2, Took: 6500 * time.Millisecond},
+	event.Compared{Table: "app.orders", Rows: 12_000_123, Source: "17", Shadow: "17", Keys: []string{"(1)"}, At: "0-1-7", Held: 4 * time.Millisecond, Took: 6500 * time.Millisecond},
 	event.CutoverTried{Attempt: 3, Waited: 3 * time.Millisecond, Held: 4200 * time.Microsecond, Pending: 12, Swapped: true,
 		Err: errors.New("canceling statement due to lock timeout")},
 	event.Done{Change: "c7f3", Table: "app.orders", Status: "done", Rows: 12_000_123, Verified: 12_000_123, Took: 3723 * time.Second,

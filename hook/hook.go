@@ -66,7 +66,7 @@ func Parse(text string) (Hook, error) {
 func names() []string {
 	all := []string{BeforeCutover, All}
 	for _, e := range []event.Event{event.Planned{}, event.StepStarted{}, event.StepEnded{}, event.Progress{}, event.Waiting{}, event.Signals{}, event.Retried{},
-		event.Restarted{}, event.Differed{}, event.Verified{}, event.CutoverTried{}, event.Done{}, event.Notice{}} {
+		event.Restarted{}, event.Differed{}, event.Verified{}, event.Compared{}, event.CutoverTried{}, event.Done{}, event.Notice{}} {
 		all = append(all, event.Name(e))
 	}
 	return all

@@ -42,6 +42,7 @@ const (
 	Data    Kind = "data"    // ask the plan's Checks of the source, before anything is made
 	Ask     Kind = "check"   // ask for rows that break what the statement demands of them; SQL answers their keys
 	Verify  Kind = "verify"  // compare source and shadow
+	Trial   Kind = "trial"   // compare all rows as of one moment, on a replica, and take everything away again
 	Hold    Kind = "hold"    // wait for a person, if asked to
 	Live    Kind = "live"    // old and new are both in use, until a person says that the old one is not; no run waits for that
 	Cutover Kind = "cutover" // the swap

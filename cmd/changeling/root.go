@@ -105,6 +105,7 @@ func (a *app) with(ctx context.Context, c changeling.Config, fn func(e *changeli
 
 // change opens the change with an id for fn, with where it stands.
 func (a *app) change(ctx context.Context, c changeling.Config, id string, fn func(c *changeling.Change, s changeling.Status) error) error {
+	c.TestOnReplica = changeling.IsTrial(id)
 	return a.with(ctx, c, func(e *changeling.Engine) error {
 		change, err := e.Find(ctx, id)
 		if err != nil {

@@ -16,7 +16,7 @@ func newRun(a *app) *cobra.Command {
 	var from statement
 	var w working
 	var way route
-	var yes, hold bool
+	var yes, hold, test bool
 	var stage stages
 	var back undoing
 	cmd := &cobra.Command{
@@ -35,7 +35,8 @@ SIGINT and SIGTERM stop it in good order with exit code 75; a second one exits a
   changeling run --hold --sql-file widen_id.sql        # stops before the swap: changeling cutover ID
   changeling run --yes --output json --drop never "ALTER TABLE orders ALTER COLUMN id TYPE bigint"
   changeling run --drop after=7d "DROP TABLE carts"               # until then: changeling undo ID
-  changeling run --cover "ALTER TABLE clients RENAME TO customers" # both names work until changeling cleanup ID --now`,
+  changeling run --cover "ALTER TABLE clients RENAME TO customers" # both names work until changeling cleanup ID --now
+  changeling run --dsn mysql://root@replica/shop --test-on-replica "ALTER TABLE orders MODIFY amount bigint"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
 			config, err := w.config(a)
@@ -45,7 +46,7 @@ SIGINT and SIGTERM stop it in good order with exit code 75; a second one exits a
 			if err := stage.into(cmd, &config); err != nil {
 				return err
 			}
-			config.Hold = hold
+			config.Hold, config.TestOnReplica = hold, test
 			way.into(&config)
 			if err := back.into(&config); err != nil {
 				return err
@@ -86,6 +87,7 @@ SIGINT and SIGTERM stop it in good order with exit code 75; a second one exits a
 	way.flags(cmd)
 	f := cmd.Flags()
 	f.BoolVar(&hold, "hold", false, "stop before the cutover, stay in step, and wait for 'changeling cutover'")
+	f.BoolVar(&test, "test-on-replica", false, "on a replica of MySQL or MariaDB: copy and compare there, swap nothing, leave nothing; not logged, so nobody else gets it")
 	stage.flags(cmd)
 	back.flags(f)
 	f.DurationVar(&w.lockWait, "lock-timeout", 0, "the longest wait for a lock, and so of those who queue behind it, a `duration` (default 200ms)")

@@ -25,8 +25,10 @@ import (
 // PostgreSQL gives to the same matter, so that package fault can read them.
 //
 // Closing it lets all its connections go. The pool below stays the caller's.
-func Wrap(db *sql.DB) *sql.DB {
-	pool := sql.OpenDB(connector{db})
+func Wrap(db *sql.DB) *sql.DB { return wrap(connector{db: db}) }
+
+func wrap(c connector) *sql.DB {
+	pool := sql.OpenDB(c)
 	pool.SetMaxIdleConns(8)
 	pool.SetConnMaxIdleTime(time.Minute)
 	return pool
@@ -35,7 +37,10 @@ func Wrap(db *sql.DB) *sql.DB {
 // Then stands between two statements of one text.
 const Then = ";\n/* then */\n"
 
-type connector struct{ db *sql.DB }
+type connector struct {
+	db       *sql.DB
+	unlogged bool // see WrapUnlogged
+}
 
 func (c connector) Driver() driver.Driver { return c.db.Driver() }
 
@@ -67,6 +72,12 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 		if _, err := own.ExecContext(ctx, "SET NAMES utf8mb4", nil); err != nil {
 			own.over()
 			return nil, err
+		}
+		if c.unlogged {
+			if _, err := own.ExecContext(ctx, unlogged, nil); err != nil {
+				own.over()
+				return nil, err
+			}
 		}
 		if err := own.identify(ctx, c.db); err != nil {
 			own.over()

@@ -25,6 +25,8 @@ type Options struct {
 	// Binlog says that anything but the binary log is to be refused.
 	Binlog   bool
 	Replicas int // that read the server's binary log
+	// Trial says that the plan is one of a trial.
+	Trial bool
 	// Unmet is the algorithm that the server was asked for, and refused for the table itself: its twin has neither the table's past nor
 	// as many versions of its rows. Empty: none.
 	Unmet string

@@ -22,8 +22,12 @@ func (w *planner) sweep(ctx context.Context) {
 	if err != nil {
 		return
 	}
+	twins := twinDatabase
+	if w.options.Trial { // those of changes come from where the replica's writes do, and their planners live there
+		twins = trialTwins
+	}
 	for _, name := range databases {
-		m := twinDatabase.FindStringSubmatch(name)
+		m := twins.FindStringSubmatch(name)
 		// A change is saved before its databases are made, so one that was listed is known by now.
 		if m != nil && w.unknown(ctx, m[1]) && w.bare(ctx, name) {
 			_, _ = w.conn.ExecContext(ctx, "DROP DATABASE IF EXISTS "+quote(name))
@@ -34,11 +38,15 @@ func (w *planner) sweep(ctx context.Context) {
 // unknown says that an id is no change's, and no planner's who lives.
 func (w *planner) unknown(ctx context.Context, id string) bool {
 	var saved, free bool
-	if err := w.conn.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'changeling' AND TABLE_NAME = 'chg')").Scan(&saved); err != nil {
+	database := "changeling"
+	if w.options.Trial {
+		database = trialDatabase
+	}
+	if err := w.conn.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM information_schema.TABLES WHERE TABLE_SCHEMA = "+literal(database)+" AND TABLE_NAME = 'chg')").Scan(&saved); err != nil {
 		return false
 	}
 	if saved {
-		if err := w.conn.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM changeling.chg WHERE id = "+literal(id)+")").Scan(&saved); err != nil || saved {
+		if err := w.conn.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+database+".chg WHERE id = "+literal(id)+")").Scan(&saved); err != nil || saved {
 			return false
 		}
 	}

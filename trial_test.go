@@ -1,0 +1,223 @@
+package changeling_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/changeling-db/changeling"
+	"github.com/changeling-db/changeling/event"
+	"github.com/changeling-db/changeling/internal/dbtest"
+	"github.com/changeling-db/changeling/internal/dbtest/mutant"
+	"github.com/changeling-db/changeling/internal/dbtest/mytest"
+)
+
+// pairOfServers are a server and its replica, with the tables of a ledger.
+type pairOfServers struct {
+	*testing.T
+	ledger       *myLedger
+	source, root *sql.DB // root is the replica
+	replica      *dbtest.MySQL
+}
+
+func newPairOfServers(t *testing.T, version string, settings map[string]string) *pairOfServers {
+	t.Helper()
+	first, second := map[string]string{}, map[string]string{"server_id": "2", "log_slave_updates": "ON"}
+	if strings.HasPrefix(version, "mysql") {
+		first["gtid_mode"], first["enforce_gtid_consistency"] = "ON", "ON"
+		delete(second, "log_slave_updates")
+	}
+	for k, v := range settings {
+		first[k] = v
+	}
+	for k, v := range first {
+		second[k] = v
+	}
+	source, replica := mytest.Own(t, dbtest.MySQLOptions{Version: version, Settings: first}), mytest.Own(t, dbtest.MySQLOptions{Version: version, Settings: second})
+	p := &pairOfServers{T: t, replica: replica, root: mytest.Open(t, replica.DSN("mysql"))}
+	admin := mytest.Open(t, source.DSN("mysql"))
+	follows(t, admin, p.root, source.Port, first["gtid_mode"] == "ON")
+	mytest.Exec(t, admin, `CREATE DATABASE app`)
+	p.source = mytest.Open(t, source.DSN("app"))
+	p.ledger = newMyLedger(t, p.source, 0)
+	p.caughtUp()
+	mytest.Exec(t, p.root, `SET GLOBAL read_only = ON`)
+	return p
+}
+
+// caughtUp waits until the replica has what its source has.
+func (p *pairOfServers) caughtUp() {
+	p.Helper()
+	there := mytest.Open(p.T, p.replica.DSN("mysql"))
+	waitMy(p.T, there, `SELECT COUNT(*) = 2 FROM information_schema.tables WHERE table_schema = 'app'`)
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		same := true
+		for _, table := range []string{"orders", "mirror"} {
+			same = same && slices.Equal(myRows(p.T, p.source, table), myRows(p.T, there, "app."+table))
+		}
+		if same {
+			return
+		}
+		if time.Now().After(deadline) {
+			p.Fatalf("the replica does not come to have what its source has: %q", p.appliers())
+		}
+	}
+}
+
+func (p *pairOfServers) config(c changeling.Config) changeling.Config {
+	c.TestOnReplica, c.Binlog, c.Lease = true, p.replica.DSN("app"), 3*time.Second
+	if c.Events == nil {
+		c.Events = event.Discard
+	}
+	c.Events = event.Tee(c.Events, event.Lines(p.Output()))
+	return c
+}
+
+// appliers is how those of the replica are, and its last error.
+func (p *pairOfServers) appliers() string {
+	query, io, applier := `SHOW REPLICA STATUS`, "Replica_IO_Running", "Replica_SQL_Running"
+	if p.replica.MariaDB() {
+		query, io, applier = `SHOW ALL SLAVES STATUS`, "Slave_IO_Running", "Slave_SQL_Running"
+	}
+	rows, err := p.root.QueryContext(p.Context(), query)
+	if err != nil {
+		p.Fatal(err)
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil {
+		p.Fatal(err)
+	}
+	out := "none"
+	for rows.Next() {
+		into, values := make([]any, len(columns)), make([]sql.NullString, len(columns))
+		for i := range into {
+			into[i] = &values[i]
+		}
+		if err := rows.Scan(into...); err != nil {
+			p.Fatal(err)
+		}
+		at := func(name string) string { return values[slices.Index(columns, name)].String }
+		out = at(io) + " " + at(applier) + at("Last_SQL_Error")
+	}
+	return out
+}
+
+// errant are transactions that only the replica has.
+func (p *pairOfServers) errant() (set string) {
+	p.Helper()
+	if !p.replica.MariaDB() {
+		var here string
+		if err := p.source.QueryRow(`SELECT @@global.gtid_executed`).Scan(&here); err != nil {
+			p.Fatal(err)
+		}
+		if err := p.root.QueryRow(`SELECT GTID_SUBTRACT(@@global.gtid_executed, '` + here + `')`).Scan(&set); err != nil {
+			p.Fatal(err)
+		}
+		return set
+	}
+	var all string
+	if err := p.root.QueryRow(`SELECT @@global.gtid_binlog_state`).Scan(&all); err != nil {
+		p.Fatal(err)
+	}
+	var own []string
+	for _, id := range strings.Split(all, ",") {
+		if parts := strings.Split(id, "-"); len(parts) == 3 && parts[1] == "2" {
+			own = append(own, id)
+		}
+	}
+	return strings.Join(own, ",")
+}
+
+// untouched is a replica on which nothing but its source has written, and where nothing of a test is left.
+func (p *pairOfServers) untouched(definition string) {
+	p.Helper()
+	p.caughtUp()
+	if got := p.appliers(); got != "Yes Yes" {
+		p.Errorf("replication: %s, want both threads running", got)
+	}
+	there := mytest.Open(p.T, p.replica.DSN("app"))
+	for _, db := range []*sql.DB{p.source, there} {
+		if got := myDefinition(p.T, db, "orders"); got != definition {
+			p.Errorf("the table is\n%s\nwant it unchanged:\n%s", got, definition)
+		}
+		if left := myTraces(p.T, db, "changeling"); len(left) > 0 {
+			p.Errorf("left behind: %q", left)
+		}
+	}
+	if set := p.errant(); set != "" {
+		p.Errorf("transactions that only the replica has: %s", set)
+	}
+}
+
+func compared(e event.Event) bool {
+	c, ok := e.(event.Compared)
+	return ok && c.Rows > 0 && c.Source == c.Shadow && c.Source != "0" && c.At != "" && len(c.Keys) == 0
+}
+
+// TestOnReplica: users write to the primary, the replica goes on replicating, and the change is copied and compared there. Nothing is
+// swapped, logged or left.
+func TestOnReplica(t *testing.T) {
+	t.Parallel()
+	mytest.Each(t, func(t *testing.T, version string) {
+		p := newPairOfServers(t, version, nil)
+		before := myDefinition(t, p.source, "orders")
+		stop := p.ledger.write(t.Context())
+		var told story
+		err := changeling.Apply(t.Context(), mytest.Open(t, p.replica.DSN("app")), myGrow, p.config(changeling.Config{Events: told.tell}))
+		stop()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if told.count(compared) != 1 || told.count(differed) > 0 {
+			t.Errorf("compared and found equal %d times, want once; rows that had to be copied again: %d, want none", told.count(compared), told.count(differed))
+		}
+		p.untouched(before)
+		t.Logf("%d writes acknowledged", p.ledger.acknowledged.Load())
+
+		// What is in the log is found.
+		logged := mytest.Mutant(t, p.replica.DSN("app"), func(_ context.Context, x mutant.Statement) string {
+			return strings.Replace(x.Text, "SET SESSION sql_log_bin = 0", "DO 0", 1)
+		})
+		if err := changeling.Apply(t.Context(), logged, myGrow, p.config(changeling.Config{})); err != nil {
+			t.Fatal(err)
+		}
+		if p.errant() == "" {
+			t.Error("a test whose writes are logged leaves no transaction: the mutant lives")
+		}
+	})
+}
+
+// TestOnReplicaDiffers: a row of the shadow that somebody changed behind the verification is found by the last comparison.
+func TestOnReplicaDiffers(t *testing.T) {
+	t.Parallel()
+	mytest.Each(t, func(t *testing.T, version string) {
+		p := newPairOfServers(t, version, nil)
+		before := myDefinition(t, p.source, "orders")
+		plant := func() {
+			var name string
+			if err := p.root.QueryRow(`SELECT CONCAT(table_schema) FROM information_schema.tables WHERE table_schema LIKE 'changeling\_t%' AND table_name = 'orders'`).Scan(&name); err != nil {
+				t.Error(err)
+				return
+			}
+			conn, err := p.root.Conn(t.Context())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.Close()
+			mytest.Exec(t, conn, `SET SESSION sql_log_bin = 0`, fmt.Sprintf("UPDATE `%s`.orders SET amount = amount + 1 WHERE id = 4711", name), `SET SESSION sql_log_bin = 1`)
+		}
+		var told story
+		err := changeling.Apply(t.Context(), mytest.Open(t, p.replica.DSN("app")), myGrow, p.config(changeling.Config{Events: upon(told.tell, began("trial"), plant)}))
+		if !errors.Is(err, changeling.ErrMismatch) || !strings.Contains(err.Error(), "4711") {
+			t.Errorf("Apply = %v, want ErrMismatch that names row 4711", err)
+		}
+		p.untouched(before)
+	})
+}
