@@ -405,7 +405,7 @@ func (r *run) kind() string {
 func (r *run) step(ctx context.Context, s plan.Step) error {
 	r.rowsDone.Store(0)
 	silent := s.Kind == plan.Hold && r.notYet() == ""
-	if s.Kind != plan.Build && s.Kind != plan.Copy && s.Kind != plan.Heal && s.Kind != plan.Fill && s.Kind != plan.Verify && s.Kind != plan.Data && !silent {
+	if s.Kind != plan.Build && s.Kind != plan.Copy && s.Kind != plan.Heal && s.Kind != plan.Fill && s.Kind != plan.Verify && s.Kind != plan.Trial && s.Kind != plan.Data && !silent {
 		started := event.StepStarted{Step: string(s.Kind), Name: s.Name}
 		if s.Kind == plan.Drain {
 			started.Unit = "keys"

@@ -106,10 +106,17 @@ func (d mysqld) planTrial(ctx context.Context, db *sql.DB, ddl, id string, wait 
 	return p, nil
 }
 
-// startTrial is start for a test on a replica.
+// startTrial is start for a test on a replica. What is left of one that was being taken away is taken away first.
 func (e *Engine) startTrial(ctx context.Context, ddl string) (c *Change, err error) {
 	err = e.trials(ctx, func(conn *sql.Conn) error {
-		if c, err = e.start(ctx, ddl); c == nil {
+		c, err = e.start(ctx, ddl)
+		if c != nil && c.record.Want == state.WantAbort {
+			if err := c.abort(ctx); err != nil {
+				return err
+			}
+			c, err = e.start(ctx, ddl)
+		}
+		if c == nil {
 			return errors.Join(err, e.forgetTrials(context.WithoutCancel(ctx), conn))
 		}
 		return err
@@ -187,11 +194,13 @@ var errTried = errors.New("the test is done")
 
 // try compares all rows as of one moment, and takes the change back.
 func (r *run) try(ctx context.Context, s plan.Step) error {
-	began := time.Now()
+	began, first := time.Now(), "copy the last changes"
+	r.engine.config.Events(event.StepStarted{Step: string(s.Kind), Name: first})
 	f, err := r.freeze(ctx)
 	if err != nil {
 		return err
 	}
+	r.engine.config.Events(event.StepEnded{Step: string(s.Kind), Name: first, Took: time.Since(began)})
 	out, err := r.compareFrozen(ctx, s, f)
 	discard(f.conn) // it keeps the shadow from being dropped
 	if err != nil {
@@ -202,6 +211,12 @@ func (r *run) try(ctx context.Context, s plan.Step) error {
 	if len(out.Keys) > 0 || out.Source != out.Shadow {
 		return &fault.Problem{Kind: fault.Mismatch, Text: fmt.Sprintf("rows of %s and of its shadow differ on this replica, as of %s (%s). Nothing was swapped, and what the test made is dropped",
 			r.table(), out.At, strings.Join(out.Keys, "; "))}
+	}
+	// A run that does not live to take everything away says so to the next one: what is left of the shadow is none to go on with.
+	r.swapped.Store(true) // nobody else's wish to abort counts any more
+	store := r.engine.store
+	if err := store.Exec(ctx, store.DB, store.Text.SetWant, r.id, string(state.WantAbort)); err != nil {
+		return err
 	}
 	if err := r.abandon(ctx); err != nil {
 		return err

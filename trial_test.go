@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/changeling-db/changeling"
 	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/dbtest"
+	"github.com/changeling-db/changeling/internal/dbtest/dying"
 	"github.com/changeling-db/changeling/internal/dbtest/mutant"
 	"github.com/changeling-db/changeling/internal/dbtest/mytest"
 )
@@ -20,9 +22,9 @@ import (
 // pairOfServers are a server and its replica, with the tables of a ledger.
 type pairOfServers struct {
 	*testing.T
-	ledger       *myLedger
-	source, root *sql.DB // root is the replica
-	replica      *dbtest.MySQL
+	ledger           *myLedger
+	source, root     *sql.DB // root is the replica
+	primary, replica *dbtest.MySQL
 }
 
 func newPairOfServers(t *testing.T, version string, settings map[string]string) *pairOfServers {
@@ -39,7 +41,7 @@ func newPairOfServers(t *testing.T, version string, settings map[string]string) 
 		second[k] = v
 	}
 	source, replica := mytest.Own(t, dbtest.MySQLOptions{Version: version, Settings: first}), mytest.Own(t, dbtest.MySQLOptions{Version: version, Settings: second})
-	p := &pairOfServers{T: t, replica: replica, root: mytest.Open(t, replica.DSN("mysql"))}
+	p := &pairOfServers{T: t, primary: source, replica: replica, root: mytest.Open(t, replica.DSN("mysql"))}
 	admin := mytest.Open(t, source.DSN("mysql"))
 	follows(t, admin, p.root, source.Port, first["gtid_mode"] == "ON")
 	mytest.Exec(t, admin, `CREATE DATABASE app`)
@@ -70,7 +72,7 @@ func (p *pairOfServers) caughtUp() {
 }
 
 func (p *pairOfServers) config(c changeling.Config) changeling.Config {
-	c.TestOnReplica, c.Binlog, c.Lease = true, p.replica.DSN("app"), 3*time.Second
+	c.TestOnReplica, c.Binlog, c.Lease, c.Fast = true, p.replica.DSN("app"), 3*time.Second, true
 	if c.Events == nil {
 		c.Events = event.Discard
 	}
@@ -219,5 +221,128 @@ func TestOnReplicaDiffers(t *testing.T) {
 			t.Errorf("Apply = %v, want ErrMismatch that names row 4711", err)
 		}
 		p.untouched(before)
+	})
+}
+
+// TestOnReplicaRefuses: what a server, an account or a statement lacks is said before anything is touched.
+func TestOnReplicaRefuses(t *testing.T) {
+	t.Parallel()
+	mytest.Each(t, func(t *testing.T, version string) {
+		p := newPairOfServers(t, version, nil)
+		before := myDefinition(t, p.source, "orders")
+		account, stop, start := "app@'127.0.0.1'", `STOP REPLICA SQL_THREAD`, `START REPLICA SQL_THREAD`
+		mytest.Exec(t, p.source, `CREATE USER `+account, `GRANT ALL ON *.* TO `+account)
+		waitMy(t, p.root, `SELECT COUNT(*) = 1 FROM mysql.user WHERE user = 'app'`)
+		unlogged := func(texts ...string) {
+			conn, err := p.root.Conn(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			mytest.Exec(t, conn, append(append([]string{`SET SESSION sql_log_bin = 0`}, texts...), `SET SESSION sql_log_bin = 1`)...)
+		}
+		revoke, through, need := `REVOKE SUPER, SESSION_VARIABLES_ADMIN, SYSTEM_VARIABLES_ADMIN ON *.* FROM `, `REVOKE SUPER, CONNECTION_ADMIN ON *.* FROM `, "SESSION_VARIABLES_ADMIN"
+		if p.replica.MariaDB() {
+			revoke, through, need = `REVOKE SUPER, BINLOG ADMIN ON *.* FROM `, `REVOKE SUPER, READ ONLY ADMIN ON *.* FROM `, "BINLOG ADMIN"
+		}
+		anybody := func(dsn string) string { return strings.Replace(dsn, "root@", "app@", 1) }
+		refused := func(name, statement, says string, kind error, before, after func(), change func(c *changeling.Config)) {
+			t.Run(name, func(t *testing.T) {
+				before()
+				defer after()
+				config := p.config(changeling.Config{})
+				change(&config)
+				err := changeling.Apply(t.Context(), mytest.Open(t, anybody(p.replica.DSN("app"))), statement, config)
+				if !errors.Is(err, kind) || !strings.Contains(err.Error(), says) {
+					t.Errorf("Apply = %v, want %v with %q", err, kind, says)
+				}
+			})
+		}
+		nothing, same := func() {}, func(*changeling.Config) {}
+		root := func(texts ...string) func() { return func() { mytest.Exec(t, p.root, texts...) } }
+		refused("an applier that is stopped", myGrow, "START REPLICA SQL_THREAD", changeling.ErrPrecondition, root(stop), root(start), same)
+		refused("an account that cannot but log", myGrow, need, changeling.ErrPrecondition, func() { unlogged(revoke + account) }, func() { unlogged(`GRANT ALL ON *.* TO ` + account) }, same)
+		refused("an account that may not write", myGrow, "read-only", changeling.ErrPrecondition, func() { unlogged(through + account) }, func() { unlogged(`GRANT ALL ON *.* TO ` + account) }, same)
+		if !p.replica.MariaDB() {
+			refused("nobody may write", myGrow, "SET GLOBAL super_read_only = OFF", changeling.ErrPrecondition, root(`SET GLOBAL super_read_only = ON`), root(`SET GLOBAL super_read_only = OFF`), same)
+		} else {
+			refused("triggers that run unlogged", myGrow, "slave_run_triggers_for_rbr", changeling.ErrPrecondition, root(stop, `SET GLOBAL slave_run_triggers_for_rbr = YES`, start),
+				root(stop, `SET GLOBAL slave_run_triggers_for_rbr = NO`, start), same)
+		}
+		refused("triggers", myGrow, "--capture", changeling.ErrUsage, nothing, nothing, func(c *changeling.Config) { c.Capture = changeling.CaptureTriggers })
+		refused("a log of somebody else", myGrow, "--binlog-from", changeling.ErrUsage, nothing, nothing, func(c *changeling.Config) {
+			c.Binlog = strings.Replace(c.Binlog, p.replica.Addr(), p.primary.Addr(), 1)
+		})
+		refused("a statement without a copy", `ALTER TABLE orders ALTER COLUMN amount SET DEFAULT 8`, "no copy to test", changeling.ErrRefused, nothing, nothing, same)
+		refused("a row that does not fit", `ALTER TABLE orders MODIFY amount tinyint NOT NULL`, "amount", changeling.ErrData, nothing, nothing, func(c *changeling.Config) { c.NoDataCheck = true })
+		if err := changeling.Apply(t.Context(), p.source, myGrow, p.config(changeling.Config{})); !errors.Is(err, changeling.ErrPrecondition) || !strings.Contains(err.Error(), "no replica") {
+			t.Errorf("on the primary: Apply = %v, want ErrPrecondition", err)
+		}
+		p.untouched(before)
+	})
+}
+
+// TestOnReplicaSilent: a replica that does not log what it applies is none to read.
+func TestOnReplicaSilent(t *testing.T) {
+	t.Parallel()
+	mytest.Each(t, func(t *testing.T, version string) {
+		name := "log_replica_updates"
+		if strings.HasPrefix(version, "mariadb") {
+			name = "log_slave_updates"
+		}
+		s := mytest.Own(t, dbtest.MySQLOptions{Version: version, Settings: map[string]string{name: "OFF"}})
+		root := mytest.Open(t, s.DSN("mysql"))
+		point := `CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = 1`
+		if s.MariaDB() {
+			point = `CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = 1`
+		}
+		mytest.Exec(t, root, `CREATE DATABASE app`, `CREATE TABLE app.orders `+myOrders, point)
+		err := changeling.Apply(t.Context(), mytest.Open(t, s.DSN("app")), myGrow, changeling.Config{TestOnReplica: true, Binlog: s.DSN("app")})
+		if !errors.Is(err, changeling.ErrPrecondition) || !strings.Contains(err.Error(), name) {
+			t.Errorf("Apply = %v, want ErrPrecondition that names %s", err, name)
+		}
+	})
+}
+
+// TestOnReplicaDies: the tool dies at any statement. Replication goes on, and the same command again tests to the end and leaves nothing.
+func TestOnReplicaDies(t *testing.T) {
+	t.Parallel()
+	mytest.Each(t, func(t *testing.T, version string) {
+		p := newPairOfServers(t, version, nil)
+		before := myDefinition(t, p.source, "orders")
+		config := p.config(changeling.Config{})
+		counted, counter := mytest.Dying(t, p.replica.DSN("app"), dying.Death{})
+		if err := changeling.Apply(t.Context(), counted, myGrow, config); err != nil {
+			t.Fatal(err)
+		}
+		total, deaths := counter.Count(), 4
+		if full() {
+			deaths = total
+		}
+		random := rand.New(rand.NewPCG(seed(t), 31))
+		for i := range deaths {
+			n := total - random.IntN(total/3) // where the snapshot is made, and everything is taken away
+			if i%2 == 0 {
+				n = 1 + random.IntN(total)
+			}
+			mortal, death := mytest.Dying(t, p.replica.DSN("app"), dying.Death{At: n, Moment: dying.After})
+			first := changeling.Apply(t.Context(), mortal, myGrow, config)
+			text, died := death.Died()
+			mortal.Close()
+			mytest.Exec(t, p.source, fmt.Sprintf(`UPDATE orders SET amount = %d WHERE id < 30`, i), fmt.Sprintf(`UPDATE mirror SET amount = %d WHERE id < 30`, i))
+			p.caughtUp()
+			if got := p.appliers(); got != "Yes Yes" {
+				t.Fatalf("death at statement %d, %.100s: replication: %s, want both threads running", n, text, got)
+			}
+			var told story
+			config.Events = told.tell
+			if err := changeling.Apply(t.Context(), mytest.Open(t, p.replica.DSN("app")), myGrow, config); err != nil {
+				t.Fatalf("death at statement %d, %.100s (died %v, %v): the second run: %v", n, text, died, first, err)
+			}
+			if told.count(compared) != 1 {
+				t.Errorf("death at statement %d, %.100s: compared %d times, want once", n, text, told.count(compared))
+			}
+			p.untouched(before)
+		}
 	})
 }
