@@ -16,6 +16,7 @@ import (
 	"github.com/changeling-db/changeling/internal/capture"
 	"github.com/changeling-db/changeling/internal/fault"
 	"github.com/changeling-db/changeling/internal/mysql"
+	"github.com/changeling-db/changeling/internal/retry"
 	"github.com/changeling-db/changeling/internal/state"
 	"github.com/changeling-db/changeling/internal/verify"
 	"github.com/changeling-db/changeling/plan"
@@ -218,8 +219,10 @@ func (r *run) try(ctx context.Context, s plan.Step) error {
 	if err := store.Exec(ctx, store.DB, store.Text.SetWant, r.id, string(state.WantAbort)); err != nil {
 		return err
 	}
-	if err := r.abandon(ctx); err != nil {
-		return err
+	err = retry.Do(ctx, retry.Policy{Initial: 100 * time.Millisecond, Max: 3 * time.Second, Elapsed: 2 * time.Minute},
+		func(err error) bool { return fault.Transient(err) || fault.Lost(err) }, nil, r.abandon)
+	if err != nil {
+		return &fault.Problem{Kind: fault.Stopped, Err: err, Text: fmt.Sprintf("all rows were compared, and what the test made could not be taken away: %s. Run the same command again, or `changeling abort %s`", fault.Message(err), r.id)}
 	}
 	return errTried
 }

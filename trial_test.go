@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -345,4 +347,132 @@ func TestOnReplicaDies(t *testing.T) {
 			p.untouched(before)
 		}
 	})
+}
+
+// TestOnReplicaStalledCommit: what the applier wrote is in the replica's binary log, where it is read, and is not visible yet, because the
+// replica waits for one of its own. Neither the first copy nor the last drain may pass it by (invariants I1 and I6), although nothing of
+// the engine's is in that log behind it. Who does not wait for those who write loses the row.
+func TestOnReplicaStalledCommit(t *testing.T) {
+	t.Parallel()
+	mytest.Each(t, func(t *testing.T, version string) {
+		p := newPairOfServers(t, version, nil)
+		set := func(on string) string { return `SET GLOBAL rpl_semi_sync_source_enabled = ` + on }
+		if p.replica.MariaDB() {
+			set = func(on string) string { return `SET GLOBAL rpl_semi_sync_master_enabled = ` + on }
+			mytest.Exec(t, p.root, `SET GLOBAL rpl_semi_sync_master_timeout = 600000`, `SET GLOBAL rpl_semi_sync_master_wait_point = 'AFTER_SYNC'`)
+		} else {
+			mytest.Exec(t, p.root, `INSTALL PLUGIN rpl_semi_sync_source SONAME 'semisync_source.so'`, `SET GLOBAL rpl_semi_sync_source_timeout = 600000`)
+		}
+		amount := func() (n int) {
+			if err := p.root.QueryRow(`SELECT amount FROM app.orders WHERE id = 5`).Scan(&n); err != nil {
+				t.Error(err)
+			}
+			return n
+		}
+		value := 4711
+		for _, c := range []struct {
+			name           string
+			before, mutant bool
+		}{{"before the copy", true, false}, {"before the copy, nobody waits", true, true}, {"before the comparison", false, false}, {"before the comparison, nobody waits", false, true}} {
+			t.Run(c.name, func(t *testing.T) {
+				value++
+				want := value
+				stall := sync.OnceFunc(func() {
+					at := p.end()
+					mytest.Exec(t, p.root, set("1"))
+					for _, table := range []string{"orders", "mirror"} {
+						mytest.Exec(t, p.source, fmt.Sprintf(`UPDATE %s SET amount = %d WHERE id = 5`, table, want))
+						if table == "orders" {
+							for !slices.ContainsFunc(myContent(t, p.root, at), func(event string) bool {
+								return strings.Contains(event, "app.orders)") || strings.Contains(event, "`app`.`orders`)")
+							}) {
+								time.Sleep(time.Millisecond)
+							}
+						}
+					}
+					if amount() == want {
+						t.Error("the row is visible: its commit does not wait")
+					}
+				})
+				release := sync.OnceFunc(func() {
+					mytest.Exec(t, p.root, set("0"))
+					for amount() != want {
+						time.Sleep(time.Millisecond)
+					}
+				})
+				defer release()
+				var made atomic.Bool
+				pool := mytest.Mutant(t, p.replica.DSN("app"), func(_ context.Context, x mutant.Statement) string {
+					if strings.Contains(x.Text, "`.`position_") && strings.HasPrefix(x.Text, "CREATE TABLE") {
+						made.Store(true)
+					}
+					ends := x.Text == "SHOW BINARY LOG STATUS" || x.Text == "SHOW MASTER STATUS" || strings.HasPrefix(x.Text, "SELECT @@global.gtid_binlog_pos")
+					if c.before && made.Load() && ends {
+						stall()
+						if !c.mutant {
+							time.AfterFunc(2*time.Second, release)
+						}
+					}
+					if c.mutant && strings.HasPrefix(x.Text, "LOCK TABLES ") {
+						return "DO 0"
+					}
+					return x.Text
+				})
+				var told story
+				sink := event.Tee(told.tell, event.Lines(t.Output()))
+				switch {
+				case c.before && c.mutant:
+					sink = upon(sink, began("drain"), release)
+				case !c.before:
+					sink = upon(sink, began("trial"), func() {
+						stall()
+						if !c.mutant {
+							time.AfterFunc(2*time.Second, release)
+						}
+					})
+				}
+				if !c.before && c.mutant { // once the key was taken, and the row was not
+					sink = upon(sink, func(e event.Event) bool {
+						d, ok := e.(event.Progress)
+						return ok && d.Step == "drain" && d.Chunk > 0 && told.count(began("trial")) > 0
+					}, release)
+				}
+				err := changeling.Apply(t.Context(), pool, myGrow, p.config(changeling.Config{Events: sink}))
+				if lost := err != nil || told.count(differed) > 0; lost != c.mutant {
+					t.Errorf("Apply = %v, rows that differed: %d; passed by: %v, want %v", err, told.count(differed), lost, c.mutant)
+				}
+				if err != nil && !errors.Is(err, changeling.ErrMismatch) {
+					t.Errorf("Apply = %v, want nothing or ErrMismatch", err)
+				}
+				release()
+				p.caughtUp()
+			})
+		}
+	})
+}
+
+// end is a query of what comes to the replica's binary log from now on.
+func (p *pairOfServers) end() string {
+	p.Helper()
+	query := `SHOW BINARY LOG STATUS`
+	if p.replica.MariaDB() {
+		query = `SHOW MASTER STATUS`
+	}
+	rows, err := p.root.Query(query)
+	if err != nil {
+		p.Fatal(err)
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil {
+		p.Fatal(err)
+	}
+	into, values := make([]any, len(columns)), make([]sql.NullString, len(columns))
+	for i := range into {
+		into[i] = &values[i]
+	}
+	if !rows.Next() || rows.Scan(into...) != nil {
+		p.Fatal("the replica has no binary log")
+	}
+	return fmt.Sprintf(`SHOW BINLOG EVENTS IN '%s' FROM %s`, values[0].String, values[1].String)
 }
