@@ -173,7 +173,11 @@ func TestOnReplica(t *testing.T) {
 		before := myDefinition(t, p.source, "orders")
 		stop := p.ledger.write(t.Context())
 		var told story
-		err := changeling.Apply(t.Context(), mytest.Open(t, p.replica.DSN("app")), myGrow, p.config(changeling.Config{Events: told.tell}))
+		lag := func() { // it stands still over the first drain, and has much to apply afterwards
+			mytest.Exec(t, p.root, `STOP REPLICA SQL_THREAD`)
+			time.AfterFunc(2*time.Second, func() { mytest.Exec(t, p.root, `START REPLICA SQL_THREAD`) })
+		}
+		err := changeling.Apply(t.Context(), mytest.Open(t, p.replica.DSN("app")), myGrow, p.config(changeling.Config{Events: upon(told.tell, began("heal"), lag)}))
 		stop()
 		if err != nil {
 			t.Fatal(err)
