@@ -58,7 +58,7 @@ func newPairOfServers(t *testing.T, version string, settings map[string]string) 
 func (p *pairOfServers) caughtUp() {
 	p.Helper()
 	there := mytest.Open(p.T, p.replica.DSN("mysql"))
-	waitMy(p.T, there, `SELECT COUNT(*) = 2 FROM information_schema.tables WHERE table_schema = 'app'`)
+	waitMy(p.T, there, `SELECT COUNT(*) >= 2 FROM information_schema.tables WHERE table_schema = 'app' AND table_name IN ('orders', 'mirror')`)
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		same := true
 		for _, table := range []string{"orders", "mirror"} {
@@ -483,4 +483,44 @@ func (p *pairOfServers) end() string {
 		p.Fatal("the replica has no binary log")
 	}
 	return fmt.Sprintf(`SHOW BINLOG EVENTS IN '%s' FROM %s`, values[0].String, values[1].String)
+}
+
+// TestOnReplicaBesideAChange: changes are made on the primary, and planned there, while one is tested on its replica, where their databases
+// are replicated. Neither meets what belongs to the other.
+func TestOnReplicaBesideAChange(t *testing.T) {
+	t.Parallel()
+	mytest.Each(t, func(t *testing.T, version string) {
+		p := newPairOfServers(t, version, nil)
+		before := myDefinition(t, p.source, "orders")
+		// A planner on the primary is at work on its twin: nobody on the replica knows of the lock that says so.
+		planner, err := p.source.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer planner.Close()
+		mytest.Exec(t, planner, `DO GET_LOCK('changeling twin deadbeef', 0)`)
+		mytest.Exec(t, p.source, `CREATE DATABASE changeling_deadbeef`, `CREATE TABLE changeling_deadbeef.orders LIKE orders`, `CREATE TABLE other `+myOrders)
+		fillMy(t, p.source, "other", 100)
+		p.caughtUp()
+		begins, ends := make(chan struct{}), make(chan error, 1)
+		go func() {
+			<-begins
+			ends <- changeling.Apply(t.Context(), p.source, strings.Replace(myGrow, "orders", "other", 1), changeling.Config{DropAfter: changeling.DropNow, Fast: true})
+		}()
+		sink := upon(event.Discard, began("copy"), func() { close(begins) })
+		sink = upon(sink, began("trial"), func() {
+			if err := <-ends; err != nil {
+				t.Error(err)
+			}
+		})
+		if err := changeling.Apply(t.Context(), mytest.Open(t, p.replica.DSN("app")), myGrow, p.config(changeling.Config{Events: sink})); err != nil {
+			t.Fatal(err)
+		}
+		mytest.Exec(t, p.source, `INSERT INTO changeling_deadbeef.orders (customer_id, email, amount) VALUES (1, 'a', 1)`, `DROP DATABASE changeling_deadbeef`)
+		if err := changeling.Apply(t.Context(), p.source, strings.Replace(myGrow, "orders", "mirror", 1), changeling.Config{DropAfter: changeling.DropNow, Fast: true}); err != nil { // whose state is replicated
+			t.Fatal(err)
+		}
+		mytest.Exec(t, p.source, `DROP DATABASE changeling`)
+		p.untouched(before)
+	})
 }
