@@ -112,7 +112,8 @@ type texts interface {
 	Window() string
 	Disarm() []string
 	LogOnly() []string
-	// SetAside moves the oldest key of the log to those that do not fit, with why, and answers it. PutBack is the way back, MisfitRows
+	// SetAside moves the oldest key of the log to those that do not fit, with why, and answers it; no row: it was taken out, because
+	// its row is gone. PutBack is the way back, MisfitRows
 	// lists them.
 	SetAside() string
 	PutBack() string

@@ -169,6 +169,26 @@ func TestMySQLUndoMisfits(t *testing.T) {
 	})
 }
 
+// TestMySQLUndoOfAKeyThatIsGone: a row whose key the old table cannot have stands in the way of an undo, and no longer once it is deleted.
+func TestMySQLUndoOfAKeyThatIsGone(t *testing.T) {
+	t.Parallel()
+	eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
+		mytest.Exec(t, db, `CREATE TABLE orders (id int PRIMARY KEY, amount int)`, `INSERT INTO orders SELECT seq, seq FROM (SELECT ROW_NUMBER() OVER () AS seq FROM information_schema.columns LIMIT 500) x`)
+		c := made(t, db, `ALTER TABLE orders MODIFY id bigint NOT NULL`, byBinlog(dsn, changeling.Config{Fast: true, Events: event.Lines(t.Output())}))
+		mytest.Exec(t, db, `INSERT INTO orders VALUES (5000000000, 1), (6000000000, 1)`, `DELETE FROM orders WHERE id = 5000000000 OR id < 10`, `UPDATE orders SET amount = 0 WHERE id = 11`)
+		if err := c.Undo(t.Context(), changeling.NoLoss); !errors.Is(err, changeling.ErrData) || !strings.Contains(err.Error(), "1 rows") || !strings.Contains(err.Error(), "id 6000000000") {
+			t.Errorf("Undo = %v, want a refusal that names one row", err)
+		}
+		mytest.Exec(t, db, `DELETE FROM orders WHERE id = 6000000000`)
+		if err := c.Undo(t.Context(), changeling.NoLoss); err != nil {
+			t.Fatal(err)
+		}
+		if got := ask[string](t, db, `SELECT CONCAT(COUNT(*), ' ', SUM(id) - SUM(amount), ' ', (SELECT data_type FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name = 'orders' AND column_name = 'id')) FROM orders`); got != "491 11 int" {
+			t.Errorf("the table has %s", got)
+		}
+	})
+}
+
 // TestMySQLUndoOfTruncated: whoever empties the new table has emptied the old one, too.
 func TestMySQLUndoOfTruncated(t *testing.T) {
 	t.Parallel()

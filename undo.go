@@ -2,6 +2,7 @@ package changeling
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"strings"
@@ -402,7 +403,10 @@ func (r *run) setAside(ctx context.Context, note bool) error {
 			why := shorten(fault.Message(err), 200)
 			var key string
 			return r.back(ctx, func(ctx context.Context, t *tx) error {
-				return t.QueryRowContext(ctx, r.rows.SetAside(), why).Scan(&key)
+				if err := t.QueryRowContext(ctx, r.rows.SetAside(), why).Scan(&key); !errors.Is(err, sql.ErrNoRows) {
+					return err
+				}
+				return nil
 			})
 		}
 	}

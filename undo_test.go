@@ -238,6 +238,25 @@ func TestUndoMisfits(t *testing.T) {
 	}
 }
 
+// TestUndoOfAKeyThatIsGone: a row whose key the old table cannot have stands in the way of an undo, and no longer once it is deleted.
+func TestUndoOfAKeyThatIsGone(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Open(t, pgtest.Database(t))
+	pgtest.Exec(t, db, `CREATE TABLE prices (id int PRIMARY KEY, amount int)`, `INSERT INTO prices SELECT i, i FROM generate_series(1, 2000) i`)
+	c := made(t, db, `ALTER TABLE prices ALTER COLUMN id TYPE bigint`, changeling.Config{Fast: true, Events: event.Lines(t.Output())})
+	pgtest.Exec(t, db, `INSERT INTO prices VALUES (5000000000, 1), (6000000000, 1)`, `DELETE FROM prices WHERE id = 5000000000 OR id < 10`, `UPDATE prices SET amount = 0 WHERE id = 11`)
+	if err := c.Undo(t.Context(), changeling.NoLoss); !errors.Is(err, changeling.ErrData) || !strings.Contains(err.Error(), "1 rows") || !strings.Contains(err.Error(), "id 6000000000") {
+		t.Errorf("Undo = %v, want a refusal that names one row", err)
+	}
+	pgtest.Exec(t, db, `DELETE FROM prices WHERE id = 6000000000`)
+	if err := c.Undo(t.Context(), changeling.NoLoss); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask[string](t, db, `SELECT pg_typeof(max(id)) || ' ' || count(*) || ' ' || sum(id) - sum(amount) FROM prices`); got != "integer 1991 11" {
+		t.Errorf("the table has %s", got)
+	}
+}
+
 // TestUndoKeepsWhatIsFiner: a value that the change made coarser comes back as it was, as long as nobody wrote another one, also where
 // the row was written for another column's sake.
 func TestUndoKeepsWhatIsFiner(t *testing.T) {

@@ -336,11 +336,15 @@ func (w Rows) Window() string {
 		"pg_catalog.pg_relation_size(" + exists + ") WHERE " + exists + " IS NOT NULL AND " + on + " IS NOT NULL"
 }
 
-// SetAside moves the oldest key of the log to the misfits, with why its row does not fit the shadow. PutBack is the way back.
+// SetAside moves the oldest key of the log to the misfits, with why its row does not fit the shadow, and answers it. PutBack is the way back.
+//
+// A key whose row is gone can only fail because the shadow has no such keys: there is nothing to do for it, and no row is the answer. Its last entry
+// in the log goes alone, because the row may have been deleted since it failed, and then a later entry tells of that.
 func (w Rows) SetAside() string {
 	p := w.Pair
-	return "WITH oldest AS MATERIALIZED (SELECT " + w.sourceKey("") + " FROM " + qualified(p.Log) + " ORDER BY " + seq + " LIMIT 1), gone AS (DELETE FROM " + qualified(p.Log) + " l USING oldest o WHERE " + w.sameSource("l", "o") +
-		") INSERT INTO " + qualified(p.Misfits) + " (changeling_why, " + w.sourceKey("") + ") SELECT $1::text, " + w.sourceKey("") + " FROM oldest RETURNING " + w.keyText("")
+	oldest := "(SELECT " + seq + ", " + w.sourceKey("") + ", EXISTS (SELECT FROM ONLY " + qualified(p.Source) + " s WHERE " + w.sameSource("s", "x") + ") AS there FROM " + qualified(p.Log) + " x ORDER BY " + seq + " LIMIT 1)"
+	return "WITH oldest AS MATERIALIZED " + oldest + ", gone AS (DELETE FROM " + qualified(p.Log) + " l USING oldest o WHERE " + w.sameSource("l", "o") + " AND (o.there OR l." + seq + " OPERATOR(pg_catalog.=) o." + seq +
+		")) INSERT INTO " + qualified(p.Misfits) + " (changeling_why, " + w.sourceKey("") + ") SELECT $1::text, " + w.sourceKey("") + " FROM oldest WHERE there RETURNING " + w.keyText("")
 }
 
 // PutBack puts all misfits into the log again: their rows may fit by now.
