@@ -273,7 +273,7 @@ func takenBack(t *testing.T, db *sql.DB) bool {
 		if err == nil {
 			err = c.Abort(t.Context())
 		}
-		if err != nil && !strings.Contains(err.Error(), "has done its last step") && !strings.Contains(err.Error(), "is past its cutover") {
+		if err != nil && !strings.Contains(err.Error(), "has done its last step") && !strings.Contains(err.Error(), "is past its cutover") && !strings.Contains(err.Error(), "did not live to say so") {
 			t.Fatal(err)
 		}
 		return err == nil
