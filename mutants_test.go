@@ -102,7 +102,7 @@ func TestMySQLUnknownRename(t *testing.T) {
 			pool.SetMaxOpenConns(20)
 			ctx, cancel := context.WithCancel(t.Context())
 			tries := 0
-			err := changeling.Apply(ctx, pool, myGrow, changeling.Config{Fast: true, DropAfter: changeling.DropNow, Capture: changeling.CaptureTriggers, CutoverAttempts: 3, Events: func(e event.Event) {
+			err := changeling.Apply(ctx, pool, myGrow, changeling.Config{Fast: true, DropAfter: changeling.DropNow, Capture: changeling.CaptureTriggers, CutoverAttempts: 12, Events: func(e event.Event) {
 				event.Lines(t.Output())(e)
 				if r, ok := e.(event.Retried); ok && r.Step == "cutover" {
 					if tries++; tries > 8 {
