@@ -124,15 +124,7 @@ func (a *queuing) carryKeys(ctx context.Context) error {
 
 // unnamed is a session that does not bear the lease's name.
 func (a *queuing) unnamed(ctx context.Context) (*sql.Conn, error) {
-	conn, err := a.engine.db.Conn(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if _, err = conn.ExecContext(ctx, a.engine.dialect.Session(session{LockWait: settleWait, Settings: a.pair.Settings, Idle: stillWait})); err != nil {
-		discard(conn)
-		return nil, err
-	}
-	return conn, nil
+	return a.connect(ctx, session{LockWait: settleWait, Idle: stillWait})
 }
 
 // given waits until the shadow has its keys.

@@ -450,6 +450,26 @@ func (e *Engine) known(ctx context.Context, ddl string) (found *Change, done boo
 	return e.still(ctx, r, name, oid)
 }
 
+// Made says that the newest change of a statement was made, and was not taken back, whatever became of its table since.
+func (e *Engine) Made(ctx context.Context, ddl string) (bool, error) {
+	s, err := plan.Parse(ddl, e.dialect.Syntax())
+	if err != nil {
+		return false, nil // the plan's own error says it
+	}
+	name, _, err := e.dialect.Resolve(ctx, e.db, s.Table)
+	var r *state.Record
+	switch {
+	case missing(err):
+		r, err = e.store.ByStatement(ctx, e.said(s), s.Table)
+	case err == nil:
+		r, err = e.store.Latest(ctx, e.said(s), name)
+	}
+	if errors.Is(err, state.ErrNone) {
+		return false, nil
+	}
+	return err == nil && r.Status == state.Done, err
+}
+
 // moved is known for a statement whose table is not there: the statement may have renamed or moved it itself.
 func (e *Engine) moved(ctx context.Context, s plan.Statement) (found *Change, done bool, err error) {
 	r, err := e.store.ByStatement(ctx, e.said(s), s.Table)

@@ -77,22 +77,7 @@ func TestColumnLedgerDisturbed(t *testing.T) {
 func byName(t *testing.T, db *sql.DB) []string {
 	t.Helper()
 	out := slices.DeleteFunc(portrait(t, db), func(line string) bool { return strings.HasPrefix(line, "order (") })
-	rows, err := db.QueryContext(t.Context(), `SELECT 'order ' || to_jsonb(o)::text FROM orders o ORDER BY 1`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var line string
-		if err := rows.Scan(&line); err != nil {
-			t.Fatal(err)
-		}
-		out = append(out, line)
-	}
-	if err := rows.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return out
+	return append(out, listed(t, db, `SELECT 'order ' || to_jsonb(o)::text FROM orders o ORDER BY 1`)...)
 }
 
 // moreOfAmount are an index and a key over the column that grow changes.

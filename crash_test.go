@@ -156,6 +156,18 @@ type crash struct {
 	moment dying.Moment
 }
 
+// moments are those before and after each statement from one number to another; unless all are asked for, so many of them, drawn at random.
+func moments(random *rand.Rand, from, to, most int) (points []crash) {
+	for n := from; n <= to; n++ {
+		points = append(points, crash{n, dying.Before}, crash{n, dying.After})
+	}
+	if !full() {
+		random.Shuffle(len(points), func(i, j int) { points[i], points[j] = points[j], points[i] })
+		points = points[:most]
+	}
+	return points
+}
+
 // crashes are all deaths of what somebody does to the victim, or a seeded tenth.
 func crashes(t *testing.T, act func(ctx context.Context, db *sql.DB) error) []crash {
 	t.Helper()
@@ -173,15 +185,7 @@ func deaths(t *testing.T, dsn string, random *rand.Rand, act func(ctx context.Co
 		t.Fatal(err)
 	}
 	t.Logf("%d statements", counter.Count())
-	var all []crash
-	for n := 1; n <= counter.Count(); n++ {
-		all = append(all, crash{n, dying.Before}, crash{n, dying.After})
-	}
-	if !full() {
-		random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-		all = all[:len(all)/10]
-	}
-	return all
+	return moments(random, 1, counter.Count(), counter.Count()/5)
 }
 
 func applying(ddl string) func(context.Context, *sql.DB) error {

@@ -98,25 +98,10 @@ func undoFamily(ctx context.Context, db *sql.DB, config changeling.Config) error
 }
 
 // couple is a portrait of the two tables of TestFamilyDies.
-func couple(t *testing.T, db *sql.DB) (out []string) {
+func couple(t *testing.T, db *sql.DB) []string {
 	t.Helper()
-	rows, err := db.QueryContext(t.Context(), `SELECT format('%s.%s %s', attrelid::regclass, attname, format_type(atttypid, NULL)) FROM pg_attribute WHERE attnum > 0 AND NOT attisdropped AND attrelid IN ('customers'::regclass, 'orders'::regclass)
+	return listed(t, db, `SELECT format('%s.%s %s', attrelid::regclass, attname, format_type(atttypid, NULL)) FROM pg_attribute WHERE attnum > 0 AND NOT attisdropped AND attrelid IN ('customers'::regclass, 'orders'::regclass)
 UNION ALL SELECT 'sequence to ' || seqmax FROM pg_sequence WHERE seqrelid = 'customers_id_seq'::regclass
 UNION ALL SELECT 'constraint ' || conname || convalidated FROM pg_constraint WHERE connamespace = 'public'::regnamespace
 UNION ALL SELECT 'customer ' || c::text FROM customers c UNION ALL SELECT 'order ' || o::text FROM orders o`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var line string
-		if err := rows.Scan(&line); err != nil {
-			t.Fatal(err)
-		}
-		out = append(out, line)
-	}
-	if err := rows.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return out
 }

@@ -60,20 +60,7 @@ func household(t *testing.T, db *sql.DB) (out []string) {
 		`SELECT 'customer ' || c::text FROM customers c`, `SELECT 'order ' || o::text FROM orders o`, `SELECT 'item ' || i::text FROM items i`,
 		`SELECT 'parcel ' || p::text FROM parcels p`, `SELECT 'other ' || o::text FROM others o`,
 	} {
-		rows, err := db.QueryContext(t.Context(), query)
-		if err != nil {
-			t.Fatalf("%v\nin: %s", err, query)
-		}
-		for rows.Next() {
-			var line string
-			if err := rows.Scan(&line); err != nil {
-				t.Fatal(err)
-			}
-			out = append(out, line)
-		}
-		if err := rows.Err(); err != nil {
-			t.Fatal(err)
-		}
+		out = append(out, listed(t, db, query)...)
 	}
 	return out
 }

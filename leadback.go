@@ -15,7 +15,8 @@ import (
 
 // leadBack makes the plan of an undo one that the table's triggers go through, if it has some by now.
 func (r *run) leadBack(ctx context.Context, p *plan.Plan) error {
-	if r.engine.dialect.Transactional() {
+	d, ok := r.engine.dialect.(mysqld)
+	if !ok {
 		return nil
 	}
 	return r.tx(ctx, session{Idle: long}, func(ctx context.Context, t *tx) error {
@@ -24,7 +25,7 @@ func (r *run) leadBack(ctx context.Context, p *plan.Plan) error {
 			return err
 		}
 		defer release()
-		why, err := mysql.LeadBack(ctx, conn, p)
+		why, err := mysql.LeadBack(ctx, conn, p, d.maria)
 		if err == nil && len(why) > 0 {
 			err = r.noUndo("%s", strings.Join(why, "; "))
 		}

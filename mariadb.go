@@ -134,10 +134,7 @@ type queuing struct {
 // ready opens the two other sessions and places the sentry.
 func (a *queuing) ready(ctx context.Context) (err error) {
 	for _, to := range []**sql.Conn{&a.holder, &a.mover} {
-		if *to, err = a.engine.db.Conn(ctx); err != nil {
-			return err
-		}
-		if _, err := (*to).ExecContext(ctx, a.engine.dialect.Session(session{Application: a.lease.Application(), LockWait: queueWait, Settings: a.pair.Settings, Idle: stillWait})); err != nil {
+		if *to, err = a.connect(ctx, session{Application: a.lease.Application(), LockWait: queueWait, Idle: stillWait}); err != nil {
 			return err
 		}
 	}

@@ -143,28 +143,11 @@ const clanDDL = `ALTER TABLE kids MODIFY v bigint`
 func clanWhole(t *testing.T, db *sql.DB, at string) {
 	t.Helper()
 	if got := ask[string](t, db, `SELECT GROUP_CONCAT(CONCAT(i.for_name LIKE '%kids', ' ', i.id LIKE '%/kids_up' OR i.id LIKE '%/kids_ibfk__') ORDER BY i.id) FROM information_schema.innodb_sys_foreign i WHERE i.ref_name LIKE CONCAT(DATABASE(), '/%')`); got != "1 1,1 1,1 1" {
-		t.Errorf("%s: the foreign keys are %s", at, strings.Join(myTexts(t, db, `SELECT CONCAT(i.id, ' of ', i.for_name) FROM information_schema.innodb_sys_foreign i WHERE i.ref_name LIKE CONCAT(DATABASE(), '/%')`), ", "))
+		t.Errorf("%s: the foreign keys are %s", at, strings.Join(listed(t, db, `SELECT CONCAT(i.id, ' of ', i.for_name) FROM information_schema.innodb_sys_foreign i WHERE i.ref_name LIKE CONCAT(DATABASE(), '/%')`), ", "))
 	}
 	if n := ask[int](t, db, `SELECT COUNT(*) FROM kids k WHERE NOT EXISTS (SELECT 1 FROM parents p WHERE p.id = k.parent) OR NOT EXISTS (SELECT 1 FROM towns p WHERE p.id = k.town)`); n > 0 {
 		t.Errorf("%s: %d orphans", at, n)
 	}
-}
-
-func myTexts(t *testing.T, db *sql.DB, query string) (out []string) {
-	t.Helper()
-	rows, err := db.Query(query)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var text string
-		if err := rows.Scan(&text); err != nil {
-			t.Fatal(err)
-		}
-		out = append(out, text)
-	}
-	return out
 }
 
 // TestMariaDBForeignKeysDie: the run dies at a statement of its cutover, and the server brings to an end what it has begun with the keys:

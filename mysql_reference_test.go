@@ -224,15 +224,7 @@ func newKeyDies(t *testing.T, dsn string, db *sql.DB, besides string) {
 		t.Fatal(err)
 	}
 	after := myDefinition(t, db, "kids")
-	var points []crash
-	for n := 1; n <= counter.Count(); n++ {
-		points = append(points, crash{n, dying.Before}, crash{n, dying.After})
-	}
-	if !full() {
-		random.Shuffle(len(points), func(i, j int) { points[i], points[j] = points[j], points[i] })
-		points = points[:6]
-	}
-	for i, c := range points {
+	for i, c := range moments(random, 1, counter.Count(), 6) {
 		mytest.Exec(t, db, `ALTER TABLE kids DROP FOREIGN KEY kids_up, DROP INDEX kids_up, MODIFY v int`)
 		mortal, death := mytest.Dying(t, dsn, dying.Death{At: c.n, Moment: c.moment})
 		first := changeling.Apply(t.Context(), mortal, ddl, quick)

@@ -19,6 +19,7 @@ import (
 	"github.com/changeling-db/changeling/internal/dbtest/dying"
 	"github.com/changeling-db/changeling/internal/dbtest/mutant"
 	"github.com/changeling-db/changeling/internal/dbtest/mytest"
+	"github.com/changeling-db/changeling/internal/state"
 )
 
 const myOrders = `(
@@ -65,23 +66,7 @@ func myDefinition(t *testing.T, db *sql.DB, table string) string {
 
 func myRows(t *testing.T, db *sql.DB, table string) []string {
 	t.Helper()
-	rows, err := db.QueryContext(t.Context(), `SELECT CONCAT_WS('|', id, customer_id, email, amount, status, created_at, COALESCE(note, 'NULL')) FROM `+table+` ORDER BY id`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer rows.Close()
-	var out []string
-	for rows.Next() {
-		var s string
-		if err := rows.Scan(&s); err != nil {
-			t.Fatal(err)
-		}
-		out = append(out, s)
-	}
-	if err := rows.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return out
+	return listed(t, db, `SELECT CONCAT_WS('|', id, customer_id, email, amount, status, created_at, COALESCE(note, 'NULL')) FROM `+table+` ORDER BY id`)
 }
 
 // equalMy fails where the table and another one, which was altered natively and written to alike, differ.
@@ -109,24 +94,22 @@ func ask[T any](t *testing.T, db *sql.DB, query string) (v T) {
 	return v
 }
 
-// myTraces are the databases and tables that a change leaves.
-func myTraces(t *testing.T, db *sql.DB, id string) (out []string) {
+// listed is the first column of what a query answers.
+func listed(t *testing.T, db *sql.DB, query string) []string {
 	t.Helper()
-	rows, err := db.QueryContext(t.Context(), `SELECT CONCAT(schema_name) FROM information_schema.schemata WHERE schema_name LIKE '%`+id+`%'
-UNION ALL SELECT CONCAT(table_schema, '.', table_name) FROM information_schema.tables WHERE table_name LIKE '%`+id+`%' OR table_schema LIKE '%`+id+`%'
-UNION ALL SELECT CONCAT('trigger ', trigger_name) FROM information_schema.triggers WHERE trigger_name LIKE '%`+id+`%'`)
+	out, err := state.Column(t.Context(), db, query)
 	if err != nil {
-		t.Fatal(err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var s string
-		if err := rows.Scan(&s); err != nil {
-			t.Fatal(err)
-		}
-		out = append(out, s)
+		t.Fatalf("%v\nin: %s", err, query)
 	}
 	return out
+}
+
+// myTraces are the databases and tables that a change leaves.
+func myTraces(t *testing.T, db *sql.DB, id string) []string {
+	t.Helper()
+	return listed(t, db, `SELECT CONCAT(schema_name) FROM information_schema.schemata WHERE schema_name LIKE '%`+id+`%'
+UNION ALL SELECT CONCAT(table_schema, '.', table_name) FROM information_schema.tables WHERE table_name LIKE '%`+id+`%' OR table_schema LIKE '%`+id+`%'
+UNION ALL SELECT CONCAT('trigger ', trigger_name) FROM information_schema.triggers WHERE trigger_name LIKE '%`+id+`%'`)
 }
 
 func eachMy(t *testing.T, test func(t *testing.T, dsn string, db *sql.DB), only ...string) {
@@ -398,14 +381,7 @@ func dieMy(t *testing.T, dsn string, db *sql.DB, config changeling.Config) {
 		t.Fatal(err)
 	}
 	total := counter.Count()
-	var points []crash
-	for n := 1; n <= total; n++ {
-		points = append(points, crash{n, dying.Before}, crash{n, dying.After})
-	}
-	if !full() {
-		random.Shuffle(len(points), func(i, j int) { points[i], points[j] = points[j], points[i] })
-		points = points[:len(points)/12]
-	}
+	points := moments(random, 1, total, total/6)
 	for _, c := range points {
 		mytest.Exec(t, db, `DROP TABLE orders, twin`)
 		for _, table := range []string{"orders", "twin"} {

@@ -298,15 +298,8 @@ func TestMySQLDiesInAnUndo(t *testing.T) {
 		if err := c.Undo(t.Context(), changeling.NoLoss); err != nil {
 			t.Fatal(err)
 		}
-		var points []crash
-		for n := before + 1; n <= counter.Count(); n++ {
-			points = append(points, crash{n, dying.Before}, crash{n, dying.After})
-		}
-		total := len(points)
-		if !full() {
-			random.Shuffle(len(points), func(i, j int) { points[i], points[j] = points[j], points[i] })
-			points = points[:8]
-		}
+		after := counter.Count()
+		points := moments(random, before+1, after, 8)
 		for i, p := range points {
 			id := begin()
 			mortal, death := mytest.Dying(t, dsn, dying.Death{At: p.n, Moment: p.moment})
@@ -337,7 +330,7 @@ func TestMySQLDiesInAnUndo(t *testing.T) {
 				t.Errorf("%s: left over: %v", at, left)
 			}
 		}
-		t.Logf("%d points, %d deaths", total, len(points))
+		t.Logf("%d points, %d deaths", 2*(after-before), len(points))
 	})
 }
 

@@ -346,15 +346,8 @@ func TestMySQLDiesInAnUndoWithTriggers(t *testing.T) {
 		if err := c.Undo(t.Context(), changeling.NoLoss); err != nil {
 			t.Fatal(err)
 		}
-		var points []crash
-		for n := from + 1; n <= counter.Count(); n++ {
-			points = append(points, crash{n, dying.Before}, crash{n, dying.After})
-		}
-		total := len(points)
-		if !full() {
-			random.Shuffle(len(points), func(i, j int) { points[i], points[j] = points[j], points[i] })
-			points = points[:3]
-		}
+		to := counter.Count()
+		points := moments(random, from+1, to, 3)
 		for i, p := range points {
 			id, before := begin()
 			mortal, death := mytest.Dying(t, dsn, dying.Death{At: p.n, Moment: p.moment})
@@ -366,7 +359,7 @@ func TestMySQLDiesInAnUndoWithTriggers(t *testing.T) {
 			mortal.Close()
 			goesOn(fmt.Sprintf("death %s statement %d: %.100s", p.moment, p.n, strings.Join(strings.Fields(text), " ")), id, before, i%2 == 1)
 		}
-		t.Logf("%d points, %d deaths", total, len(points))
+		t.Logf("%d points, %d deaths", 2*(to-from), len(points))
 		for _, name := range []string{"behind the RENAME", "behind the RENAME, given up", "behind the RENAME, without stand-ins"} {
 			id, before := begin()
 			var cut, over atomic.Bool

@@ -575,6 +575,20 @@ func (a *renaming) Rollback() error {
 	return errors.Join(err, ended(a.t.Tx))
 }
 
+// connect is a connection of its own with a session for the change's tables.
+func (r *run) connect(ctx context.Context, s session) (*sql.Conn, error) {
+	s.Settings = r.pair.Settings
+	conn, err := r.engine.db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := conn.ExecContext(ctx, r.engine.dialect.Session(s)); err != nil {
+		discard(conn)
+		return nil, err
+	}
+	return conn, nil
+}
+
 // discard ends a session whose settings nobody else may get.
 func discard(conn *sql.Conn) {
 	if conn == nil {

@@ -387,13 +387,5 @@ func (r *run) meetWriters(ctx context.Context) error {
 
 // besides is a connection of the run for more than one transaction, which the server ends if it is silent for longer than idle.
 func (r *run) besides(ctx context.Context, idle time.Duration) (*sql.Conn, error) {
-	conn, err := r.engine.db.Conn(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := conn.ExecContext(ctx, r.engine.dialect.Session(session{Application: r.lease.Application(), LockWait: time.Second, Settings: r.pair.Settings, Idle: idle})); err != nil {
-		discard(conn)
-		return nil, err
-	}
-	return conn, nil
+	return r.connect(ctx, session{Application: r.lease.Application(), LockWait: time.Second, Idle: idle})
 }

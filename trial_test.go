@@ -238,7 +238,7 @@ func TestOnReplicaRefuses(t *testing.T) {
 		before := myDefinition(t, p.source, "orders")
 		account, stop, start := "app@'127.0.0.1'", `STOP REPLICA SQL_THREAD`, `START REPLICA SQL_THREAD`
 		mytest.Exec(t, p.source, `CREATE USER `+account, `GRANT ALL ON *.* TO `+account)
-		waitMy(t, p.root, `SELECT COUNT(*) = 1 FROM mysql.user WHERE user = 'app'`)
+		waitMy(t, p.root, `SELECT COUNT(*) = 1 FROM mysql.user WHERE user = 'app' AND super_priv = 'Y'`) // it has both statements
 		unlogged := func(texts ...string) {
 			conn, err := p.root.Conn(t.Context())
 			if err != nil {

@@ -107,7 +107,7 @@ type write struct {
 }
 
 func (w write) String() string {
-	return fmt.Sprintf("%.0f ms (a reader beside it: p99 %.1f, longest %.1f ms)", ms(w.took), ms(w.p99), ms(w.longest))
+	return fmt.Sprintf("%.0f ms (a reader beside it: p99 %.1f, longest %.1f ms)", sample.Ms(w.took), sample.Ms(w.p99), sample.Ms(w.longest))
 }
 
 func (b *bench) write(ctx context.Context) (w write, err error) {
@@ -142,7 +142,7 @@ func (b *bench) write(ctx context.Context) (w write, err error) {
 func took(writes []write) float64 {
 	var v []float64
 	for _, w := range writes {
-		v = append(v, ms(w.took))
+		v = append(v, sample.Ms(w.took))
 	}
 	return sample.Median(v)
 }

@@ -164,7 +164,7 @@ func (b *bench) idle(ctx context.Context, rows int) error {
 		}
 		fmt.Printf("BenchmarkIdle/%s/rows=%d/native 1 %d ns/op\nBenchmarkIdle/%s/rows=%d/changeling 1 %d ns/op\n", b.Kind, rows, native, b.Kind, rows, change)
 		fmt.Printf("# round %d: native %.1f s, changeling %.1f s (%.2f), verification included, lock held %.1f ms%s; %s; the server's CPU: native %.1f s, changeling %.1f s (%.2f)\n",
-			round+1, native.Seconds(), change.Seconds(), change.Seconds()/native.Seconds(), ms(phases.Held), peer, phases,
+			round+1, native.Seconds(), change.Seconds(), change.Seconds()/native.Seconds(), sample.Ms(phases.Held), peer, phases,
 			nativeCPU.Seconds(), changeCPU.Seconds(), changeCPU.Seconds()/nativeCPU.Seconds())
 		cpus = append(cpus, changeCPU.Seconds()/nativeCPU.Seconds())
 		natives, changes, ratios = append(natives, native.Seconds()), append(changes, change.Seconds()), append(ratios, change.Seconds()/native.Seconds())
@@ -203,48 +203,33 @@ func (b *bench) load(ctx context.Context, rows int) error {
 		if err := b.Create(ctx, b.db, rows); err != nil {
 			return err
 		}
-		usersDB, err := b.Open()
-		if err != nil {
+		var from, to time.Duration
+		var start time.Time
+		var phases *sample.Phases
+		users, err := b.Beside(ctx, rows, b.rate, func(_ *sample.Users, began time.Time) (err error) {
+			start = began
+			if !sleep(ctx, 10*time.Second) {
+				return ctx.Err()
+			}
+			from = time.Since(began)
+			phases, err = b.apply(ctx, 0, b.fast)
+			to = time.Since(began)
 			return err
-		}
-		users := &sample.Users{DB: usersDB, Text: b.Text, Rate: b.rate, Rows: rows}
-		userCtx, stop := context.WithCancel(ctx)
-		done := make(chan error, 1)
-		began := time.Now()
-		go func() { done <- users.Run(userCtx) }()
-		const quiet = 10 * time.Second
-		if !sleep(ctx, quiet) {
-			stop()
-			<-done
-			return ctx.Err()
-		}
-		from := time.Since(began)
-		phases, err := b.apply(ctx, 0, b.fast)
-		to := time.Since(began)
-		stop()
-		err = errors.Join(err, <-done)
+		})
 		if err != nil {
 			return err
 		}
 		before, during := users.Between(2*time.Second, from), users.Between(from, to)
-		copying, draining := users.Between(phases.Window(began, "copy")), users.Between(phases.Window(began, "drain"))
-		building := users.Between(phases.Window(began, "build"))
-		lost, some, err := users.Lost(ctx)
-		usersDB.Close()
-		if err != nil {
-			return err
-		}
-		if failed := users.Failed(); lost > 0 || len(failed) > 0 {
-			return fmt.Errorf("%d writes lost %v, %d statements of users failed %v", lost, some, len(failed), failed[:min(len(failed), 3)])
-		}
+		copying, draining := users.Between(phases.Window(start, "copy")), users.Between(phases.Window(start, "drain"))
+		building := users.Between(phases.Window(start, "build"))
 		fmt.Printf("BenchmarkLoad/%s/rows=%d/rate=%d 1 %d ns/op %.1f before-p99-ms %.1f during-p99-ms %.1f held-ms %.0f writes/s\n",
-			b.Kind, rows, b.rate, to-from, ms(before.P99), ms(during.P99), ms(phases.Held), during.Rate)
+			b.Kind, rows, b.rate, to-from, sample.Ms(before.P99), sample.Ms(during.P99), sample.Ms(phases.Held), during.Rate)
 		fmt.Printf("# round %d: change %.1f s; p50/p99 ms before %.1f/%.1f, during %.1f/%.1f, copy %.1f/%.1f, build %.1f/%.1f, drain %.1f/%.1f; rate %.0f -> %.0f; lock held %.1f ms; %d acknowledged, 0 lost; %s\n",
-			round+1, (to - from).Seconds(), ms(before.P50), ms(before.P99), ms(during.P50), ms(during.P99), ms(copying.P50), ms(copying.P99), ms(building.P50), ms(building.P99),
-			ms(draining.P50), ms(draining.P99), before.Rate, during.Rate, ms(phases.Held), users.Acknowledged(), phases)
-		quietest := max(ms(before.P99), 0.1)
-		before99, during99 = append(before99, ms(before.P99)), append(during99, max(ms(copying.P99), ms(draining.P99)))
-		ratios, helds, rates = append(ratios, max(ms(copying.P99), ms(draining.P99))/quietest), append(helds, ms(phases.Held)), append(rates, during.Rate)
+			round+1, (to - from).Seconds(), sample.Ms(before.P50), sample.Ms(before.P99), sample.Ms(during.P50), sample.Ms(during.P99), sample.Ms(copying.P50), sample.Ms(copying.P99), sample.Ms(building.P50), sample.Ms(building.P99),
+			sample.Ms(draining.P50), sample.Ms(draining.P99), before.Rate, during.Rate, sample.Ms(phases.Held), users.Acknowledged(), phases)
+		quietest := max(sample.Ms(before.P99), 0.1)
+		before99, during99 = append(before99, sample.Ms(before.P99)), append(during99, max(sample.Ms(copying.P99), sample.Ms(draining.P99)))
+		ratios, helds, rates = append(ratios, max(sample.Ms(copying.P99), sample.Ms(draining.P99))/quietest), append(helds, sample.Ms(phases.Held)), append(rates, during.Rate)
 	}
 	fmt.Printf("# %s, %d rows at %d writes/s, medians of %d: p99 before %.1f ms, in copy and drain %.1f ms, ratio %.1f (goal 3); lock held %.1f ms (goal 20); rate kept %.0f/s\n",
 		b.Name, rows, b.rate, b.rounds, sample.Median(before99), sample.Median(during99), sample.Median(ratios), sample.Median(helds), sample.Median(rates))
@@ -274,30 +259,23 @@ func (b *bench) drop(ctx context.Context, rows int) error {
 				return err
 			}
 		}
-		usersDB, err := b.Open()
-		if err != nil {
+		var from, to, took time.Duration
+		users, err := b.Beside(ctx, small, b.rate, func(_ *sample.Users, began time.Time) error {
+			sleep(ctx, 10*time.Second)
+			from = time.Since(began)
+			_, err := b.db.ExecContext(ctx, "DROP TABLE twin")
+			took = time.Since(began) - from
+			sleep(ctx, 3*time.Second)
+			to = time.Since(began)
 			return err
-		}
-		users := &sample.Users{DB: usersDB, Text: b.Text, Rate: b.rate, Rows: small}
-		userCtx, stop := context.WithCancel(ctx)
-		done := make(chan error, 1)
-		began := time.Now()
-		go func() { done <- users.Run(userCtx) }()
-		sleep(ctx, 10*time.Second)
-		from := time.Since(began)
-		_, err = b.db.ExecContext(ctx, "DROP TABLE twin")
-		took := time.Since(began) - from
-		sleep(ctx, 3*time.Second)
-		to := time.Since(began)
-		stop()
-		err = errors.Join(err, <-done, usersDB.Close())
+		})
 		if err != nil {
 			return err
 		}
 		before, after := users.Between(2*time.Second, from), users.Between(from, to)
 		fmt.Printf("BenchmarkDrop/%s/rows=%d/rate=%d 1 %d ns/op %.1f before-p99-ms %.1f after-p99-ms %.1f longest-ms\n# round %d: dropped in %.1f ms; longest write before %.1f ms, afterwards %.1f ms\n",
-			b.Kind, rows, b.rate, took, ms(before.P99), ms(after.P99), ms(after.Longest), round+1, ms(took), ms(before.Longest), ms(after.Longest))
-		longest, before99, after99 = append(longest, ms(after.Longest)), append(before99, ms(before.P99)), append(after99, ms(after.P99))
+			b.Kind, rows, b.rate, took, sample.Ms(before.P99), sample.Ms(after.P99), sample.Ms(after.Longest), round+1, sample.Ms(took), sample.Ms(before.Longest), sample.Ms(after.Longest))
+		longest, before99, after99 = append(longest, sample.Ms(after.Longest)), append(before99, sample.Ms(before.P99)), append(after99, sample.Ms(after.P99))
 	}
 	fmt.Printf("# %s, a table of %d rows is dropped beside %d writes/s, medians of %d: p99 before %.1f ms, in the three seconds from the drop on %.1f ms, longest write %.1f ms\n",
 		b.Name, rows, b.rate, b.rounds, sample.Median(before99), sample.Median(after99), sample.Median(longest))
@@ -351,5 +329,3 @@ func sleep(ctx context.Context, d time.Duration) bool {
 		return true
 	}
 }
-
-func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

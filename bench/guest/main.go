@@ -159,14 +159,14 @@ func (g *guest) round(ctx context.Context, w way, rate int, f *felt) error {
 	if phases == nil {
 		return nil
 	}
-	f.held = append(f.held, ms(phases.Held))
+	f.held = append(f.held, sample.Ms(phases.Held))
 	for _, step := range []string{"copy", "build", "drain", "verify", "cutover"} {
 		f.note(step, before, users.Between(phases.Window(start, step)))
 	}
 	return nil
 }
 
-// beside makes the table, has users write to it while something is done, and looks that nothing was lost.
+// beside makes the table, and has users write to it while something is done.
 func (g *guest) beside(ctx context.Context, rate int, do func(u *sample.Users, began time.Time) error) (*sample.Users, error) {
 	db, err := g.Open()
 	if err != nil {
@@ -181,22 +181,7 @@ func (g *guest) beside(ctx context.Context, rate int, do func(u *sample.Users, b
 	if err := g.Create(ctx, db, g.rows); err != nil {
 		return nil, err
 	}
-	users := &sample.Users{DB: db, Text: g.Text, Rate: rate, Rows: g.rows}
-	writing, stop := context.WithCancel(ctx)
-	defer stop()
-	done := make(chan error, 1)
-	began := time.Now()
-	go func() { done <- users.Run(writing) }()
-	err = do(users, began)
-	stop()
-	if err = errors.Join(err, <-done, ctx.Err()); err != nil {
-		return nil, err
-	}
-	lost, some, err := users.Lost(ctx)
-	if failed := users.Failed(); err == nil && (lost > 0 || len(failed) > 0) {
-		err = fmt.Errorf("%d writes lost %v, %d statements of users failed %v", lost, some, len(failed), failed[:min(len(failed), 3)])
-	}
-	return users, err
+	return g.Beside(ctx, g.rows, rate, do)
 }
 
 // felt is what users felt of one way at one load, by phases.
@@ -216,9 +201,9 @@ func (f *felt) note(phase string, before, w sample.Window) {
 	if f.p50[phase] == nil {
 		f.order = append(f.order, phase)
 	}
-	f.p50[phase] = append(f.p50[phase], ms(w.P50))
-	f.p99[phase] = append(f.p99[phase], ms(w.P99))
-	f.ratio[phase] = append(f.ratio[phase], ms(w.P99)/max(ms(before.P99), 0.1))
+	f.p50[phase] = append(f.p50[phase], sample.Ms(w.P50))
+	f.p99[phase] = append(f.p99[phase], sample.Ms(w.P99))
+	f.ratio[phase] = append(f.ratio[phase], sample.Ms(w.P99)/max(sample.Ms(before.P99), 0.1))
 	f.share[phase] = append(f.share[phase], w.Rate/before.Rate)
 }
 
@@ -239,5 +224,3 @@ func (f *felt) print(name string) {
 	}
 	fmt.Printf("# %s, medians of %d: p50/p99 ms %s; rate kept %.2f; it took %.1f s%s\n", name, len(f.took), strings.Join(parts, ", "), sample.Median(f.share["all of it"]), sample.Median(f.took), held)
 }
-
-func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -139,7 +139,7 @@ func (d demo) report(ctx context.Context, out io.Writer, users *sample.Users, to
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(w, "  %s\t"+format+"\n", append([]any{name}, args...)...)
 	}
-	ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+	ms := sample.Ms
 	fmt.Fprintln(out)
 	line("wall time", "%.1f s under load (native ALTER, idle and locked all the time: %.1f s)", took, native.Seconds())
 	line("rows copied", "%d, %.0f rows/s over the whole change", told.done.Rows, float64(told.done.Rows)/took)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/changeling-db/changeling/internal/dbtest/mytest"
@@ -21,6 +22,12 @@ func TestWithChildren(t *testing.T) {
 	id := s.ask(`SELECT id FROM changeling.change WHERE table_name = 'customers'`)
 	contains(t, "status", s.run(0, "status", id).stdout, "member     public.bills: done by change", "changeling undo "+id)
 	contains(t, "again", s.run(0, "plan", "--with-children", widen).stdout, "made already")
+	s.exec(`CREATE TABLE notes (id int PRIMARY KEY)`)
+	const both = widen + "; ALTER TABLE notes ALTER COLUMN id TYPE bigint"
+	contains(t, "with another statement", s.run(0, "run", "--with-children", both).stdout, "statement 2 of 2")
+	if again := s.run(0, "run", "--with-children", both).stdout; strings.Contains(again, "statement 1") || !strings.Contains(again, "nothing to do") {
+		t.Errorf("what is made was looked at again:\n%s", again)
+	}
 	s.run(0, "undo", "--yes", id)
 	if n := s.ask(`SELECT count(*) FROM pg_attribute WHERE attrelid IN ('customers'::regclass, 'bills'::regclass) AND attname IN ('id', 'customer') AND atttypid = 'int'::regtype`); n != "2" {
 		t.Errorf("%s columns are integers after the undo, want 2", n)

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -52,32 +51,21 @@ func planRules() []lint.Rule {
 
 // judge plans all statements, each as the tables are now, and writes what it found.
 func (f *findings) judge(ctx context.Context, a *app, e *changeling.Engine, from *statement, args []string) error {
-	version, err := e.Version(ctx)
+	target, err := targeted(ctx, e)
 	if err != nil {
 		return err
-	}
-	target, err := lint.ParseTarget(server(version))
-	if err != nil {
-		return &fault.Problem{Kind: fault.Refused, Text: err.Error(), Err: err}
 	}
 	inputs, err := from.inputs(ctx, a, args)
 	if err != nil {
 		return err
 	}
-	for _, in := range inputs {
-		sources, err := migrate.Sources(filepath.ToSlash(in.file), in.text, migrate.ReadOptions{Syntax: target.Syntax()})
-		if err != nil {
+	list, err := forward(target, inputs)
+	if err != nil {
+		return err
+	}
+	for _, st := range list {
+		if err := f.one(ctx, e, st.file, st.Statement, target.Syntax()); err != nil {
 			return err
-		}
-		for _, s := range sources {
-			if s.Down {
-				continue
-			}
-			for _, st := range s.Statements {
-				if err := f.one(ctx, e, s.File, st, target.Syntax()); err != nil {
-					return err
-				}
-			}
 		}
 	}
 	report := lint.NewReport(target, len(inputs), f.found)

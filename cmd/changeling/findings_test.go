@@ -151,6 +151,9 @@ func TestPlanFindings(t *testing.T) {
 	}
 	s.run(10, "plan", "--github", "--detailed-exitcode", "ALTER TABLE orders ADD COLUMN x int")
 	s.run(2, "plan", "--github", "--json", statementText)
+	if both := s.run(0, "plan", "--sql-file", first, "--sql-file", goose).stdout; strings.Count(both, "statement ") < 2 {
+		t.Errorf("of two files is planned:\n%s", both)
+	}
 	if n := s.traces(); n != "0" || s.ask(`SELECT to_regnamespace('changeling') IS NULL`) != "true" {
 		t.Errorf("plan left %s traces", n)
 	}

@@ -70,7 +70,7 @@ SIGINT and SIGTERM stop it in good order with exit code 75; a second one exits a
 							continue
 						}
 						if len(list) > 1 && w.output == "text" && !w.quiet {
-							a.printf("%s: %s\n", ordinal(i, len(list)), clean(shortened(text)))
+							a.printf("%s: %s\n", ordinal(i, len(list)), clean(shorten(text, 60)))
 						}
 						if err := a.runOne(ctx, e, text, yes); err != nil {
 							return among(err, i, len(list))

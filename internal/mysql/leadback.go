@@ -16,7 +16,7 @@ import (
 
 // LeadBack makes the plan of an undo one for a table with triggers, if its source has some. It answers why it cannot. The connection has
 // the engine's settings.
-func LeadBack(ctx context.Context, q DB, p *plan.Plan) (refusals []string, err error) {
+func LeadBack(ctx context.Context, q DB, p *plan.Plan, maria bool) (refusals []string, err error) {
 	list, err := userTriggers(ctx, q, p.Pair.Source)
 	if err != nil || len(list) == 0 {
 		return nil, err
@@ -57,8 +57,7 @@ func LeadBack(ctx context.Context, q DB, p *plan.Plan) (refusals []string, err e
 	if len(refusals) > 0 {
 		return append(refusals, "drop it, or make it so that both the table and the one before the change can have it, and undo the change then"), nil
 	}
-	// Without foreign keys it is the same on MariaDB.
-	p.Pair, p.Steps = pair, undoSteps(pair, p.Steps[p.Find(plan.Cutover)].LockWait, false)
+	p.Pair, p.Steps = pair, undoSteps(pair, p.Steps[p.Find(plan.Cutover)].LockWait, maria)
 	return nil, nil
 }
 

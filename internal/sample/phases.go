@@ -55,6 +55,9 @@ func (p *Phases) String() string {
 	return strings.Join(parts, ", ")
 }
 
+// Ms is a time in milliseconds.
+func Ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
 // Median is the middle one of some figures, the upper one of two; zero of none.
 func Median(v []float64) float64 {
 	if len(v) == 0 {

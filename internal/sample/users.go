@@ -3,6 +3,7 @@ package sample
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"regexp"
@@ -48,6 +49,32 @@ func (u *Users) Run(ctx context.Context) error {
 		group.Go(func() error { return u.write(ctx, w, began) })
 	}
 	return group.Wait()
+}
+
+// Beside has users write to the table, which has a number of rows, while something is done, and looks afterwards that no statement of theirs
+// failed and no write was lost. They answer what they felt.
+func (s *Server) Beside(ctx context.Context, rows, rate int, do func(u *Users, began time.Time) error) (*Users, error) {
+	db, err := s.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	users := &Users{DB: db, Text: s.Text, Rate: rate, Rows: rows}
+	writing, stop := context.WithCancel(ctx)
+	defer stop()
+	done := make(chan error, 1)
+	began := time.Now()
+	go func() { done <- users.Run(writing) }()
+	err = do(users, began)
+	stop()
+	if err = errors.Join(err, <-done, ctx.Err()); err != nil {
+		return nil, err
+	}
+	lost, some, err := users.Lost(ctx)
+	if failed := users.Failed(); err == nil && (lost > 0 || len(failed) > 0) {
+		err = fmt.Errorf("%d writes lost %v, %d statements of users failed %v", lost, some, len(failed), failed[:min(len(failed), 3)])
+	}
+	return users, err
 }
 
 func (u *Users) write(ctx context.Context, w int, began time.Time) error {
