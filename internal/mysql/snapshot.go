@@ -18,11 +18,19 @@ const Clock = "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', NOW(6))"
 //
 // Not among them: READ COMMITTED, which takes a snapshot a statement, single SELECTs, prepared XA transactions, which read
 // nothing any more, and what the engine does beside.
+//
+// Under the lock the first statement of somebody's who waits there with an emoji would keep MySQL from telling anything (see legible.go).
+// Then performance_schema is asked, which keeps no answer and knows of transactions that have no snapshot yet besides. A single statement
+// under autocommit has its own, and has all its tables from the beginning.
 func Snapshots() string {
 	return `SELECT x.trx_mysql_thread_id = CONNECTION_ID(), CONCAT('connection ', x.trx_mysql_thread_id, COALESCE(CONCAT(' of ', p.user), '')),
   TIMESTAMPDIFF(SECOND, x.trx_started, NOW())
 FROM information_schema.innodb_trx x LEFT JOIN information_schema.processlist p ON p.id = x.trx_mysql_thread_id
 WHERE x.trx_mysql_thread_id = CONNECTION_ID() OR x.trx_isolation_level IN ('REPEATABLE READ', 'SERIALIZABLE') AND x.trx_autocommit_non_locking = 0
   AND x.trx_mysql_thread_id <> 0 AND COALESCE(x.trx_query, '') NOT LIKE '%changeling.%'
-ORDER BY x.trx_started`
+ORDER BY x.trx_started` + Or + `SELECT t.processlist_id = CONNECTION_ID(), CONCAT('connection ', t.processlist_id, COALESCE(CONCAT(' of ', t.processlist_user), '')), CAST(FLOOR(e.timer_wait / 1e12) AS SIGNED)
+FROM performance_schema.events_transactions_current e JOIN performance_schema.threads t ON t.thread_id = e.thread_id
+WHERE t.processlist_id = CONNECTION_ID() OR t.type = 'FOREGROUND' AND e.state = 'ACTIVE' AND e.isolation_level IN ('REPEATABLE READ', 'SERIALIZABLE') AND e.autocommit = 'NO'
+  AND COALESCE(t.processlist_info, '') NOT LIKE '%changeling.%'
+ORDER BY e.timer_start`
 }
