@@ -147,20 +147,13 @@ func (r *run) verifyWalk(ctx context.Context, s plan.Step) error {
 	if r.record.Plan.Lossy {
 		return r.verifyLossy(ctx, s)
 	}
-	done, rows, err := r.engine.store.Chunks(ctx, r.engine.db, r.record.ID, "verify")
+	done, rows, err := r.engine.store.Chunks(ctx, r.engine.db, r.record.ID, walkVerify)
 	if err != nil {
 		return err
 	}
 	total := max(r.record.RowsDone, r.record.Plan.Rows)
 	w := r.walker(s, r.keyRanges(), r.readSizer(5000, 100, max(portion(total), 5000)), rows, total)
-	note := func(ctx context.Context, c copier.Chunk, rows int64, took time.Duration) error {
-		err := r.tx(ctx, session{Async: true}, func(ctx context.Context, t *tx) error { return r.note(ctx, t, "verify", c, rows, took) })
-		if noted(err) || fault.Duplicate(err) {
-			return nil
-		}
-		return err
-	}
-	return r.verifier.Run(ctx, w, done, note)
+	return r.verifier.Run(ctx, w, done, r.compared)
 }
 
 // Verify compares a change's shadow with its source now, chunk by chunk under any load, and answers how many rows were

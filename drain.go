@@ -8,6 +8,7 @@ import (
 
 	"github.com/changeling-db/changeling/copier"
 	"github.com/changeling-db/changeling/event"
+	"github.com/changeling-db/changeling/plan"
 	"github.com/changeling-db/changeling/throttle"
 )
 
@@ -15,13 +16,17 @@ import (
 const few = 100
 
 func (r *run) drainStep(ctx context.Context) error {
-	if err := r.drain(ctx, false); err != nil {
+	note, err := r.aheadOfDrain(ctx)
+	if err == nil {
+		err = r.drain(ctx, note)
+	}
+	if err != nil {
 		return r.explain(ctx, r.record.Plan.Steps[r.record.Step], err)
 	}
 	return r.next(ctx)
 }
 
-// drain applies the key log in rounds. Before a verification began, nothing needs to be compared again.
+// drain applies the key log in rounds. Before anything was compared, nothing needs to be compared again.
 func (r *run) drain(ctx context.Context, note bool) error {
 	if r.record.Plan.Undoes != nil {
 		return r.drainBack(ctx, note)
@@ -36,7 +41,7 @@ func (r *run) drain(ctx context.Context, note bool) error {
 // rounds is drain without a search for the row that does not fit.
 func (r *run) rounds(ctx context.Context, note bool) error {
 	sum := &r.rowsDone
-	if note { // it is part of another step, whose rows it does not count
+	if r.record.Plan.Steps[r.record.Step].Kind != plan.Drain { // it is part of another step, whose rows it does not count
 		sum = new(atomic.Int64)
 	}
 	d := &copier.Drain{Gate: r.gate, Sizer: &throttle.Sizer{Target: r.engine.config.ChunkTime, Initial: 1000, Min: 200, Max: 20000}, Sink: r.engine.config.Events,

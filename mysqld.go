@@ -257,7 +257,8 @@ func (r *run) beside(ctx context.Context, t *tx, s plan.Step) (conn *sql.Conn, r
 	}
 	wanted := session{Application: r.lease.Application(), LockWait: max(s.LockWait, r.engine.config.LockWait), Settings: r.pair.Settings, Idle: long}
 	if s.Kind == plan.Build {
-		wanted.Parallel = 1 // the server's own is as many threads as it has cores, or four
+		wanted.LockWait = max(wanted.LockWait, 10*time.Second) // for those who read the shadow, us; nobody else is there
+		wanted.Parallel = 1                                    // the server's own is as many threads as it has cores, or four
 		if r.engine.config.Fast {
 			wanted.Parallel = 4
 		}

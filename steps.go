@@ -120,7 +120,7 @@ func (r *run) build(ctx context.Context) error {
 		}
 	}
 	if !r.engine.dialect.Transactional() {
-		return r.late(steps[0], r.explain(ctx, steps[0], r.patiently(ctx, "build", func(ctx context.Context) error { return r.alone(ctx, steps[0]) })))
+		return r.late(steps[0], r.explain(ctx, steps[0], r.buildOne(ctx, steps[0])))
 	}
 	memory, parallel, side := "", -1, 1
 	if r.engine.config.Fast {
@@ -198,7 +198,7 @@ func (r *run) compare(ctx context.Context, s plan.Step) error {
 	if err != nil {
 		return r.explain(ctx, s, err)
 	}
-	chunks, rows, err := r.engine.store.Chunks(ctx, r.engine.db, r.record.ID, "verify")
+	chunks, rows, err := r.engine.store.Chunks(ctx, r.engine.db, r.record.ID, walkVerify)
 	if err != nil {
 		return err
 	}

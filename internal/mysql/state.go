@@ -82,6 +82,7 @@ WHERE l.change_id = $1 AND l.token = $2 ORDER BY e.n`,
 		Note:    "INSERT INTO changeling.chunk (change_id, walk, no, `after`, upto, last, row_count, took_ms, at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, " + now + ")",
 		Chunks:  "SELECT no, `after`, upto, last, row_count FROM changeling.chunk WHERE change_id = $1 AND walk = $2 ORDER BY no",
 		Forget:  `DELETE FROM changeling.chunk WHERE change_id = $1`,
+		Unwalk:  `DELETE FROM changeling.chunk WHERE change_id = $1 AND walk = $2`,
 	}
 	lease(&t, "changeling.claim", "changeling.progress", "c.want, c.hold, c.settings", " JOIN changeling.chg c ON c.id = l.change_id")
 	return t

@@ -86,6 +86,7 @@ WHERE change_id OPERATOR(pg_catalog.=) $1::text AND token OPERATOR(pg_catalog.=)
 VALUES ($1::text, $2::text, $3::bigint, $4::text, $5::text, $6::boolean, $7::bigint, $8::float8)`,
 		Chunks: `SELECT no, after, upto, last, row_count FROM changeling.chunk WHERE change_id OPERATOR(pg_catalog.=) $1::text AND walk OPERATOR(pg_catalog.=) $2::text ORDER BY no`,
 		Forget: `DELETE FROM changeling.chunk WHERE change_id OPERATOR(pg_catalog.=) $1::text`,
+		Unwalk: `DELETE FROM changeling.chunk WHERE change_id OPERATOR(pg_catalog.=) $1::text AND walk OPERATOR(pg_catalog.=) $2::text`,
 	}
 	lease(&t, "changeling.claim", "changeling.progress", "c.want, c.hold, c.settings", " JOIN changeling.change c ON c.id OPERATOR(pg_catalog.=) l.change_id")
 	return t

@@ -121,6 +121,7 @@ type Text struct {
 	Note     string   // id, walk, no, after, upto, last, rows, milliseconds
 	Chunks   string   // id, walk
 	Forget   string   // id: all chunks and positions, for another copy
+	Unwalk   string   // id, walk: its chunks
 }
 
 // DB is what the store needs of a pool, a connection or a transaction.
