@@ -3,18 +3,14 @@ package changeling
 import (
 	"context"
 	"errors"
-	"sync/atomic"
+	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/changeling-db/changeling/copier"
-	"github.com/changeling-db/changeling/internal/fault"
 	"github.com/changeling-db/changeling/plan"
-	"github.com/changeling-db/changeling/throttle"
 )
 
-// errAhead ends a walk ahead: the indexes are built, or a range is not equal, as where users write.
+// errAhead ends a walk ahead at a range that is not equal, as where users write.
 var errAhead = errors.New("the verification does the rest")
 
 // buildOne makes the indexes of one statement, on MySQL and MariaDB. Who wants it fast has rows compared beside it: both tables are read by their
@@ -23,33 +19,27 @@ func (r *run) buildOne(ctx context.Context, s plan.Step) error {
 	work := func(ctx context.Context) error {
 		return r.patiently(ctx, "build", func(ctx context.Context) error { return r.alone(ctx, s) })
 	}
-	if !r.engine.config.Fast || r.record.Plan.Lossy || r.record.Plan.Undoes != nil {
+	if !r.engine.config.Fast {
 		return work(ctx)
 	}
-	var built atomic.Bool
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		defer built.Store(true)
-		return work(groupCtx)
-	})
-	group.Go(func() error {
-		r.ahead(groupCtx, &built)
-		return nil
-	})
-	return group.Wait()
+	building, built := context.WithCancel(ctx)
+	var beside sync.WaitGroup
+	beside.Go(func() { r.ahead(ctx, building) })
+	defer beside.Wait()
+	defer built()
+	return work(ctx)
 }
 
 // ahead compares ranges from the first on until the indexes are built, and notes them for the verification, which passes them over. Nothing is
 // applied to the shadow meanwhile; what is applied afterwards, drains note, so it is compared again. The first range that is not equal, and any
 // trouble, is the verification's own matter.
-func (r *run) ahead(ctx context.Context, built *atomic.Bool) {
+func (r *run) ahead(ctx, building context.Context) {
 	done, _, err := r.engine.store.Chunks(ctx, r.engine.db, r.record.ID, walkVerify)
 	if err != nil {
 		return
 	}
-	w := &copier.Walker{Cut: r.keyRanges(), Gate: until{r.gate, built}, Workers: 1,
-		// The build has to have the shadow to itself for a moment at either end, and waits for a range that is being read.
-		Sizer: capped{&throttle.Sizer{Target: 100 * time.Millisecond, Initial: 5000, Min: 100, Max: 500_000}, r, r.perRow()}}
+	// The build has to have the shadow to itself for a moment at either end, and waits for a range that is being read.
+	w := &copier.Walker{Cut: r.keyRanges(), Gate: until{r.gate, building}, Workers: 1, Sizer: r.sized(100*time.Millisecond, 5000, 100, 500_000, r.perRow())}
 	_ = w.Walk(ctx, done, func(ctx context.Context, c copier.Chunk) (int64, error) {
 		began := time.Now()
 		source, shadow, err := tables{r}.Compare(ctx, c)
@@ -63,18 +53,13 @@ func (r *run) ahead(ctx context.Context, built *atomic.Bool) {
 	})
 }
 
-// until is a gate that lets nobody in any more from a moment on.
+// until is a gate that lets nobody in any more, and keeps nobody waiting, once a context has ended.
 type until struct {
 	copier.Gate
-	over *atomic.Bool
+	end context.Context
 }
 
-func (g until) Enter(ctx context.Context, worker int) error {
-	if g.over.Load() {
-		return errAhead
-	}
-	return g.Gate.Enter(ctx, worker)
-}
+func (g until) Enter(_ context.Context, worker int) error { return g.Gate.Enter(g.end, worker) }
 
 // aheadOfDrain says whether rows were compared ahead of the first drain, so that it has to note what it applies. Where much is to be applied, what
 // was compared is forgotten instead: to compare it in one piece would take long.
@@ -99,15 +84,3 @@ func (r *run) aheadOfDrain(ctx context.Context) (bool, error) {
 
 // mostAhead is how many keys a drain may note.
 const mostAhead = 10_000
-
-// compared notes a range as compared.
-func (r *run) compared(ctx context.Context, c copier.Chunk, rows int64, took time.Duration) error {
-	err := r.tx(ctx, session{Async: true}, func(ctx context.Context, t *tx) error { return r.note(ctx, t, walkVerify, c, rows, took) })
-	if noted(err) || fault.Duplicate(err) {
-		return nil
-	}
-	return err
-}
-
-// walkVerify is the walk that compares.
-const walkVerify = "verify"

@@ -14,6 +14,9 @@ import (
 	"github.com/changeling-db/changeling/internal/dbtest/mytest"
 )
 
+// aheadOf are the ranges of the database's change that are noted as compared.
+const aheadOf = `FROM changeling.chunk k JOIN changeling.chg c ON c.id = k.change_id WHERE c.table_schema = DATABASE() AND k.walk = 'verify'`
+
 // TestMySQLAhead: who wants it fast has all rows compared while the indexes are built. A row that a user writes afterwards, and that the first
 // drain copies wrongly, is found all the same, because that drain notes what it applies; one that does not lets it pass.
 func TestMySQLAhead(t *testing.T) {
@@ -26,7 +29,7 @@ func TestMySQLAhead(t *testing.T) {
 			pool := mytest.Mutant(t, dsn, func(_ context.Context, x mutant.Statement) string {
 				switch {
 				case strings.HasPrefix(x.Text, "ALTER TABLE") && strings.Contains(x.Text, "ADD ") && strings.Contains(x.Text, "changeling") && !built.Swap(true):
-					for deadline := time.Now().Add(time.Minute); !ask[bool](t, db, `SELECT EXISTS (SELECT 1 FROM changeling.chunk k JOIN changeling.chg c ON c.id = k.change_id WHERE c.table_schema = DATABASE() AND k.walk = 'verify' AND k.last)`); {
+					for deadline := time.Now().Add(time.Minute); !ask[bool](t, db, `SELECT EXISTS (SELECT 1 `+aheadOf+` AND k.last)`); {
 						if time.Now().After(deadline) {
 							t.Error("the rows are not compared while the indexes are built")
 							break
@@ -65,7 +68,7 @@ func TestMySQLAheadInVain(t *testing.T) {
 			mytest.Exec(t, db, `CREATE TABLE `+table+` `+myOrders)
 			fillMy(t, db, table, 10_500)
 		}
-		const ranges = `SELECT COUNT(*) FROM changeling.chunk k JOIN changeling.chg c ON c.id = k.change_id WHERE c.table_schema = DATABASE() AND k.walk = 'verify'`
+		const ranges = `SELECT COUNT(*) ` + aheadOf
 		var before, after int
 		err := changeling.Apply(t.Context(), db, myGrow, changeling.Config{Fast: true, DropAfter: changeling.DropNow, Capture: changeling.CaptureTriggers,
 			Events: upon(upon(event.Lines(t.Output()), began("drain"), func() {

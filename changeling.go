@@ -26,7 +26,8 @@ const (
 
 // Config is how an engine works. The zero Config is a quiet guest.
 type Config struct {
-	// Fast takes the machine for the change: two workers, two index builds, no throttle. For quiet hours.
+	// Fast takes the machine for the change: two workers, two index builds (on MySQL and MariaDB one, with rows compared beside it), no
+	// throttle but what is for safety or was asked for. For quiet hours.
 	Fast bool
 	// Hold stops before the cutover until somebody says `changeling cutover`; the shadow stays in step meanwhile.
 	Hold bool

@@ -110,7 +110,7 @@ func (r *run) verifyColumns(ctx context.Context, s plan.Step) error {
 	}
 	began, repaired := time.Now(), int64(0)
 	sizer := r.sizer(256, 64, max(portion(blocks), 256), weight{})
-	walk := "verify"
+	walk := walkVerify
 	if live := r.record.Plan.Find(plan.Live); live >= 0 && r.record.Step > live {
 		walk = "contract"
 	}
@@ -172,7 +172,7 @@ func (r *run) refill(ctx context.Context, c copier.Chunk, differing int64) (rows
 	if err != nil {
 		return 0, err
 	}
-	rows, differing, err = r.compareColumns(ctx, "verify", c)
+	rows, differing, err = r.compareColumns(ctx, walkVerify, c)
 	if err == nil && differing > 0 {
 		err = &fault.Problem{Kind: fault.Mismatch, Text: fmt.Sprintf("%d rows of %s differ from their second column after they were filled again: nothing was swapped. `changeling abort %s` takes the column away", differing, r.table(), r.id)}
 	}

@@ -142,6 +142,18 @@ func (r *run) keyRanges() copier.Cut {
 	}
 }
 
+// walkVerify is the walk that compares.
+const walkVerify = "verify"
+
+// compared notes a range as compared.
+func (r *run) compared(ctx context.Context, c copier.Chunk, rows int64, took time.Duration) error {
+	err := r.tx(ctx, session{Async: true}, func(ctx context.Context, t *tx) error { return r.note(ctx, t, walkVerify, c, rows, took) })
+	if noted(err) || fault.Duplicate(err) {
+		return nil
+	}
+	return err
+}
+
 // verifyWalk walks both tables by key ranges.
 func (r *run) verifyWalk(ctx context.Context, s plan.Step) error {
 	if r.record.Plan.Lossy {

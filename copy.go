@@ -266,22 +266,26 @@ func (r *run) fewestRows() int64 {
 // portion is the largest chunk of a whole, so that no worker is left with a large last one while the other has nothing.
 func portion(total int64) int64 { return max(total/16, 64) }
 
-// sizer makes chunks that take as long as a chunk of the copy should. Those who want it fast save on transactions instead.
+// sizer makes chunks that take as long as a chunk of the copy should.
 func (r *run) sizer(initial, least, most int64, w weight) copier.Sizer {
-	target := r.engine.config.ChunkTime
-	if r.engine.config.Fast {
-		target = max(target, time.Second)
-	}
-	return capped{&throttle.Sizer{Target: target, Initial: initial, Min: least, Max: most}, r, w}
+	return r.sized(r.chunkTime(), initial, least, most, w)
 }
 
 // readSizer makes chunks that only read: no commit waits for them, so they may be longer.
 func (r *run) readSizer(initial, least, most int64) copier.Sizer {
-	target := r.engine.config.ChunkTime
+	return r.sized(max(r.chunkTime(), 100*time.Millisecond), initial, least, most, r.perRow())
+}
+
+func (r *run) sized(target time.Duration, initial, least, most int64, w weight) copier.Sizer {
+	return capped{&throttle.Sizer{Target: target, Initial: initial, Min: least, Max: most}, r, w}
+}
+
+// chunkTime is what a chunk should take. Those who want it fast save on transactions instead.
+func (r *run) chunkTime() time.Duration {
 	if r.engine.config.Fast {
-		target = max(target, time.Second)
+		return max(r.engine.config.ChunkTime, time.Second)
 	}
-	return capped{&throttle.Sizer{Target: max(target, 100*time.Millisecond), Initial: initial, Min: least, Max: most}, r, r.perRow()}
+	return r.engine.config.ChunkTime
 }
 
 // walk goes through what a walk has not done yet, and moves the counter.
