@@ -56,8 +56,8 @@ type Config struct {
 	// LockWait is the longest wait for a lock on a table of yours, and so the longest queue of others behind it.
 	// Zero means 200ms. It should stay below the server's deadlock_timeout, so that it is us who give way.
 	LockWait time.Duration
-	// ChunkTime is what a chunk of the copy should take. Zero means 20ms on PostgreSQL and 100ms
-	// on MySQL, where a commit waits for two logs.
+	// ChunkTime is what a chunk of the copy should take. Zero means 20ms: long enough that its commit does
+	// not count, and short enough that nobody waits for what it wrote.
 	ChunkTime time.Duration
 	// Snapshots says what becomes of transactions that hold a snapshot of before the swap.
 	Snapshots Snapshots
@@ -218,7 +218,7 @@ func Open(ctx context.Context, db *sql.DB, c Config) (*Engine, error) {
 		return nil, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("the pool allows %d connections: a change needs %d (workers, heartbeat, probe, control, and the sessions of the cutover); call SetMaxOpenConns", n, least)}
 	}
 	if c.ChunkTime == 0 {
-		c.ChunkTime = d.ChunkTime()
+		c.ChunkTime = chunkTime
 	}
 	e := &Engine{db: pool, own: pool != db, config: c, dialect: d, store: &state.Store{DB: pool, Text: d.State()}}
 	for _, r := range c.Replicas {

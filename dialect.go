@@ -51,9 +51,6 @@ type dialect interface {
 	Pinned() map[string]string
 	// Transactional says that DDL is part of a transaction, with the step counter.
 	Transactional() bool
-	// ChunkTime is how long a chunk takes by default: long enough that its commit does not count, and short enough that
-	// nobody waits for what it wrote.
-	ChunkTime() time.Duration
 	// Apart is the text that sets a session up whose statements run outside of a transaction, for as long as they take.
 	Apart(application, path string, fast bool) string
 	// Connections is how many a change needs at the same time.

@@ -39,7 +39,7 @@ func Guard(ctx context.Context, db *sql.DB, c Config, g Guest) error {
 		return err
 	}
 	if c.ChunkTime == 0 {
-		c.ChunkTime = d.ChunkTime()
+		c.ChunkTime = chunkTime
 	}
 	e := &Engine{db: pool, own: pool != db, config: c, dialect: d, replicas: c.Replicas}
 	defer func() {

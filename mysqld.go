@@ -144,7 +144,6 @@ func (mysqld) Isolation(sql.IsolationLevel) sql.IsolationLevel {
 }
 
 func (mysqld) Pinned() map[string]string         { return nil }
-func (mysqld) ChunkTime() time.Duration          { return 100 * time.Millisecond }
 func (mysqld) Transactional() bool               { return false }
 func (mysqld) Apart(string, string, bool) string { return "DO 0" }
 func (d mysqld) Connections() int {

@@ -101,7 +101,6 @@ func (postgresql) As(role string) string {
 func (postgresql) Isolation(level sql.IsolationLevel) sql.IsolationLevel { return level }
 func (postgresql) Pinned() map[string]string                             { return postgres.Pinned() }
 func (postgresql) Connections() int                                      { return 6 }
-func (postgresql) ChunkTime() time.Duration                              { return 20 * time.Millisecond }
 func (postgresql) Transactional() bool                                   { return true }
 
 func (postgresql) Apart(application, path string, fast bool) string {

@@ -31,7 +31,7 @@ type Throttle struct {
 	// MaxLoad is how many sessions may be active (PostgreSQL), or Threads_running (MySQL, MariaDB). Zero means 25, and half
 	// as many again as at the beginning where that is more.
 	MaxLoad int64
-	// MaxLatency is how long a tiny commit may take. Zero means 5ms, and three times as long as at the beginning where that
+	// MaxLatency is how long a tiny commit may take. Zero means 3ms, and three times as long as at the beginning where that
 	// is more.
 	MaxLatency time.Duration
 	// MaxTransaction is how old a transaction of others may be. Zero is no limit.
@@ -91,7 +91,7 @@ func Settings() []Setting {
 		{"max-lag", "duration", "stop while a replica is so far behind (default 3s)", false, duration(func(t *Throttle) *time.Duration { return &t.MaxLag })},
 		{"max-lag-bytes", "size", "stop while a replica lacks so much of the write-ahead log (PostgreSQL)", false, size(func(t *Throttle) *int64 { return &t.MaxLagBytes })},
 		{"max-load", "number", "slow down while so many sessions are active (default 25, or half as many again as at the start)", false, number(func(t *Throttle) *int64 { return &t.MaxLoad })},
-		{"max-latency", "duration", "slow down while a tiny commit takes so long (default 5ms, or three times as long as at the start)", false, duration(func(t *Throttle) *time.Duration { return &t.MaxLatency })},
+		{"max-latency", "duration", "slow down while a tiny commit takes so long (default 3ms, or three times as long as at the start)", false, duration(func(t *Throttle) *time.Duration { return &t.MaxLatency })},
 		{"max-transaction", "duration", "slow down while a transaction of others is so old", false, duration(func(t *Throttle) *time.Duration { return &t.MaxTransaction })},
 		{"max-log-per-s", "size", "slow down while the server writes so much log in a second", false, size(func(t *Throttle) *int64 { return &t.MaxLog })},
 		{"max-archive", "number", "stop while so many files of log wait for their archiving (PostgreSQL, default 128)", false, number(func(t *Throttle) *int64 { return &t.MaxArchive })},

@@ -34,6 +34,7 @@ func main() {
 	idle := flag.String("idle", "1000000,5000000", "rows of the tables that are changed with nobody else there, comma separated")
 	load := flag.Int("load", 1_000_000, "rows of the table that is changed under load; 0: none")
 	rate := flag.Int("rate", 1000, "writes a second under load")
+	warm := flag.Duration("warm", 10*time.Second, "how long users write before a change under load begins; the last half of it, or 8 s, is what is called before")
 	rounds := flag.Int("rounds", 5, "rounds, interleaved; medians are told")
 	fast := flag.Bool("fast", false, "the change under load is a fast one")
 	triggers := flag.Bool("triggers", false, "on MySQL and MariaDB use triggers and not the binary log")
@@ -48,7 +49,7 @@ func main() {
 	server, err := sample.Start(ctx, *db, *version)
 	if err == nil {
 		defer server.Stop()
-		b := &bench{Server: server, rounds: *rounds, rate: *rate, fast: *fast, triggers: *triggers, peer: *peer, emptied: *emptied}
+		b := &bench{Server: server, rounds: *rounds, rate: *rate, warm: *warm, fast: *fast, triggers: *triggers, peer: *peer, emptied: *emptied}
 		err = b.run(ctx, *idle, *load, *drop, *handover, *memory)
 	}
 	if err != nil {
@@ -65,6 +66,7 @@ type bench struct {
 	*sample.Server
 	db                   *sql.DB
 	rounds, rate         int
+	warm                 time.Duration
 	fast, triggers, peer bool
 	emptied              bool
 }
@@ -208,7 +210,7 @@ func (b *bench) load(ctx context.Context, rows int) error {
 		var phases *sample.Phases
 		users, err := b.Beside(ctx, rows, b.rate, func(_ *sample.Users, began time.Time) (err error) {
 			start = began
-			if !sleep(ctx, 10*time.Second) {
+			if !sleep(ctx, b.warm) {
 				return ctx.Err()
 			}
 			from = time.Since(began)
@@ -219,7 +221,7 @@ func (b *bench) load(ctx context.Context, rows int) error {
 		if err != nil {
 			return err
 		}
-		before, during := users.Between(2*time.Second, from), users.Between(from, to)
+		before, during := users.Before(from), users.Between(from, to)
 		copying, draining := users.Between(phases.Window(start, "copy")), users.Between(phases.Window(start, "drain"))
 		building := users.Between(phases.Window(start, "build"))
 		fmt.Printf("BenchmarkLoad/%s/rows=%d/rate=%d 1 %d ns/op %.1f before-p99-ms %.1f during-p99-ms %.1f held-ms %.0f writes/s\n",
@@ -272,7 +274,7 @@ func (b *bench) drop(ctx context.Context, rows int) error {
 		if err != nil {
 			return err
 		}
-		before, after := users.Between(2*time.Second, from), users.Between(from, to)
+		before, after := users.Before(from), users.Between(from, to)
 		fmt.Printf("BenchmarkDrop/%s/rows=%d/rate=%d 1 %d ns/op %.1f before-p99-ms %.1f after-p99-ms %.1f longest-ms\n# round %d: dropped in %.1f ms; longest write before %.1f ms, afterwards %.1f ms\n",
 			b.Kind, rows, b.rate, took, sample.Ms(before.P99), sample.Ms(after.P99), sample.Ms(after.Longest), round+1, sample.Ms(took), sample.Ms(before.Longest), sample.Ms(after.Longest))
 		longest, before99, after99 = append(longest, sample.Ms(after.Longest)), append(before99, sample.Ms(before.P99)), append(after99, sample.Ms(after.P99))

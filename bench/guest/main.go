@@ -30,6 +30,7 @@ func main() {
 	version := flag.String("server-version", "", "its version (default: the one that the set-up installs)")
 	rows := flag.Int("rows", 500_000, "rows of the table that is changed")
 	loads := flag.String("loads", "25,50,80", "percent of what the server can take, comma separated")
+	warm := flag.Duration("warm", 10*time.Second, "how long users write before the change begins; the last half of it, or 8 s, is what is called before")
 	rounds := flag.Int("rounds", 5, "rounds, interleaved; medians are told")
 	fast := flag.Bool("fast", true, "also change it with --fast")
 	triggers := flag.Bool("triggers", false, "on MySQL and MariaDB use triggers and not the binary log")
@@ -39,7 +40,7 @@ func main() {
 	defer stop()
 	server, err := sample.Start(ctx, *db, *version)
 	if err == nil {
-		g := &guest{Server: server, rows: *rows, rounds: *rounds, triggers: *triggers}
+		g := &guest{Server: server, rows: *rows, rounds: *rounds, warm: *warm, triggers: *triggers}
 		g.ways = append(g.ways, way{name: "default", do: g.change(false)})
 		if *fast {
 			g.ways = append(g.ways, way{name: "--fast", do: g.change(true)})
@@ -59,6 +60,7 @@ func main() {
 type guest struct {
 	*sample.Server
 	rows, rounds int
+	warm         time.Duration
 	triggers     bool
 	ways         []way
 }
@@ -143,7 +145,7 @@ func (g *guest) round(ctx context.Context, w way, rate int, f *felt) error {
 	var start time.Time
 	users, err := g.beside(ctx, rate, func(_ *sample.Users, began time.Time) (err error) {
 		start = began
-		time.Sleep(10 * time.Second)
+		time.Sleep(g.warm)
 		from = time.Since(began)
 		phases, err = w.do(ctx)
 		to = time.Since(began)
@@ -152,7 +154,7 @@ func (g *guest) round(ctx context.Context, w way, rate int, f *felt) error {
 	if err != nil {
 		return err
 	}
-	before := users.Between(2*time.Second, from)
+	before := users.Before(from)
 	f.note("before", before, before)
 	f.note("all of it", before, users.Between(from, to))
 	f.took = append(f.took, (to - from).Seconds())

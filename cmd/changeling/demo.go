@@ -133,7 +133,7 @@ func (d demo) report(ctx context.Context, out io.Writer, users *sample.Users, to
 		return err
 	}
 	failed := users.Failed()
-	before, during := users.Between(2*time.Second, from), users.Between(from, to)
+	before, during := users.Before(from), users.Between(from, to)
 	took := (to - from).Seconds()
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	line := func(name, format string, args ...any) {

@@ -37,7 +37,7 @@ func (w *working) flags(a *app, cmd *cobra.Command) {
 	a.captureFlags(cmd)
 	f := cmd.Flags()
 	f.BoolVar(&w.fast, "fast", false, "take the machine for the change: two workers, no throttle; for quiet hours")
-	f.DurationVar(&w.chunkTime, "chunk-time", 0, "what one chunk of the copy should take, a `duration` (default 20ms on PostgreSQL, 100ms on MySQL)")
+	f.DurationVar(&w.chunkTime, "chunk-time", 0, "what one chunk of the copy should take, a `duration` (default 20ms)")
 	f.IntVar(&w.attempts, "cutover-attempts", 0, "`number` of attempts to swap (default 60, about five minutes)")
 	f.StringVar(&w.snapshots, "snapshots", "wait", "what becomes of transactions that began before the swap and read the table after it, a `way`: wait, insist, or ignore")
 	f.StringVar(&w.kill, "kill-blockers", "none", "`who` may be ended for the swap: none, idle-in-transaction, or older-than=30s")

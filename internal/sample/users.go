@@ -195,6 +195,12 @@ func (u *Users) Between(from, to time.Duration) Window {
 	return Window{Writes: len(took), Rate: float64(answered) / (to - from).Seconds(), P50: took[len(took)/2], P99: took[len(took)*99/100], Longest: took[len(took)-1]}
 }
 
+// Before is the window up to a moment at which something begins: the last half of the time until then, 8 s at least, and never the first
+// seconds, in which connections are opened.
+func (u *Users) Before(begins time.Duration) Window {
+	return u.Between(max(2*time.Second, begins-max(8*time.Second, begins/2)), begins)
+}
+
 // Acknowledged is how many writes were acknowledged, and Failed the errors of those that were not.
 func (u *Users) Acknowledged() int64 {
 	u.mu.Lock()
