@@ -14,6 +14,7 @@ import (
 	"github.com/changeling-db/changeling/cutover"
 	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/internal/mysql"
 	"github.com/changeling-db/changeling/internal/postgres"
 	"github.com/changeling-db/changeling/plan"
 	"github.com/changeling-db/changeling/schema"
@@ -36,7 +37,7 @@ func (r *run) columns() columnTexts { return r.rows.(columnTexts) }
 
 // fingerprintOf is that of the source without what the change itself has put there.
 func (e *Engine) fingerprintOf(ctx context.Context, p *plan.Plan, name schema.Name, oid uint32) (string, error) {
-	if !p.Pair.InPlace {
+	if !p.Pair.InPlace || !e.dialect.Transactional() {
 		return e.fingerprint(ctx, name, oid)
 	}
 	return postgresql{}.fingerprint(ctx, e.db, oid, p.Pair)
@@ -44,6 +45,9 @@ func (e *Engine) fingerprintOf(ctx context.Context, p *plan.Plan, name schema.Na
 
 // leftover is what a change keeps of the source after its cutover, for a person.
 func leftover(p schema.Pair) string {
+	if p.InPlace && len(p.Aside) == 0 {
+		return "" // what is in place of MySQL and MariaDB
+	}
 	if p.InPlace {
 		return p.Source.String() + "." + strings.Join(p.Aside, ", ")
 	}
@@ -99,22 +103,25 @@ func (r *run) unfit(ctx context.Context, err error) error {
 		strings.Join(list, "; "), r.id)}
 }
 
-// verifyColumns compares both columns of every row, by ranges of blocks. What differs is filled again, told, and compared again.
+// verifyColumns compares both columns of every row, by ranges of blocks or of the key. What differs is filled again, told, and compared again.
 func (r *run) verifyColumns(ctx context.Context, s plan.Step) error {
 	if err := r.inStep(ctx); err != nil {
 		return err
 	}
-	var blocks int64
-	if err := r.engine.db.QueryRowContext(ctx, r.rows.Blocks()).Scan(&blocks); err != nil {
-		return err
-	}
 	began, repaired := time.Now(), int64(0)
-	sizer := r.sizer(256, 64, max(portion(blocks), 256), weight{})
+	cut, sizer := r.keyRanges(), copier.Sizer(r.readSizer(1000, r.fewestRows(), max(portion(r.record.Plan.Rows), 1000)))
+	if text := r.rows.Blocks(); text != "" {
+		var blocks int64
+		if err := r.engine.db.QueryRowContext(ctx, text).Scan(&blocks); err != nil {
+			return err
+		}
+		cut, sizer = copier.Blocks(blocks), r.sizer(256, 64, max(portion(blocks), 256), weight{})
+	}
 	walk := walkVerify
 	if live := r.record.Plan.Find(plan.Live); live >= 0 && r.record.Step > live {
 		walk = "contract"
 	}
-	err := r.walk(ctx, s, walk, copier.Blocks(blocks), sizer, func(ctx context.Context, c copier.Chunk) (rows int64, err error) {
+	err := r.walk(ctx, s, walk, cut, sizer, func(ctx context.Context, c copier.Chunk) (rows int64, err error) {
 		rows, differing, err := r.compareColumns(ctx, walk, c)
 		if err == nil && differing > 0 && walk == "contract" {
 			return rows, r.unlike(differing)
@@ -163,12 +170,16 @@ func (r *run) compareColumns(ctx context.Context, walk string, c copier.Chunk) (
 // refill fills a range again that differs: somebody must have kept the trigger from a row.
 func (r *run) refill(ctx context.Context, c copier.Chunk, differing int64) (rows int64, err error) {
 	r.engine.config.Events(event.Differed{Rows: differing})
-	err = r.patiently(ctx, "chunk", func(ctx context.Context) error {
-		return r.tx(ctx, session{Path: r.pair.Path, Role: r.pair.Owner}, func(ctx context.Context, t *tx) error {
-			_, err := t.ExecContext(ctx, r.rows.Copy(c.Range))
-			return err
+	if _, patchy := r.rows.(mysql.LiveRows); patchy {
+		_, err = r.fillRange(ctx, c, false)
+	} else {
+		err = r.patiently(ctx, "chunk", func(ctx context.Context) error {
+			return r.tx(ctx, session{Path: r.pair.Path, Role: r.pair.Owner}, func(ctx context.Context, t *tx) error {
+				_, err := t.ExecContext(ctx, r.rows.Copy(c.Range))
+				return err
+			})
 		})
-	})
+	}
 	if err != nil {
 		return 0, err
 	}

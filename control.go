@@ -294,12 +294,29 @@ func (r *run) dropShadow(ctx context.Context) error {
 	}
 	for _, s := range r.engine.dialect.Abandon(r.record.Plan.Pair, r.engine.config.LockWait) {
 		if err := r.patiently(ctx, "abort", func(ctx context.Context) error {
-			return r.tx(ctx, session{Idle: long}, func(ctx context.Context, tx *tx) error { return tx.ddl(ctx, s) })
+			return r.tx(ctx, session{Idle: long}, func(ctx context.Context, tx *tx) error {
+				if done, err := r.happened(ctx, s); err != nil || done {
+					return err
+				}
+				return tx.ddl(ctx, s)
+			})
 		}); err != nil {
 			return r.losing(err)
 		}
 	}
 	return nil
+}
+
+// happened asks whether a step has been done, where the catalogue answers and the server commits by itself: when nobody is at work on it any more.
+func (r *run) happened(ctx context.Context, s plan.Step) (done bool, err error) {
+	if s.Done == "" || r.engine.dialect.Transactional() {
+		return false, nil
+	}
+	if err := r.seize(ctx); err != nil {
+		return false, err
+	}
+	err = r.engine.db.QueryRowContext(ctx, s.Done).Scan(&done)
+	return done, err
 }
 
 // complete says that all steps of a change without a second table are done.

@@ -10,6 +10,7 @@ import (
 	"github.com/changeling-db/changeling/copier"
 	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/internal/mysql"
 	"github.com/changeling-db/changeling/plan"
 	"github.com/changeling-db/changeling/throttle"
 )
@@ -26,6 +27,9 @@ func (r *run) copy(ctx context.Context, s plan.Step) error {
 		cut, sizer = r.keyRanges(), r.sizer(1000, r.fewestRows(), max(portion(r.record.Plan.Rows), 1000), r.perRow())
 	}
 	err := r.walk(ctx, s, "copy", cut, sizer, func(ctx context.Context, c copier.Chunk) (int64, error) {
+		if _, patchy := r.rows.(mysql.LiveRows); patchy {
+			return r.fillRange(ctx, c, true)
+		}
 		var rows int64
 		began := time.Now()
 		err := r.patiently(ctx, "chunk", func(ctx context.Context) error {

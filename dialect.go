@@ -29,7 +29,12 @@ type dialect interface {
 	Stage(ctx context.Context, db *sql.DB, s plan.Statement, id string, wait time.Duration) (*plan.Plan, error)
 	// Rebuild plans a change without another definition.
 	Rebuild(ctx context.Context, db *sql.DB, b Rebuild, id string, wait time.Duration) (*plan.Plan, error)
-	// Expand plans a column beside another one, both of which users write for a while.
+	// Expansion reads the statement of a column beside another one, both of which users write for a while, and says how it is called in the
+	// state. Errors are of the kind Usage, or Refused.
+	Expansion(x Expansion) (s plan.Statement, said string, err error)
+	// Leaning are the old column of such a change, and what of others the end of the change depends on.
+	Leaning(ctx context.Context, q state.DB, p schema.Pair) ([]string, error)
+	// Expand plans it.
 	Expand(ctx context.Context, db *sql.DB, x Expansion, id string, wait time.Duration) (*plan.Plan, error)
 	// Family finds what a change of a key's type takes along, or says why that cannot be.
 	Family(ctx context.Context, db *sql.DB, ddl string, wait time.Duration) (f postgres.Family, why []string, err error)

@@ -17,10 +17,9 @@ import (
 
 // Expansion is a change of a column in two acts, for code that knows the old column and code that knows the new one at the same time.
 // Once it is expanded both are there, and whoever writes one of them writes the other. Change.Contract takes the old one away.
-// PostgreSQL only.
 type Expansion struct {
-	// Statement is ALTER TABLE … RENAME COLUMN … TO …, or … ALTER COLUMN … TYPE … USING …. The USING is the way up: the new column's value
-	// by the old one.
+	// Statement is ALTER TABLE … RENAME COLUMN … TO …, or, on PostgreSQL, … ALTER COLUMN … TYPE … USING …. The USING is the way up: the new
+	// column's value by the old one.
 	Statement string
 	// As is the name of the new column, where it has a new type.
 	As string
@@ -30,22 +29,23 @@ type Expansion struct {
 
 func (x Expansion) postgres() postgres.Expansion { return postgres.Expansion(x) }
 
-func (mysqld) Expand(context.Context, *sql.DB, Expansion, string, time.Duration) (*plan.Plan, error) {
-	return nil, &fault.Problem{Kind: fault.Refused, Text: "a column that is written under two names is for PostgreSQL. Nothing was changed"}
+func (postgresql) Expansion(x Expansion) (s plan.Statement, said string, err error) {
+	if s, err = x.postgres().Parse(); err == nil {
+		said = x.postgres().Said(s)
+	}
+	return s, said, err
 }
 
 // Expand answers the expansion that is asked for, unfinished or done with the table as it left it, or else a plan for one, for StartPlan.
 // It changes nothing. Run returns when both columns are in use, and again when the change is contracted.
 func (e *Engine) Expand(ctx context.Context, x Expansion) (under *Change, p *plan.Plan, err error) {
-	if !e.dialect.Transactional() {
-		_, err := e.dialect.Expand(ctx, e.db, x, "", 0)
-		return nil, nil, err
+	if !e.dialect.Transactional() && e.config.dropSaid && (e.config.DropAfter < 0 || e.config.DropAfter >= time.Second) {
+		return nil, nil, usage("on MySQL and MariaDB the old column goes with the contraction, in the statement that gives its name up: it cannot be kept (--drop)")
 	}
-	s, err := x.postgres().Parse()
+	s, said, err := e.dialect.Expansion(x)
 	if err != nil {
 		return nil, nil, err
 	}
-	said := x.postgres().Said(s)
 	name, oid, err := e.dialect.Resolve(ctx, e.db, s.Table)
 	if missing(err) {
 		return nil, nil, &fault.Problem{Kind: fault.Usage, Err: err, Text: err.Error()}
@@ -161,7 +161,7 @@ func (r *run) leaning(ctx context.Context) error {
 }
 
 func (r *run) leaningIn(ctx context.Context, t *tx) error {
-	now, err := postgres.Leaning(ctx, t, r.pair)
+	now, err := r.engine.dialect.Leaning(ctx, t, r.pair)
 	if err != nil || slices.Equal(now, r.pair.Leaning) {
 		return err
 	}
@@ -184,8 +184,12 @@ func (r *run) leaningIn(ctx context.Context, t *tx) error {
 // unlike is the end of a contraction that found rows whose columns differ: nobody but a person knows which of them is right.
 func (r *run) unlike(rows int64) error {
 	m := r.pair.Columns[0]
-	return &fault.Problem{Kind: fault.Mismatch, Text: fmt.Sprintf("%d rows of %s, or more, have another value in %s than in %s: somebody kept the trigger from them. Both columns stay. Find them (%s IS DISTINCT FROM %s), "+
-		"write in each the one that is right, and `changeling resume %s`", rows, r.table(), m.Shadow, m.Source, m.Shadow, m.Source, r.id)}
+	differ := m.Shadow + " IS DISTINCT FROM " + m.Source
+	if !r.engine.dialect.Transactional() {
+		differ = "NOT (" + m.Shadow + " <=> " + m.Source + ")"
+	}
+	return &fault.Problem{Kind: fault.Mismatch, Text: fmt.Sprintf("%d rows of %s, or more, have another value in %s than in %s: somebody kept the trigger from them. Both columns stay. Find them (%s), "+
+		"write in each the one that is right, and `changeling resume %s`", rows, r.table(), m.Shadow, m.Source, differ, r.id)}
 }
 
 // losing gives the end of an abort its name that would lose what only the new column can have.
@@ -209,6 +213,9 @@ type Use struct {
 func (c *Change) uses(ctx context.Context, s *Status) error {
 	if s.Status != string(state.Expanded) {
 		return nil
+	}
+	if !c.engine.dialect.Transactional() {
+		return c.usesCounted(ctx, s)
 	}
 	if err := c.unfitNow(ctx, s); err != nil {
 		return err

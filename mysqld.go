@@ -126,7 +126,12 @@ func (mysqld) Fingerprint(ctx context.Context, db *sql.DB, n schema.Name, _ uint
 
 func (mysqld) SameTable(a, b string) bool { return mysql.SameTable(a, b) }
 
-func (d mysqld) Rows(p schema.Pair) texts { return d.texts(p) }
+func (d mysqld) Rows(p schema.Pair) texts {
+	if p.Live {
+		return mysql.LiveRows{Rows: d.texts(p)}
+	}
+	return d.texts(p)
+}
 
 func (d mysqld) texts(p schema.Pair) mysql.Rows { return mysql.Rows{Pair: p, Maria: d.maria} }
 
@@ -154,12 +159,22 @@ func (d mysqld) Connections() int {
 }
 
 func (d mysqld) Abandon(p schema.Pair, wait time.Duration) []plan.Step {
+	if p.Live {
+		steps := mysql.AbandonLive(p)
+		for i := range steps {
+			steps[i].LockWait = wait
+		}
+		return steps
+	}
 	triggers, rest := d.texts(p).Abandon()
 	return []plan.Step{{SQL: triggers, LockWait: wait}, {SQL: rest}} // a large shadow takes longer to drop than a lock may
 }
 
 func (d mysqld) Cutover(r *run, s plan.Step) cutover.Server {
 	own := renamer{run: r, step: s, texts: d.texts(r.pair)}
+	if r.pair.Live {
+		return &contractor{own}
+	}
 	if d.maria {
 		return &queuer{own}
 	}

@@ -73,6 +73,10 @@ func (postgresql) fingerprint(ctx context.Context, db *sql.DB, oid uint32, p sch
 	return r.FingerprintWithout(p), nil
 }
 
+func (postgresql) Leaning(ctx context.Context, q state.DB, p schema.Pair) ([]string, error) {
+	return postgres.Leaning(ctx, q, p)
+}
+
 func (postgresql) State() state.Text { return postgres.StateText() }
 
 func (postgresql) Rows(p schema.Pair) texts {

@@ -119,6 +119,10 @@ func told(list []snapshot) string {
 // holders are those snapshots of which a lock would be in vain, as blockers of a cutover. The answer may be a moment old; it is
 // asked again under the lock.
 func (r *run) holders(ctx context.Context) ([]cutover.Blocker, error) {
+	return r.holding(ctx, "which began before the last rows came to the new table")
+}
+
+func (r *run) holding(ctx context.Context, why string) ([]cutover.Blocker, error) {
 	if r.engine.config.Snapshots == SnapshotsIgnore {
 		return nil, nil
 	}
@@ -134,7 +138,7 @@ func (r *run) holders(ctx context.Context) ([]cutover.Blocker, error) {
 	r.asked.Store(r.clock())
 	var out []cutover.Blocker
 	for _, s := range r.old(list) {
-		out = append(out, cutover.Blocker{Who: s.who + ", at REPEATABLE READ, which began before the last rows came to the new table", Age: s.age})
+		out = append(out, cutover.Blocker{Who: s.who + ", at REPEATABLE READ, " + why, Age: s.age})
 	}
 	return out, err
 }

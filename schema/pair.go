@@ -40,6 +40,9 @@ type Pair struct {
 	Leaning []string `json:"leaning,omitempty"`
 	// Aside are the names of the columns that were replaced, after the swap of a change in place.
 	Aside []string `json:"aside,omitempty"`
+	// Indexes are, of a live pair of MySQL and MariaDB, those of the second column, and Untouched the columns that an UPDATE of others would change.
+	Indexes   []string `json:"indexes,omitempty"`
+	Untouched []string `json:"untouched,omitempty"`
 	// ByKey says that the copy goes in the order of the key, where it would else go in that of the heap.
 	ByKey bool `json:"by_key,omitempty"`
 	// SameKey says that the key has the same type on both sides.

@@ -119,10 +119,13 @@ func (w *planner) demand(text string, table schema.Name, g rung) string {
 // instant says that INSTANT may be asked for.
 func (w *planner) instant() bool { return !w.corrupting() && w.options.Unmet != "INSTANT" }
 
-// corrupting says that the server is MySQL 8.0.29 to 8.0.31, where columns that were added or dropped at once could not be
-// recovered after a crash, nor be backed up.
+// corrupting are the versions of MySQL in which columns that were added or dropped at once could not be recovered after a crash, nor be
+// backed up.
+var corrupting = []string{"8.0.29", "8.0.30", "8.0.31"}
+
+// corrupting says that the statement would do that on such a server.
 func (w *planner) corrupting() bool {
-	return slices.Contains([]string{"8.0.29", "8.0.30", "8.0.31"}, strings.SplitN(w.dialect.version, "-", 2)[0]) &&
+	return slices.Contains(corrupting, strings.SplitN(w.dialect.version, "-", 2)[0]) &&
 		slices.ContainsFunc(w.statement.Clauses, func(c plan.Clause) bool {
 			return c.Action == plan.AddColumn || c.Action == plan.AddColumns || c.Action == plan.DropColumn
 		})

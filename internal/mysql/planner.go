@@ -30,6 +30,8 @@ type Options struct {
 	// Unmet is the algorithm that the server was asked for, and refused for the table itself: its twin has neither the table's past nor
 	// as many versions of its rows. Empty: none.
 	Unmet string
+	// Live says that the statement is a RENAME COLUMN, and the column to be written under both names until a person says otherwise.
+	Live bool
 	// UndoLog is greater than zero if an undo is wanted: how large its log may become.
 	UndoLog int64
 }
@@ -52,6 +54,9 @@ func Plan(ctx context.Context, db *sql.DB, text string, o Options) (*plan.Plan, 
 	p := &plan.Plan{Format: plan.Format, ID: o.ID, Statement: s.Text, Table: s.Table}
 	if s.Verb != "ALTER TABLE" || s.Table.Table == "" {
 		return refuse(p, fmt.Sprintf("changeling changes tables by ALTER TABLE, and this statement begins with %q: write it as ALTER TABLE, or run it as it is", s.Verb)), nil
+	}
+	if o.Live {
+		p.Statement = ExpansionSaid(s)
 	}
 	w := planner{db: db, conn: conn, dialect: d, syntax: syntax, statement: s, options: o, plan: p}
 	out, err := w.run(ctx)

@@ -49,6 +49,9 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (out *plan.Pla
 	if err := w.stage(ctx, r); err != nil {
 		return nil, err
 	}
+	if w.options.Live {
+		return w.live(ctx, r)
+	}
 	if w.likeness, err = w.marked(ctx, r.shadowName()); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,528 @@
+package mysql
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/internal/state"
+	"github.com/changeling-db/changeling/plan"
+	"github.com/changeling-db/changeling/schema"
+)
+
+// A column under two names. The second column is a mirror of the first, and goes in the end: the first one then gets its name, in one
+// statement that reads no row. So indexes, keys, checks and the column's place are what a native RENAME COLUMN leaves, because it is one.
+//
+// It is INVISIBLE, so that an INSERT without a list of columns goes on to mean what it meant, and nullable, so that it refuses nothing. The
+// triggers pass over columns that are not there (error 1054), so the end, and the way back, need not happen at once with dropping them.
+
+// ExpansionSaid is how a statement is called that is carried out by an expansion: it is not the same change as the statement by itself.
+func ExpansionSaid(s plan.Statement) string { return "EXPAND " + s.Text }
+
+// ParseExpansion reads the statement of an expansion. Errors are of the kind Usage.
+func ParseExpansion(text string) (plan.Statement, error) {
+	s, err := plan.Parse(text, plan.MySQLSyntax())
+	if err == nil && (s.Verb != "ALTER TABLE" || s.Table.Table == "" || len(s.Clauses) != 1 || s.Clauses[0].Action != plan.RenameColumn) {
+		err = fmt.Errorf("%q is no ALTER TABLE … RENAME COLUMN … TO …", s.Text)
+	}
+	if err != nil {
+		err = &fault.Problem{Kind: fault.Usage, Err: err, Text: fmt.Sprintf("%v: an expansion takes one column, such as ALTER TABLE t RENAME COLUMN a TO b; nothing was changed", err)}
+	}
+	return s, err
+}
+
+// live writes the statements of a column under two names.
+type live struct {
+	pair    schema.Pair
+	from    Column
+	name    string   // the second column's
+	given   string   // the default of both as a constant; empty: the second one has none
+	none    string   // what the server makes of NULL in the first column where it does not refuse it; empty: the column may be NULL
+	indexes []string // what is indexed for those who say the new name
+}
+
+// live plans a RENAME COLUMN in two acts. The whole program runs on the twin first.
+func (w *planner) live(ctx context.Context, r *rehearsal) (*plan.Plan, error) {
+	k := w.statement.Clauses[0]
+	from := r.source.column(k.Column)
+	if from == nil {
+		return nil, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("there is no column %s in %s. Nothing was changed", k.Column, w.plan.Table)}
+	}
+	if r.source.column(k.NewName) != nil {
+		return nil, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("%s has a column %s already. Nothing was changed", w.plan.Table, k.NewName)}
+	}
+	why, err := w.unlivable(ctx, r, *from)
+	if err != nil {
+		return nil, w.explain(err, "looking at what hangs on column "+from.Name)
+	}
+	if len(why) > 0 {
+		return refuse(w.plan, why...), nil
+	}
+	g, err := w.climb(ctx, r)
+	if err != nil {
+		return w.impossible(r, err)
+	}
+	w.plan.Native, w.plan.Effect = g.native(), g.effect()
+	if r.shadow, err = Inspect(ctx, w.conn, r.shadowName()); err != nil {
+		return nil, err
+	}
+	l, why := newLive(r, *from, k.NewName)
+	if len(why) > 0 {
+		return refuse(w.plan, why...), nil
+	}
+	if l.pair.Leaning, err = Leaning(ctx, w.conn, l.pair); err != nil {
+		return nil, err
+	}
+	l.pair.Settings = w.settings()
+	if why, err := w.tryLive(ctx, r, l); err != nil || why != "" {
+		if err == nil {
+			refuse(w.plan, fmt.Sprintf("%s cannot be written under two names here, tried on an empty twin of %s: %s", from.Name, w.plan.Table, why))
+		}
+		return w.plan, err
+	}
+	w.serveLive(l)
+	return w.plan, nil
+}
+
+// unlivable says what would fail users, lose writes, or change rows unasked while a column has two names.
+func (w *planner) unlivable(ctx context.Context, r *rehearsal, from Column) (out []string, err error) {
+	name := w.plan.Table.String()
+	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	if !strings.EqualFold(r.source.Engine, "InnoDB") || r.source.Kind != "BASE TABLE" || strings.Contains(strings.ToUpper(r.source.Create), "WITH SYSTEM VERSIONING") {
+		add("%s is no plain InnoDB table: its columns come and go at once in those alone", name)
+	}
+	if slices.Contains(corrupting, strings.SplitN(w.dialect.version, "-", 2)[0]) && !w.dialect.maria {
+		add("MySQL %s could lose columns that were added or dropped at once in a crash: 8.0.32 or later is needed", w.dialect.version)
+	}
+	switch {
+	case from.Generated:
+		add("column %s of %s is generated: nobody writes it, so it cannot be written under two names", from.Name, name)
+	case from.AutoIncrement:
+		add("column %s of %s has AUTO_INCREMENT: its value comes behind all triggers, so nobody could write it down under another name", from.Name, name)
+	case updatesItself(r.source, from):
+		add("column %s of %s has ON UPDATE CURRENT_TIMESTAMP, which would count as written by everybody", from.Name, name)
+	}
+	if _, ok := from.image(); !ok {
+		add("column %s of %s is of type %s, whose values cannot be compared exactly", from.Name, name, from.Type)
+	}
+	keys, err := foreignKeys(ctx, w.conn, r.source.Name)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range keys {
+		if slices.ContainsFunc(k.columns, func(c string) bool { return strings.EqualFold(c, from.Name) }) && k.rewrites() {
+			add("the foreign key %s changes column %s of %s by itself (ON UPDATE %s, ON DELETE %s), and no trigger hears of that", k.name, from.Name, name, k.updated, k.erased)
+		}
+	}
+	for _, q := range []struct{ says, query string }{
+		{"a foreign key of another table refers to column " + from.Name + ": %s", "SELECT CONCAT(CONSTRAINT_SCHEMA, '.', TABLE_NAME, ' (', CONSTRAINT_NAME, ')') FROM information_schema.KEY_COLUMN_USAGE WHERE REFERENCED_TABLE_SCHEMA = " +
+			literal(r.source.Name.Schema) + " AND REFERENCED_TABLE_NAME = " + literal(r.source.Name.Table) + " AND REFERENCED_COLUMN_NAME = " + literal(from.Name)},
+		{"column " + from.Name + " has rights of its own, which nobody has for another name: %s; grant them for the table", "SELECT CONCAT(PRIVILEGE_TYPE, ' for ', GRANTEE) FROM information_schema.COLUMN_PRIVILEGES WHERE TABLE_SCHEMA = " +
+			literal(r.source.Name.Schema) + " AND TABLE_NAME = " + literal(r.source.Name.Table) + " AND COLUMN_NAME = " + literal(from.Name)},
+		{"the view %s names column " + from.Name + ", and would be broken in the end, as by a native RENAME COLUMN: drop it first", "SELECT CONCAT(TABLE_SCHEMA, '.', TABLE_NAME) FROM information_schema.VIEWS WHERE LOCATE(" +
+			literal(qualified(r.source.Name)) + ", VIEW_DEFINITION) > 0 AND LOCATE(" + literal("."+quote(from.Name)) + ", VIEW_DEFINITION) > 0"},
+	} {
+		found, err := state.Column(ctx, w.conn, q.query)
+		if err != nil {
+			return nil, err
+		}
+		for _, text := range found {
+			add(q.says, text)
+		}
+	}
+	triggers, err := userTriggers(ctx, w.conn, r.source.Name)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range triggers {
+		switch {
+		case mentions(t.body, from.Name):
+			add("the trigger %s names column %s: it would fail every write once that is gone; drop it first", t.name, from.Name)
+		case t.event == "UPDATE":
+			add("the trigger %s fires on UPDATE, and so for each row that is filled: drop it first, and make it again when the change is expanded", t.name)
+		}
+	}
+	if w.logged {
+		set, err := variables(ctx, w.conn, "binlog_format")
+		if err != nil {
+			return nil, err
+		}
+		if set["binlog_format"] == "STATEMENT" {
+			add("binlog_format is STATEMENT, by which replicas would fill other rows: ROW or MIXED is needed")
+		}
+	}
+	return out, nil
+}
+
+// rewrites says that the server changes values of the key's columns by itself.
+func (k foreignKey) rewrites() bool {
+	moves := func(rule string, rules ...string) bool { return slices.Contains(rules, rule) }
+	return moves(k.updated, "CASCADE", "SET NULL", "SET DEFAULT") || moves(k.erased, "SET NULL", "SET DEFAULT")
+}
+
+// mentions says that a name stands in a text.
+func mentions(text, name string) bool {
+	return slices.ContainsFunc(significant(text), func(t plan.Token) bool {
+		word := text[t.Start:t.End]
+		return (t.Kind == plan.TokenWord || t.Kind == plan.TokenIdent) && (strings.EqualFold(word, name) || strings.EqualFold(word, quote(name)))
+	})
+}
+
+// line is a column's own in SHOW CREATE TABLE.
+func (r *Relation) line(c Column) string {
+	for _, p := range r.Parts {
+		if strings.HasPrefix(p.Text, quote(c.Name)+" ") {
+			return p.Text
+		}
+	}
+	return ""
+}
+
+// updatesItself says that an UPDATE of other columns changes the column.
+func updatesItself(r *Relation, c Column) bool {
+	line := r.line(c)
+	tokens := significant(line)
+	return slices.ContainsFunc(tokens, func(t plan.Token) bool {
+		return t.Kind == plan.TokenWord && strings.EqualFold(line[t.Start:t.End], "UPDATE")
+	})
+}
+
+// number is a constant that is compared as the number that it is.
+var number = regexp.MustCompile(`^-?[0-9]+(\.[0-9]+)?$`)
+
+// constant is a column's default, if it is one by which an INSERT that does not name the column is known: the same for everybody, and equal
+// to what is stored. Another one, and none, is empty.
+func (r *Relation) constant(c Column) string {
+	line := r.line(c)
+	tokens := significant(line)
+	at := slices.IndexFunc(tokens, func(t plan.Token) bool {
+		return t.Kind == plan.TokenWord && strings.EqualFold(line[t.Start:t.End], "DEFAULT")
+	})
+	if at < 0 || at+1 >= len(tokens) {
+		return ""
+	}
+	first := tokens[at+1]
+	text := line[first.Start:first.End]
+	if first.Kind != plan.TokenString {
+		text, _, _ = strings.Cut(line[first.Start:], " ")
+	}
+	plain := strings.Trim(text, "'")
+	switch c.kind() {
+	case "int", "decimal", "year", "double":
+		if number.MatchString(plain) {
+			return plain
+		}
+	case "text", "enum", "set", "date", "datetime", "time":
+		if first.Kind == plan.TokenString && text[0] == '\'' {
+			return text
+		}
+	}
+	return ""
+}
+
+// empty is what the server makes of NULL, and of a value that is missing, in a column of that type that is NOT NULL (manual, Data Type Default
+// Values). Where it is not known, NULL stays NULL.
+func (c Column) empty() string {
+	switch c.kind() {
+	case "int", "decimal", "float", "double", "year", "bit":
+		return "0"
+	case "text", "bytes", "set":
+		return "''"
+	case "enum":
+		return "1"
+	case "date":
+		return "'0000-00-00'"
+	case "datetime", "timestamp":
+		return "'0000-00-00 00:00:00'"
+	case "time":
+		return "'00:00:00'"
+	}
+	return ""
+}
+
+// image is the form in which two values of a column are equal only if they are the same, with %s for the value.
+func (c Column) image() (string, bool) {
+	switch c.kind() {
+	case "text":
+		return "CAST(%s AS BINARY)", true
+	case "enum", "set", "bit":
+		return "%s + 0", true
+	case "timestamp":
+		return "UNIX_TIMESTAMP(%s)", true // an hour of autumn has every local time twice
+	case "json":
+		return "CAST(CAST(%s AS CHAR CHARACTER SET utf8mb4) AS BINARY)", true
+	case "geometry", "vector":
+		return "HEX(%s)", true
+	case "int", "decimal", "float", "double", "date", "datetime", "time", "year", "bytes", "uuid":
+		return "%s", true
+	}
+	return "", false
+}
+
+// newLive is the pair, and what the triggers have to know.
+func newLive(r *rehearsal, from Column, name string) (l live, why []string) {
+	p := schema.Pair{Change: r.change, Source: r.source.Name, Log: schema.Name{Schema: r.in(), Table: "keys_" + r.change},
+		Capture: schema.Name{Schema: r.source.Name.Schema, Table: "changeling_" + r.change}, InPlace: true, Live: true}
+	if no := r.chooseKey(&p); no != "" {
+		why = append(why, no)
+	}
+	image, _ := from.image()
+	l = live{from: from, name: name, given: r.source.constant(from)}
+	if !from.Nullable {
+		l.none = from.empty()
+	}
+	p.Columns = []schema.Mapped{{Source: from.Name, Shadow: name, Type: from.full(), Default: l.given, Image: image}}
+	for _, c := range r.source.Columns {
+		if updatesItself(r.source, c) {
+			p.Untouched = append(p.Untouched, c.Name)
+		}
+	}
+	for _, x := range r.source.Indexes {
+		if x.Kind != "BTREE" || !slices.ContainsFunc(x.Keys, func(k IndexKey) bool { return strings.EqualFold(k.Column, from.Name) }) {
+			continue
+		}
+		var list []string
+		for _, k := range x.Keys {
+			text := quote(k.Column)
+			if strings.EqualFold(k.Column, from.Name) {
+				text = quote(name)
+			}
+			if k.Expression != "" {
+				text = "(" + k.Expression + ")"
+			}
+			if k.Prefix > 0 {
+				text += fmt.Sprintf("(%d)", k.Prefix)
+			}
+			if k.Desc {
+				text += " DESC"
+			}
+			list = append(list, text)
+		}
+		l.indexes = append(l.indexes, strings.Join(list, ", "))
+		p.Indexes = append(p.Indexes, fmt.Sprintf("changeling_%s_i%d", r.change, len(l.indexes)))
+	}
+	l.pair = p
+	return l, why
+}
+
+// mark is the comment by which the second column is known as the change's own.
+func mark(p schema.Pair) string { return "changeling " + p.Change }
+
+func alter(on schema.Name, clauses string) string {
+	return "ALTER TABLE " + qualified(on) + " " + clauses
+}
+
+// add makes the second column, empty.
+func (l live) add(on schema.Name) string {
+	value := " NULL DEFAULT NULL"
+	if l.given != "" {
+		value = " NULL DEFAULT " + l.given
+	}
+	return alter(on, "ADD COLUMN "+quote(l.name)+" "+l.from.full()+value+" INVISIBLE COMMENT "+literal(mark(l.pair))+" AFTER "+quote(l.from.Name)+", ALGORITHM=INSTANT")
+}
+
+// triggers are those that keep both columns in step. An INSERT has written the second one if it is not what it is by default, an UPDATE if it
+// is not what it was; where both were written, the second one counts. What an UPDATE does not change stays, or one that changes nothing would
+// change a row that is not filled yet, and its ON UPDATE CURRENT_TIMESTAMP (tried on MariaDB); but a row that moves is filled, because
+// the filling may have gone past where it is then. Their mode bends nothing that a column has already, and refuses nothing.
+func (l live) triggers(on schema.Name) []string {
+	a, b := quote(l.from.Name), quote(l.name)
+	image := func(v string) string { return strings.ReplaceAll(l.pair.Columns[0].Image, "%s", v) }
+	differ := func(name string) string { return "NOT (" + image("NEW."+name) + " <=> " + image("OLD."+name) + ")" }
+	down, up := "SET NEW."+a+" = NEW."+b+";", "SET NEW."+b+" = NEW."+a+";"
+	if l.none != "" { // the server bends NULL, where it does, when the triggers are over
+		down, up = down+" SET NEW."+b+" = COALESCE(NEW."+b+", "+l.none+");", "SET NEW."+b+" = COALESCE(NEW."+a+", "+l.none+");"
+	}
+	given := "NEW." + b + " IS NOT NULL"
+	if l.given != "" {
+		value := l.given
+		if l.from.kind() == "text" {
+			value = "CAST(CONVERT(" + value + " USING " + l.from.Charset + ") AS BINARY)"
+			given = "NOT (" + image("NEW."+b) + " <=> " + value + ")"
+		} else {
+			given = "NOT (NEW." + b + " <=> " + value + ")"
+		}
+	}
+	changed := []string{differ(a)}
+	for _, k := range l.pair.Key {
+		if !strings.EqualFold(k.Source, l.from.Name) {
+			changed = append(changed, "NOT (CAST(NEW."+quote(k.Source)+" AS BINARY) <=> CAST(OLD."+quote(k.Source)+" AS BINARY))")
+		}
+	}
+	body := func(when, otherwise string) string {
+		return " FOR EACH ROW BEGIN DECLARE CONTINUE HANDLER FOR 1054 BEGIN END; IF " + when + " THEN " + down + " " + otherwise + " " + up + " END IF; END"
+	}
+	name := func(suffix string) string {
+		return qualified(schema.Name{Schema: on.Schema, Table: l.pair.Capture.Table + "_" + suffix})
+	}
+	return []string{
+		"SET SESSION sql_mode = 'ALLOW_INVALID_DATES'",
+		"DROP TRIGGER IF EXISTS " + name("i"), "DROP TRIGGER IF EXISTS " + name("u"),
+		"CREATE TRIGGER " + name("i") + " BEFORE INSERT ON " + qualified(on) + body(given, "ELSE"),
+		"CREATE TRIGGER " + name("u") + " BEFORE UPDATE ON " + qualified(on) + body(differ(b), "ELSEIF "+strings.Join(changed, " OR ")+" THEN"),
+		ours(),
+	}
+}
+
+func (l live) index(i int, on schema.Name) string {
+	return alter(on, "ADD INDEX "+quote(l.pair.Indexes[i])+" ("+l.indexes[i]+"), ALGORITHM=INPLACE, LOCK=NONE")
+}
+
+func dropLiveIndex(name string, on schema.Name) string {
+	return alter(on, "DROP INDEX "+quote(name)+", ALGORITHM=INPLACE, LOCK=NONE")
+}
+
+func dropLive(p schema.Pair, on schema.Name) string {
+	return alter(on, "DROP COLUMN "+quote(p.Columns[0].Shadow)+", ALGORITHM=INSTANT")
+}
+
+// contract gives the first column the second one's name. There is no moment without either.
+func (l live) contract(on schema.Name) string {
+	return alter(on, "DROP COLUMN "+quote(l.name)+", RENAME COLUMN "+quote(l.from.Name)+" TO "+quote(l.name)+", ALGORITHM=INSTANT")
+}
+
+// tryLive runs the program on the twin, forwards and back. It answers what the server has against it, or what comes out otherwise.
+func (w *planner) tryLive(ctx context.Context, r *rehearsal, l live) (why string, err error) {
+	native, on := withoutCounter(r.shadow.Create), r.shadowName()
+	for _, back := range []bool{false, true} {
+		if err := w.stage(ctx, r); err != nil {
+			return "", err
+		}
+		was, err := showCreate(ctx, w.conn, on)
+		if err != nil {
+			return "", err
+		}
+		list := append([]string{l.add(on)}, l.triggers(on)...)
+		for i := range l.indexes {
+			list = append(list, l.index(i, on))
+		}
+		for _, name := range l.pair.Indexes {
+			list = append(list, dropLiveIndex(name, on))
+		}
+		last, want := l.contract(on), native
+		if back {
+			last, want = dropLive(l.pair, on), withoutCounter(was)
+		}
+		for _, text := range append(list, last) {
+			_, err := w.conn.ExecContext(ctx, text)
+			var own *Error
+			if err = coded(err); errors.As(err, &own) && !fault.Lost(err) && !fault.Canceled(err) {
+				return r.real(own.Text), nil
+			}
+			if err != nil {
+				return "", err
+			}
+		}
+		is, err := showCreate(ctx, w.conn, on)
+		if err != nil {
+			return "", err
+		}
+		if withoutCounter(is) != want {
+			return "in the end the table would be another one than the statement by itself leaves: " + r.real(is), nil
+		}
+	}
+	return "", nil
+}
+
+// serveLive makes the steps the plan.
+func (w *planner) serveLive(l live) {
+	p, on := w.plan, w.plan.Table
+	p.Route, p.Pair = plan.ShadowColumn, l.pair
+	p.Why = fmt.Sprintf("%s comes beside %s, and whoever writes one of them writes the other: code that knows the old column and code that knows the new one run at the same time, until `changeling contract %s`. "+
+		"Until then it is INVISIBLE: SELECT * and an INSERT without a list of columns mean the old one", l.name, l.from.Name, p.ID)
+	const moment = "exclusive metadata lock for a moment"
+	step := func(s plan.Step) {
+		s.Tables = []string{qualified(on)}
+		p.Steps = append(p.Steps, s)
+	}
+	step(plan.Step{Kind: plan.Exec, Name: "expand", SQL: []string{l.add(on)}, Done: "SELECT " + hasLive(l.pair), LockWait: w.options.LockWait, Lock: moment, Why: "an empty column; the server only changes the catalogue"})
+	step(plan.Step{Kind: plan.Exec, Name: "keep in step", SQL: append([]string{"CREATE DATABASE IF NOT EXISTS " + quote(l.pair.Log.Schema)}, l.triggers(on)...), LockWait: w.options.LockWait, Lock: moment,
+		Why: "two triggers that keep both columns in step in every row that is written from here on; each waits for all open writers"})
+	step(plan.Step{Kind: plan.Copy, Name: "backfill", Lock: "none", Why: "about " + fmt.Sprint(p.Rows) + " rows, in ranges of the key; what somebody has locked is left for later, so nobody waits for more than one range and no deadlock is ours"})
+	for i := range l.indexes {
+		step(plan.Step{Kind: plan.Exec, Name: "index " + l.pair.Indexes[i], SQL: []string{l.index(i, on)}, Done: "SELECT " + hasIndex(l.pair, l.pair.Indexes[i]),
+			Lock: moment + ", at the beginning and at the end", Why: "for those who look for rows by the new name, built online; unique is the old column alone, which is enough for both"})
+	}
+	step(plan.Step{Kind: plan.Verify, Name: "verify", Lock: "none", Why: "both columns of every row are compared"})
+	step(plan.Step{Kind: plan.Live, Name: "expanded", Why: "both columns are in use: waits for `changeling contract " + p.ID + "`, with no run; `changeling abort " + p.ID + "` goes back"})
+	step(plan.Step{Kind: plan.Verify, Name: "verify again", Lock: "none", Why: "of every row both columns are compared, before one of them goes"})
+	step(plan.Step{Kind: plan.Cutover, Name: "contract", SQL: []string{l.contract(on)}, Done: "SELECT " + contracted(l.pair), LockWait: w.options.LockWait, Lock: "LOCK TABLES … WRITE, for some ten milliseconds",
+		Why: "the indexes of the second column go, and with it, in one statement, the old name: the old column has the new name then, and all that hangs on it. No row is read"})
+	step(plan.Step{Kind: plan.Exec, Name: "release", SQL: Released(l.pair), LockWait: w.options.LockWait, Lock: moment, Why: "the triggers, which have had nothing to do since"})
+}
+
+// Released takes away the triggers and where the change kept its notes. Each statement may run twice.
+func Released(p schema.Pair) []string {
+	return []string{"DROP TRIGGER IF EXISTS " + trigger(p, "i"), "DROP TRIGGER IF EXISTS " + trigger(p, "u"), "DROP DATABASE IF EXISTS " + quote(p.Log.Schema)}
+}
+
+// AbandonLive takes the second column away. The triggers go last, because who writes the new name until it is gone has written the old one.
+func AbandonLive(p schema.Pair) (out []plan.Step) {
+	for _, name := range p.Indexes {
+		out = append(out, plan.Step{SQL: []string{dropLiveIndex(name, p.Source)}, Done: "SELECT NOT " + hasIndex(p, name)})
+	}
+	return append(out, plan.Step{SQL: []string{dropLive(p, p.Source)}, Done: "SELECT NOT " + hasLive(p)}, plan.Step{SQL: Released(p)})
+}
+
+func columnOf(p schema.Pair, name, also string) string {
+	return "EXISTS (SELECT 1 FROM information_schema.COLUMNS i WHERE i.TABLE_SCHEMA = " + literal(p.Source.Schema) + " AND i.TABLE_NAME = " + literal(p.Source.Table) + " AND i.COLUMN_NAME = " + literal(name) + also + ")"
+}
+
+// hasLive says that the second column is there, and the change's own.
+func hasLive(p schema.Pair) string {
+	return columnOf(p, p.Columns[0].Shadow, " AND i.COLUMN_COMMENT = "+literal(mark(p)))
+}
+
+func hasIndex(p schema.Pair, name string) string {
+	return "EXISTS (SELECT 1 FROM information_schema.STATISTICS i WHERE i.TABLE_SCHEMA = " + literal(p.Source.Schema) + " AND i.TABLE_NAME = " + literal(p.Source.Table) + " AND i.INDEX_NAME = " + literal(name) + ")"
+}
+
+func contracted(p schema.Pair) string {
+	return "NOT " + columnOf(p, p.Columns[0].Source, "") + " AND NOT " + hasLive(p) + " AND " + columnOf(p, p.Columns[0].Shadow, "")
+}
+
+// LiveIndexes answers which indexes of the second column are there.
+func LiveIndexes(p schema.Pair) string {
+	return "SELECT DISTINCT INDEX_NAME FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = " + literal(p.Source.Schema) + " AND TABLE_NAME = " + literal(p.Source.Table) +
+		" AND LEFT(INDEX_NAME, CHAR_LENGTH(" + literal(p.Capture.Table+"_i") + ")) = " + literal(p.Capture.Table+"_i")
+}
+
+// DropLiveIndex drops one of them.
+func DropLiveIndex(p schema.Pair, name string) string { return dropLiveIndex(name, p.Source) }
+
+// LiveArmed answers whether both triggers stand on the table, and the second column is the change's own.
+func LiveArmed(p schema.Pair) string {
+	return "SELECT " + hasLive(p) + " AND (SELECT COUNT(*) = 2 FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = " + literal(p.Source.Schema) + " AND EVENT_OBJECT_TABLE = " + literal(p.Source.Table) +
+		" AND ACTION_TIMING = 'BEFORE' AND TRIGGER_NAME IN (" + literal(p.Capture.Table+"_i") + ", " + literal(p.Capture.Table+"_u") + "))"
+}
+
+// LockLive keeps everybody from the table for the contraction.
+func LockLive(p schema.Pair) string { return "LOCK TABLES " + qualified(p.Source) + " WRITE" }
+
+// Leaning are a live pair's old column, and what of others would change one of the two columns behind the triggers' back, or break in the end.
+// Others may alter the table while both columns are in use, for weeks.
+func Leaning(ctx context.Context, q DB, p schema.Pair) ([]string, error) {
+	create, err := showCreate(ctx, q, p.Source)
+	if err != nil {
+		return nil, err
+	}
+	m := p.Columns[0]
+	var out []string
+	for _, part := range parts(create) {
+		if strings.HasPrefix(part.Text, quote(m.Source)+" ") || part.Foreign && (mentions(part.Text, m.Source) || mentions(part.Text, m.Shadow)) {
+			out = append(out, part.Text)
+		}
+	}
+	triggers, err := userTriggers(ctx, q, p.Source)
+	for _, t := range triggers {
+		if mentions(t.body, m.Source) || mentions(t.body, m.Shadow) {
+			out = append(out, "trigger "+t.name+": "+t.body)
+		}
+	}
+	slices.Sort(out)
+	return out, err
+}
