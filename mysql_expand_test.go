@@ -6,11 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/changeling-db/changeling"
+	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/dbtest/dying"
+	"github.com/changeling-db/changeling/internal/dbtest/mutant"
 	"github.com/changeling-db/changeling/internal/dbtest/mytest"
 	"github.com/changeling-db/changeling/plan"
 )
@@ -24,7 +29,8 @@ func likeMy(t *testing.T, db *sql.DB, table string) string {
 // TestMySQLExpandAsNative: contracted, a table is what a native RENAME COLUMN leaves, the place of the column too; aborted, it is what it was.
 func TestMySQLExpandAsNative(t *testing.T) {
 	t.Parallel()
-	eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
+	eachMy(t, func(t *testing.T, _ string, db *sql.DB) {
+		db.SetMaxOpenConns(0) // each engine keeps some
 		mytest.Exec(t, db, `CREATE TABLE parents (id int PRIMARY KEY)`, `INSERT INTO parents VALUES (1), (2)`)
 		for _, c := range []struct{ table, ddl, fill, write string }{
 			{myOrders, `RENAME COLUMN amount TO total`, `INSERT INTO %s (customer_id, email, amount) VALUES (1, 'a', 1), (2, 'b', 2)`, `UPDATE %s SET total = total + 10`},
@@ -82,6 +88,7 @@ func TestMySQLExpandAsNative(t *testing.T) {
 func TestMySQLExpandedWrites(t *testing.T) {
 	t.Parallel()
 	eachMy(t, func(t *testing.T, _ string, db *sql.DB) {
+		db.SetMaxOpenConns(0)
 		mytest.Exec(t, db, `CREATE TABLE t (id int PRIMARY KEY, a varchar(20), note text)`, `INSERT INTO t VALUES (1, 'one', NULL), (2, NULL, NULL)`,
 			`CREATE TABLE d (id int PRIMARY KEY, a varchar(20) NOT NULL DEFAULT 'dflt', note text)`, `CREATE TABLE n (id int PRIMARY KEY, a varchar(20) NOT NULL, note text)`, `INSERT INTO n VALUES (1, 'one', 'x')`,
 			`CREATE TABLE v (id int PRIMARY KEY, a datetime(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), note text)`, `CREATE TABLE f (id int PRIMARY KEY, a float DEFAULT 0.1)`,
@@ -189,8 +196,603 @@ func TestMySQLExpandedWrites(t *testing.T) {
 	})
 }
 
-var _ = context.Background
-var _ = errors.Is
-var _ = rand.New
-var _ = dying.Before
-var _ plan.Kind
+// TestMySQLExpandRefused: what cannot live under two names is refused before anything is done.
+func TestMySQLExpandRefused(t *testing.T) {
+	t.Parallel()
+	eachMy(t, func(t *testing.T, _ string, db *sql.DB) {
+		mytest.Exec(t, db, `CREATE TABLE orders `+myOrders, `CREATE TABLE g (id int PRIMARY KEY, a int, up timestamp NULL DEFAULT NULL ON UPDATE CURRENT_TIMESTAMP, c int AS (id * 2) STORED)`,
+			`CREATE TABLE parents (id int PRIMARY KEY, code int UNIQUE)`, `CREATE TABLE k (id int PRIMARY KEY, a int, b int, FOREIGN KEY (a) REFERENCES parents (id) ON UPDATE CASCADE, FOREIGN KEY (b) REFERENCES parents (code) ON DELETE SET NULL)`,
+			`CREATE TABLE v (id int PRIMARY KEY, a int)`, `CREATE VIEW of_v AS SELECT x.a FROM v x`, `CREATE TABLE keyless (a int)`, `CREATE TABLE m (id int PRIMARY KEY, a int) ENGINE=MyISAM`,
+			`CREATE TABLE tr (id int PRIMARY KEY, a int, note int)`, `CREATE TRIGGER tr_names BEFORE INSERT ON tr FOR EACH ROW SET NEW.a = 1`,
+			`CREATE TABLE tu (id int PRIMARY KEY, a int, note int)`, `CREATE TRIGGER tu_update BEFORE UPDATE ON tu FOR EACH ROW SET NEW.note = 1`,
+			`CREATE TABLE full_text (id int PRIMARY KEY, a int, note text, FULLTEXT KEY (note))`)
+		e, err := changeling.Open(t.Context(), db, quick)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for ddl, says := range map[string]string{
+			`ALTER TABLE orders RENAME COLUMN id TO no`:       "AUTO_INCREMENT",
+			`ALTER TABLE g RENAME COLUMN c TO b`:              "is generated",
+			`ALTER TABLE g RENAME COLUMN up TO b`:             "ON UPDATE CURRENT_TIMESTAMP",
+			`ALTER TABLE k RENAME COLUMN a TO c`:              "changes column a",
+			`ALTER TABLE k RENAME COLUMN b TO c`:              "changes column b",
+			`ALTER TABLE parents RENAME COLUMN code TO c`:     "a foreign key of another table",
+			`ALTER TABLE v RENAME COLUMN a TO b`:              "of_v",
+			`ALTER TABLE keyless RENAME COLUMN a TO b`:        "no usable key",
+			`ALTER TABLE m RENAME COLUMN a TO b`:              "no plain InnoDB table",
+			`ALTER TABLE tr RENAME COLUMN a TO b`:             "tr_names names column a",
+			`ALTER TABLE tu RENAME COLUMN a TO b`:             "tu_update fires on UPDATE",
+			`ALTER TABLE full_text RENAME COLUMN a TO b`:      "tried on an empty twin",
+			`ALTER TABLE of_v RENAME COLUMN a TO b`:           "view",
+			`ALTER TABLE orders ADD COLUMN x int`:             "no ALTER TABLE",
+			`ALTER TABLE orders RENAME TO purchases`:          "no ALTER TABLE",
+			`ALTER TABLE orders RENAME COLUMN nothing TO b`:   "no column nothing",
+			`ALTER TABLE orders RENAME COLUMN amount TO note`: "already",
+			`ALTER TABLE nowhere RENAME COLUMN a TO b`:        "does not exist",
+		} {
+			c, p, err := e.Expand(t.Context(), changeling.Expansion{Statement: ddl})
+			said := fmt.Sprint(err)
+			if err == nil && c == nil && p.Route == plan.Refuse {
+				said = strings.Join(p.Refusals, "\n")
+			} else if !errors.Is(err, changeling.ErrUsage) {
+				t.Errorf("%s: %v, %+v", ddl, err, p)
+			}
+			if !strings.Contains(said, says) {
+				t.Errorf("%s: %q, want %q in it", ddl, said, says)
+			}
+		}
+		if _, _, err := e.Expand(t.Context(), changeling.Expansion{Statement: `ALTER TABLE orders MODIFY amount bigint`, As: "total"}); !errors.Is(err, changeling.ErrRefused) {
+			t.Errorf("two types at once: %v, want ErrRefused", err)
+		}
+		if keeps, err := changeling.Open(t.Context(), db, changeling.Config{DropAfter: time.Hour}); err != nil {
+			t.Error(err)
+		} else if _, _, err := keeps.Expand(t.Context(), changeling.Expansion{Statement: `ALTER TABLE orders RENAME COLUMN note TO remark`}); !errors.Is(err, changeling.ErrUsage) {
+			t.Errorf("an old column that is kept: %v, want ErrUsage", err)
+		}
+		c := expanded(t, db, `ALTER TABLE orders RENAME COLUMN note TO remark`)
+		if err := c.Cutover(t.Context()); !errors.Is(err, changeling.ErrUsage) {
+			t.Errorf("the cutover of what is expanded: %v", err)
+		}
+		if err := changeling.Apply(t.Context(), db, `ALTER TABLE orders RENAME COLUMN note TO remark`, quick); !errors.Is(err, changeling.ErrRefused) {
+			t.Errorf("the statement by itself, while it is expanded: %v", err)
+		}
+		contracted(t, c)
+	})
+}
+
+// TestMySQLExpandLedger: as TestExpandLedger, beside a user whose statement was prepared before.
+func TestMySQLExpandLedger(t *testing.T) {
+	t.Parallel()
+	eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
+		db.SetMaxOpenConns(0)
+		for _, abort := range []bool{false, true} {
+			a := &accountants{T: t, db: db, merge: `ON DUPLICATE KEY UPDATE %[1]s = %[1]s + %[3]s`}
+			mytest.Exec(t, db, `DROP TABLE IF EXISTS accounts, noted`, `CREATE TABLE accounts (id int PRIMARY KEY, old int NOT NULL DEFAULT 0, payload varchar(300), KEY (old))`, `CREATE TABLE noted (account int, amount int)`,
+				`INSERT INTO accounts (id, payload) `+countMy(t, db, accountantsRows)+` i, REPEAT('x', 200) FROM n`)
+			ctx, cancel := context.WithCancel(t.Context())
+			var group sync.WaitGroup
+			group.Go(func() {
+				text, err := mytest.Open(t, dsn).PrepareContext(ctx, `UPDATE accounts SET payload = ? WHERE id = ?`)
+				for n := 0; ctx.Err() == nil; n++ {
+					if err == nil {
+						_, err = text.ExecContext(ctx, fmt.Sprint("prepared ", n), 1+n%accountantsRows)
+					}
+					if err != nil && ctx.Err() == nil && !strings.Contains(err.Error(), "(40001)") { // a deadlock with other users
+						t.Errorf("a statement that was prepared before: %v", err)
+						return
+					}
+					err = nil
+				}
+			})
+			a.expandUnder(abort)
+			cancel()
+			group.Wait()
+		}
+	})
+}
+
+// What an expansion sends on MySQL and MariaDB.
+var (
+	myFills    = matching("^INSERT INTO .*FOR UPDATE SKIP LOCKED$")
+	myFilling  = matching("^UPDATE .* STRAIGHT_JOIN .* SET s.`total` = ")
+	myInserts  = matching("^CREATE TRIGGER .* BEFORE INSERT .*1054")
+	myUpdates  = matching("^CREATE TRIGGER .* BEFORE UPDATE .*1054")
+	myReleases = matching("^DROP TRIGGER IF EXISTS")
+)
+
+// expandSceneMy plays users while a change fills, while it is expanded, and when it is contracted, and says which rows are wrong then, and who
+// failed.
+func expandSceneMy(t *testing.T, dsn string, db *sql.DB, mutate func(string) string) (wrong []string, hits int) {
+	t.Helper()
+	mytest.Exec(t, db, `DROP TABLE IF EXISTS accounts, mirror, was`)
+	for _, table := range []string{"accounts", "mirror"} {
+		mytest.Exec(t, db, `CREATE TABLE `+table+` (id int PRIMARY KEY, amount int, payload varchar(20))`, `INSERT INTO `+table+` (id, amount) `+countMy(t, db, 4000)+` i * 10, i FROM n`)
+	}
+	mytest.Exec(t, db, `CREATE TABLE was AS SELECT * FROM accounts`)
+	var mu sync.Mutex
+	both := func(statements ...string) { // of the engine's goroutines, too: nothing may end the test
+		mu.Lock()
+		defer mu.Unlock()
+		for _, s := range statements {
+			if _, err := db.ExecContext(t.Context(), s); err != nil {
+				wrong = append(wrong, fmt.Sprintf("%s: %v", s, err))
+			} else if _, err := db.ExecContext(t.Context(), strings.NewReplacer("accounts", "mirror", "total", "amount").Replace(s)); err != nil {
+				wrong = append(wrong, fmt.Sprintf("%s of the mirror: %v", s, err))
+			}
+		}
+	}
+	look := func(columns ...string) {
+		for _, c := range columns {
+			found := listed(t, db, fmt.Sprintf(`SELECT CONCAT('%[1]s of ', id) FROM (SELECT m.id FROM mirror m LEFT JOIN accounts a ON a.id = m.id WHERE a.id IS NULL OR NOT (a.%[1]s <=> m.amount) UNION SELECT id FROM accounts WHERE id NOT IN (SELECT id FROM mirror)) x ORDER BY id LIMIT 3`, c))
+			wrong = append(wrong, found...)
+		}
+	}
+	fills, swapped := 0, false
+	var seen sync.Mutex
+	pool := mytest.Mutant(t, dsn, func(_ context.Context, x mutant.Statement) string {
+		seen.Lock()
+		defer seen.Unlock()
+		if myFills(x.Text) {
+			if fills++; fills == 3 { // some ranges are filled
+				both(`UPDATE accounts SET amount = amount + 7 WHERE id % 70 = 0`, `INSERT INTO accounts VALUES (5, 1, 'new'), (39995, 2, 'new')`, `UPDATE accounts SET id = -id WHERE id > 39900`,
+					`DELETE FROM accounts WHERE id = 39000`, `UPDATE accounts SET payload = 'p' WHERE id % 30 = 0`)
+			}
+		}
+		if swapped && myReleases(x.Text) {
+			both(`UPDATE accounts SET total = -7 WHERE id = 50`, `INSERT INTO accounts (id, total) VALUES (7003, 5)`, `UPDATE accounts SET payload = 'n' WHERE id = 60`)
+			swapped = false
+		}
+		text := x.Text
+		if mutate != nil {
+			if text = mutate(text); text != x.Text {
+				hits++
+			}
+		}
+		return text
+	})
+	e, err := changeling.Open(t.Context(), pool, quick)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, p, err := e.Expand(t.Context(), changeling.Expansion{Statement: `ALTER TABLE accounts RENAME COLUMN amount TO total`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told story
+	config := quick
+	config.Events = told.tell
+	if e, err = changeling.Open(t.Context(), pool, config); err != nil {
+		t.Fatal(err)
+	}
+	c, err := e.StartPlan(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if n := told.count(differed); n > 0 {
+			wrong = append(wrong, fmt.Sprintf("%d differences were repaired", n))
+		}
+	}()
+	if err := c.Run(t.Context()); err != nil {
+		return append(wrong, err.Error()), hits
+	}
+	look("amount", "total")
+	both(`UPDATE accounts SET total = -total WHERE id % 110 = 0`, `INSERT INTO accounts (id, total, payload) VALUES (7001, 5, 'n')`, `INSERT INTO accounts (id, amount, payload) VALUES (7002, 6, 'n')`,
+		`UPDATE accounts SET amount = amount + 1 WHERE id % 130 = 0`)
+	look("amount", "total")
+	if err := c.Contract(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	seen.Lock()
+	swapped = true
+	seen.Unlock()
+	if err := c.Run(t.Context()); err != nil {
+		return append(wrong, err.Error()), hits
+	}
+	look("total")
+	return wrong, hits
+}
+
+// TestMySQLExpandRaces plays the schedule whole, and with mutants that it must show.
+func TestMySQLExpandRaces(t *testing.T) {
+	t.Parallel()
+	replace := func(match func(string) bool, old, by string) func(string) string {
+		return func(text string) string {
+			if match(text) {
+				return strings.ReplaceAll(text, old, by)
+			}
+			return text
+		}
+	}
+	eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
+		db.SetMaxOpenConns(0)
+		for _, c := range []struct {
+			name   string
+			mutate func(string) string
+		}{
+			{"whole", nil},
+			{"an INSERT by the new name is not looked at", replace(myInserts, "IF NEW.`total` IS NOT NULL THEN", "IF FALSE THEN")},
+			{"an INSERT by the old name is not looked at", replace(myInserts, "ELSE SET NEW.`total` = NEW.`amount`;", "")},
+			{"an UPDATE by the new name is not looked at", replace(myUpdates, "IF NOT (NEW.`total` <=> OLD.`total`) THEN", "IF FALSE THEN")},
+			{"an UPDATE by the old name is not looked at", replace(myUpdates, "ELSEIF NOT (NEW.`amount` <=> OLD.`amount`) OR", "ELSEIF")},
+			{"a row that moves is not filled", replace(myUpdates, " OR NOT (CAST(NEW.`id`", " OR FALSE AND NOT (CAST(NEW.`id`")},
+			{"filled with an older value", replace(myFilling, "SET s.`total` = s.`amount`", "SET s.`total` = (SELECT w.amount FROM was w WHERE w.id = s.id)")},
+			{"a column that is gone fails who writes", func(text string) string {
+				if myInserts(text) || myUpdates(text) {
+					return strings.ReplaceAll(text, "DECLARE CONTINUE HANDLER FOR 1054 BEGIN END; ", "")
+				}
+				return text
+			}},
+		} {
+			wrong, hits := expandSceneMy(t, dsn, db, c.mutate)
+			if c.mutate == nil && len(wrong) > 0 {
+				t.Errorf("wrong: %v", wrong)
+			}
+			if c.mutate != nil {
+				t.Logf("%s: met %d statements, %v", c.name, hits, wrong)
+			}
+			if c.mutate != nil && (hits == 0 || len(wrong) == 0) {
+				t.Errorf("%s: met %d statements, and lives", c.name, hits)
+			}
+		}
+	})
+}
+
+// TestMySQLExpandNoDeadlock: who has locked a row in the middle of a range, and then wants one that the filling has gone past, waits for nobody and is not
+// failed. The mutant waits for his row while it has locked the others.
+func TestMySQLExpandNoDeadlock(t *testing.T) {
+	t.Parallel()
+	eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
+		db.SetMaxOpenConns(0)
+		for _, broken := range []bool{false, true} {
+			mytest.Exec(t, db, `DROP TABLE IF EXISTS accounts`, `CREATE TABLE accounts (id int PRIMARY KEY, amount int)`, `INSERT INTO accounts `+countMy(t, db, 400)+` i, i FROM n`)
+			user, err := db.BeginTx(t.Context(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			filled := make(chan struct{})
+			tell := sync.OnceFunc(func() { close(filled) })
+			pool := mytest.Mutant(t, dsn, func(_ context.Context, x mutant.Statement) string {
+				if broken && myFills(x.Text) {
+					tell()
+					return strings.ReplaceAll(x.Text, " SKIP LOCKED", "")
+				}
+				if myFilling(x.Text) {
+					tell()
+				}
+				return x.Text
+			})
+			e, err := changeling.Open(t.Context(), pool, quick)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, p, err := e.Expand(t.Context(), changeling.Expansion{Statement: `ALTER TABLE accounts RENAME COLUMN amount TO total`})
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := e.StartPlan(t.Context(), p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			done := make(chan error, 1)
+			started := make(chan struct{})
+			config := quick
+			config.Events = upon(event.Discard, beganStep("backfill"), func() {
+				mytest.Exec(t, user, `UPDATE accounts SET amount = amount + 1000 WHERE id = 200`) // the triggers are there
+				close(started)
+			})
+			if e, err = changeling.Open(t.Context(), pool, config); err != nil {
+				t.Fatal(err)
+			}
+			if c, err = e.Find(t.Context(), c.ID()); err != nil {
+				t.Fatal(err)
+			}
+			go func() { done <- c.Run(t.Context()) }()
+			<-started
+			<-filled
+			var told error
+			if broken { // it is sent in a moment, and must have come to wait
+				time.Sleep(300 * time.Millisecond)
+			}
+			began := time.Now()
+			_, told = user.ExecContext(t.Context(), `UPDATE accounts SET amount = amount + 1000 WHERE id = 10`)
+			if told == nil {
+				told = user.Commit()
+			} else {
+				user.Rollback()
+			}
+			took := time.Since(began)
+			if err := <-done; err != nil && !broken {
+				t.Error(err)
+			}
+			if failed := told != nil || took > 500*time.Millisecond; failed != broken {
+				t.Errorf("the user was told %v after %s; without SKIP LOCKED: %v", told, took, broken)
+			}
+			if !broken {
+				if n := asked(t, db, `SELECT COUNT(*) FROM accounts WHERE total <=> amount AND total = id + IF(id IN (10, 200), 1000, 0)`); n != "400" {
+					t.Errorf("%s rows of 400 are right", n)
+				}
+			}
+			if err := c.Abort(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// TestMySQLExpandDies kills a run before and after each statement that it sends, from the expansion to the contraction, lets users write, and
+// says the same again: it must leave what a native RENAME leaves.
+func TestMySQLExpandDies(t *testing.T) {
+	t.Parallel()
+	eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
+		db.SetMaxOpenConns(0)
+		const ddl = `ALTER TABLE orders RENAME COLUMN status TO state`
+		config := changeling.Config{Lease: 3 * time.Second, Fast: true, DropAfter: changeling.DropNow}
+		act := func(db *sql.DB) error {
+			return expandAndContract(t.Context(), db, changeling.Expansion{Statement: ddl}, config)
+		}
+		begin := func() {
+			mytest.Exec(t, db, `DROP TABLE IF EXISTS orders, twin`)
+			for _, table := range []string{"orders", "twin"} {
+				mytest.Exec(t, db, `CREATE TABLE `+table+` `+myOrders)
+				fillMy(t, db, table, 200)
+			}
+		}
+		begin()
+		counted, counter := mytest.Dying(t, dsn, dying.Death{})
+		if err := act(counted); err != nil {
+			t.Fatal(err)
+		}
+		points := moments(rand.New(rand.NewPCG(seed(t), 81)), 1, counter.Count(), 14)
+		for _, p := range points {
+			begin()
+			mortal, death := mytest.Dying(t, dsn, dying.Death{At: p.n, Moment: p.moment})
+			first := act(mortal)
+			text, died := death.Died()
+			at := fmt.Sprintf("death %s statement %d: %.100s", p.moment, p.n, strings.Join(strings.Fields(text), " "))
+			mortal.Close()
+			for _, s := range []string{`UPDATE %s SET status = 'between' WHERE id < 20`, `DELETE FROM %s WHERE id = 30`, `INSERT INTO %s (customer_id, email, amount, status) VALUES (1, 'new', 3, 'x')`,
+				`INSERT INTO %s (customer_id, email, amount) VALUES (1, 'newer', 3)`} {
+				mytest.Exec(t, db, fmt.Sprintf(s, "twin"))
+				if _, err := db.ExecContext(t.Context(), fmt.Sprintf(s, "orders")); err != nil { // or by the new name, if there is no other
+					mytest.Exec(t, db, strings.Replace(fmt.Sprintf(s, "orders"), "status", "state", 1))
+				}
+			}
+			if err := act(db); err != nil {
+				t.Fatalf("%s (died %v, %v): the second run: %v", at, died, first, err)
+			}
+			mytest.Exec(t, db, `ALTER TABLE twin RENAME COLUMN status TO state`)
+			sameRenamed(t, db, "orders", "twin", at)
+		}
+		t.Logf("%d statements, %d deaths", counter.Count(), len(points))
+	})
+}
+
+// sameRenamed fails where two tables differ, or triggers are left.
+func sameRenamed(t *testing.T, db *sql.DB, table, twin, when string) {
+	t.Helper()
+	if got, want := likeMy(t, db, table), likeMy(t, db, twin); got != want {
+		t.Errorf("%s: the table is\n%s\nnatively it is\n%s", when, got, want)
+	}
+	rows := func(table string) []string {
+		return listed(t, db, `SELECT CONCAT_WS('|', id, email, amount, `+"`"+columnsMy(t, db, table)[4]+"`"+`, COALESCE(note, 'NULL')) FROM `+table+` ORDER BY id`)
+	}
+	if got, want := rows(table), rows(twin); !slices.Equal(got, want) {
+		t.Errorf("%s: %d rows are not what the %d rows are natively", when, len(got), len(want))
+	}
+}
+
+func columnsMy(t *testing.T, db *sql.DB, table string) []string {
+	t.Helper()
+	return listed(t, db, `SELECT column_name FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name = '`+table+`' ORDER BY ordinal_position`)
+}
+
+// TestMySQLExpandAbortDies: whenever the abort of an expanded change dies, the next one leaves the table as it was, with what was written under
+// the new name.
+func TestMySQLExpandAbortDies(t *testing.T) {
+	t.Parallel()
+	eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
+		db.SetMaxOpenConns(0)
+		config := changeling.Config{Lease: 3 * time.Second, Fast: true, DropAfter: changeling.DropNow}
+		abort := func(db *sql.DB, id string) error {
+			e, err := changeling.Open(t.Context(), db, config)
+			if err != nil {
+				return err
+			}
+			c, err := e.Find(t.Context(), id)
+			if err != nil {
+				return err
+			}
+			return c.Abort(t.Context())
+		}
+		begin := func() string {
+			mytest.Exec(t, db, `DROP TABLE IF EXISTS orders, twin`)
+			for _, table := range []string{"orders", "twin"} {
+				mytest.Exec(t, db, `CREATE TABLE `+table+` `+myOrders)
+				fillMy(t, db, table, 200)
+			}
+			id := expanded(t, db, `ALTER TABLE orders RENAME COLUMN status TO state`).ID()
+			mytest.Exec(t, db, `UPDATE orders SET state = 'by the new name' WHERE id < 20`, `UPDATE twin SET status = 'by the new name' WHERE id < 20`)
+			return id
+		}
+		id := begin()
+		counted, counter := mytest.Dying(t, dsn, dying.Death{})
+		if err := abort(counted, id); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range moments(rand.New(rand.NewPCG(seed(t), 82)), 1, counter.Count(), 8) {
+			id := begin()
+			mortal, death := mytest.Dying(t, dsn, dying.Death{At: p.n, Moment: p.moment})
+			_ = abort(mortal, id)
+			text, _ := death.Died()
+			at := fmt.Sprintf("death %s statement %d: %.100s", p.moment, p.n, strings.Join(strings.Fields(text), " "))
+			mortal.Close()
+			for _, table := range []string{"orders", "twin"} {
+				mytest.Exec(t, db, `UPDATE `+table+` SET status = 'between' WHERE id BETWEEN 10 AND 25`, `INSERT INTO `+table+` (customer_id, email, amount) VALUES (1, 'new', 3)`)
+			}
+			if err := abort(db, id); err != nil {
+				t.Errorf("%s: the second abort: %v", at, err)
+			}
+			sameRenamed(t, db, "orders", "twin", at)
+		}
+	})
+}
+
+// TestMySQLExpandAbort: an expansion can be taken back at each of its steps, and nothing of it stays; a column that was never the change's does. Who
+// writes the new name until it is gone has written the old one: triggers that go first would lose it.
+func TestMySQLExpandAbort(t *testing.T) {
+	t.Parallel()
+	eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
+		db.SetMaxOpenConns(0)
+		const ddl = `ALTER TABLE orders RENAME COLUMN status TO state`
+		mytest.Exec(t, db, `CREATE TABLE orders `+myOrders)
+		fillMy(t, db, "orders", 50)
+		want := likeMy(t, db, "orders")
+		e, err := changeling.Open(t.Context(), db, quick)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, p, err := e.Expand(t.Context(), changeling.Expansion{Statement: ddl})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range p.Steps[1:] {
+			if s.Kind == plan.Live || s.Name == "release" {
+				continue
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			config := quick
+			name := strings.Replace(s.Name, p.ID, "", 1) // of an index
+			config.Events = upon(event.Discard, func(e event.Event) bool {
+				x, ok := e.(event.StepStarted)
+				return ok && strings.HasPrefix(x.Name, name[:min(len(name), 17)])
+			}, cancel)
+			err := expandAndContract(ctx, db, changeling.Expansion{Statement: ddl}, config)
+			cancel()
+			if !errors.Is(err, changeling.ErrStopped) {
+				t.Fatalf("stopped at %q: %v, want ErrStopped", s.Name, err)
+			}
+			abortAll(t, db, "")
+			if is := likeMy(t, db, "orders"); is != want {
+				t.Errorf("aborted at %s, the table is\n%s\nit was\n%s", s.Name, is, want)
+			}
+		}
+		// Nothing was made yet, and somebody else takes the name.
+		c, err := e.StartPlan(t.Context(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mytest.Exec(t, db, `ALTER TABLE orders ADD COLUMN state varchar(20) DEFAULT 'theirs'`)
+		if err := c.Abort(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if theirs := asked(t, db, `SELECT MIN(state) FROM orders`); theirs != "theirs" {
+			t.Errorf("what stood in the column is %q", theirs)
+		}
+		mytest.Exec(t, db, `ALTER TABLE orders DROP COLUMN state`)
+		for _, broken := range []bool{false, true} {
+			c := expanded(t, db, ddl)
+			var failed error
+			act := sync.OnceFunc(func() {
+				if broken {
+					_, failed = db.Exec(`DROP TRIGGER changeling_` + c.ID() + `_u`)
+				}
+				if _, err := db.Exec(`UPDATE orders SET state = 'late' WHERE id = 1`); err != nil {
+					failed = err
+				}
+			})
+			pool := mytest.Mutant(t, dsn, func(_ context.Context, x mutant.Statement) string {
+				if strings.HasPrefix(x.Text, "ALTER TABLE") && strings.Contains(x.Text, "DROP COLUMN") {
+					act()
+				}
+				return x.Text
+			})
+			e, err := changeling.Open(t.Context(), pool, quick)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c, err = e.Find(t.Context(), c.ID()); err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(c.Abort(t.Context()), failed); err != nil {
+				t.Fatal(err)
+			}
+			if kept := asked(t, db, `SELECT status FROM orders WHERE id = 1`); (kept == "late") == broken {
+				t.Errorf("what was written under the new name is %q; with the trigger gone first: %v", kept, broken)
+			}
+			mytest.Exec(t, db, `UPDATE orders SET status = 'new' WHERE id = 1`)
+		}
+	})
+}
+
+// TestMySQLExpandedForLong: while both columns are in use others may alter the table, as long as the old column stays what it was; make it anew
+// and empty it; and what kept the triggers from a row does not go unnoticed. The status says who names the old column, where the server counts.
+func TestMySQLExpandedForLong(t *testing.T) {
+	t.Parallel()
+	eachMy(t, func(t *testing.T, _ string, db *sql.DB) {
+		db.SetMaxOpenConns(0)
+		mytest.Exec(t, db, `CREATE TABLE orders `+myOrders, `CREATE TABLE parents (id int PRIMARY KEY)`)
+		fillMy(t, db, "orders", 200)
+		c := expanded(t, db, `ALTER TABLE orders RENAME COLUMN amount TO total`)
+		resume := func(want error, says string) {
+			t.Helper()
+			if err := c.Contract(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Run(t.Context()); !errors.Is(err, want) || err != nil && !strings.Contains(err.Error(), says) {
+				t.Errorf("contracted: %v, want %v that says %q", err, want, says)
+			}
+		}
+		if !isMaria(t, db) {
+			mytest.Exec(t, db, `SELECT amount FROM orders WHERE id = 7`)
+		}
+		s, err := c.Status(t.Context())
+		named := slices.ContainsFunc(s.Uses, func(u changeling.Use) bool {
+			return strings.HasPrefix(u.Statement, "SELECT `amount` FROM `orders`") && u.Calls > 0
+		})
+		if err != nil || named == isMaria(t, db) || (s.UsesUnseen == "") == isMaria(t, db) {
+			t.Errorf("the status tells of uses %+v, and %q (%v)", s.Uses, s.UsesUnseen, err)
+		}
+		mytest.Exec(t, db, `ALTER TABLE orders ADD COLUMN later int DEFAULT 3`, `CREATE INDEX old_ones ON orders (amount, note(10))`, `CREATE INDEX theirs ON orders (total)`, `ALTER TABLE orders ENGINE=InnoDB`)
+		resume(changeling.ErrRefused, "theirs")
+		mytest.Exec(t, db, `DROP INDEX theirs ON orders`, `CREATE TRIGGER late BEFORE INSERT ON orders FOR EACH ROW SET NEW.amount = NEW.amount + 1`)
+		resume(changeling.ErrRefused, "trigger late")
+		mytest.Exec(t, db, `DROP TRIGGER late`, `CREATE TRIGGER other BEFORE UPDATE ON orders FOR EACH ROW SET NEW.later = 4`)
+		mytest.Exec(t, db, `DROP TRIGGER changeling_`+c.ID()+`_u`, `UPDATE orders SET total = 5555 WHERE id = 3`)
+		resume(changeling.ErrMismatch, "1 rows")
+		if there := asked(t, db, `SELECT CONCAT(amount, ' ', total) FROM orders WHERE id = 3`); there != "3 5555" {
+			t.Errorf("the row that nobody can judge is %s: it was changed", there)
+		}
+		mytest.Exec(t, db, `UPDATE orders SET amount = 5555 WHERE id = 3`)
+		resume(changeling.ErrRefused, "were dropped by somebody")
+		if err := c.Abort(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		mytest.Exec(t, db, `DROP TRIGGER other`)
+		c = expanded(t, db, `ALTER TABLE orders RENAME COLUMN amount TO total`)
+		mytest.Exec(t, db, `TRUNCATE orders`, `INSERT INTO orders (customer_id, email, total) VALUES (1, 'after', 77)`)
+		resume(nil, "")
+		stands(t, c, "done", "")
+		if left := strings.Join(columnsMy(t, db, "orders"), " "); left != "id customer_id email total status created_at note later" {
+			t.Errorf("the columns are %s", left)
+		}
+		// Two that contract at once: one does it, the other one is told.
+		c = expanded(t, db, `ALTER TABLE orders RENAME COLUMN total TO sum`)
+		if err := c.Contract(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var group sync.WaitGroup
+		for range 3 {
+			group.Go(func() {
+				if err := c.Run(t.Context()); err != nil && !errors.Is(err, changeling.ErrOwned) {
+					t.Errorf("one of several runs: %v", err)
+				}
+			})
+		}
+		group.Wait()
+		if err := c.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		stands(t, c, "done", "")
+	})
+}

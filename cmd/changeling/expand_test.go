@@ -61,12 +61,21 @@ func TestExpand(t *testing.T) {
 	contains(t, "contract again", s.run(2, "contract", c.ID).stderr, "is done")
 }
 
-// TestMySQLExpand: what is for PostgreSQL says so.
+// TestMySQLExpand is TestExpand on MySQL and MariaDB, and what is for PostgreSQL says so.
 func TestMySQLExpand(t *testing.T) {
 	t.Parallel()
 	mytest.Each(t, func(t *testing.T, version string) {
 		s := &shell{t: t, dsn: mytest.Database(t, version)}
-		mytest.Exec(t, mytest.Open(t, s.dsn), `CREATE TABLE orders (id int NOT NULL PRIMARY KEY)`)
-		contains(t, "an expansion", s.run(3, "expand", "ALTER TABLE orders RENAME COLUMN id TO no").stderr, "is for PostgreSQL")
+		const rename = "ALTER TABLE orders RENAME COLUMN amount TO total"
+		mytest.Exec(t, mytest.Open(t, s.dsn), `CREATE TABLE orders (id int NOT NULL PRIMARY KEY, amount int, KEY (amount))`, `INSERT INTO orders VALUES (1, 1)`)
+		contains(t, "expand --plan", s.run(0, "expand", "--plan", rename).stdout, "expanded", "verify again", "contract", "LOCK TABLES", "INVISIBLE", "This is a plan")
+		contains(t, "expand", s.run(0, "expand", rename).stdout, "is expanded", "changeling contract")
+		c := s.newest()
+		contains(t, "status", s.run(0, "status", c.ID).stdout, "expanded", "changeling contract "+c.ID)
+		contains(t, "again", s.run(0, "expand", rename).stdout, "change "+c.ID+" is expanded")
+		contains(t, "two types", s.run(3, "expand", "--as", "total", "ALTER TABLE orders MODIFY amount bigint").stderr, "is for PostgreSQL")
+		contains(t, "kept", s.run(2, "expand", "--drop", "never", rename).stderr, "cannot be kept")
+		contains(t, "contract", s.run(0, "contract", c.ID).stdout, "verify again", "contract", "done")
+		contains(t, "done", s.run(0, "expand", rename).stdout, "change "+c.ID+" is done")
 	})
 }

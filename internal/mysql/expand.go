@@ -503,8 +503,8 @@ func LiveArmed(p schema.Pair) string {
 // LockLive keeps everybody from the table for the contraction.
 func LockLive(p schema.Pair) string { return "LOCK TABLES " + qualified(p.Source) + " WRITE" }
 
-// Leaning are a live pair's old column, and what of others would change one of the two columns behind the triggers' back, or break in the end.
-// Others may alter the table while both columns are in use, for weeks.
+// Leaning are a live pair's old column, and what of others would change one of the two behind the triggers' back, goes with the second one, or
+// breaks in the end. Others may alter the table while both columns are in use, for weeks.
 func Leaning(ctx context.Context, q DB, p schema.Pair) ([]string, error) {
 	create, err := showCreate(ctx, q, p.Source)
 	if err != nil {
@@ -513,7 +513,8 @@ func Leaning(ctx context.Context, q DB, p schema.Pair) ([]string, error) {
 	m := p.Columns[0]
 	var out []string
 	for _, part := range parts(create) {
-		if strings.HasPrefix(part.Text, quote(m.Source)+" ") || part.Foreign && (mentions(part.Text, m.Source) || mentions(part.Text, m.Shadow)) {
+		old, own := strings.HasPrefix(part.Text, quote(m.Source)+" "), strings.HasPrefix(part.Text, quote(m.Shadow)+" ") || part.Index && slices.Contains(p.Indexes, part.Name)
+		if old || part.Foreign && mentions(part.Text, m.Source) || !own && mentions(part.Text, m.Shadow) {
 			out = append(out, part.Text)
 		}
 	}
