@@ -133,6 +133,7 @@ func (p *pass) defaulted(k plan.Clause) string {
 func (p *pass) renamedColumn(from, to string) []string {
 	if p.target().mysql() {
 		return []string{
+			"-- changeling expand " + shell(strings.TrimSuffix(p.alter("RENAME COLUMN %s TO %s", p.q(from), p.q(to)), ";")) + ": both names work until changeling contract ID; or",
 			"-- 1. keep the column's name, and map the new one to it in the code: this is the cheapest way",
 			"-- or: 2. " + strings.TrimSuffix(p.alter("ADD COLUMN %s …", p.q(to)), ";") + ", deploy code that writes both",
 			p.fill(to, p.q(from)),

@@ -35,6 +35,10 @@ func ParseExpansion(text string) (plan.Statement, error) {
 	return s, err
 }
 
+// lenient is the mode of the triggers: they bend nothing that a column can have, and refuse nothing. No user's session has just this one, see
+// theirSession.
+const lenient = "NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION"
+
 // live writes the statements of a column under two names.
 type live struct {
 	pair    schema.Pair
@@ -328,7 +332,7 @@ func (l live) add(on schema.Name) string {
 // triggers are those that keep both columns in step. An INSERT has written the second one if it is not what it is by default, an UPDATE if it
 // is not what it was; where both were written, the second one counts. What an UPDATE does not change stays, or one that changes nothing would
 // change a row that is not filled yet, and its ON UPDATE CURRENT_TIMESTAMP (tried on MariaDB); but a row that moves is filled, because
-// the filling may have gone past where it is then. Their mode bends nothing that a column has already, and refuses nothing.
+// the filling may have gone past where it is then.
 func (l live) triggers(on schema.Name) []string {
 	a, b := quote(l.from.Name), quote(l.name)
 	image := func(v string) string { return strings.ReplaceAll(l.pair.Columns[0].Image, "%s", v) }
@@ -360,7 +364,7 @@ func (l live) triggers(on schema.Name) []string {
 		return qualified(schema.Name{Schema: on.Schema, Table: l.pair.Capture.Table + "_" + suffix})
 	}
 	return []string{
-		"SET SESSION sql_mode = 'ALLOW_INVALID_DATES'",
+		"SET SESSION sql_mode = " + literal(lenient),
 		"DROP TRIGGER IF EXISTS " + name("i"), "DROP TRIGGER IF EXISTS " + name("u"),
 		"CREATE TRIGGER " + name("i") + " BEFORE INSERT ON " + qualified(on) + body(given, "ELSE"),
 		"CREATE TRIGGER " + name("u") + " BEFORE UPDATE ON " + qualified(on) + body(differ(b), "ELSEIF "+strings.Join(changed, " OR ")+" THEN"),

@@ -76,15 +76,20 @@ func theirSession(ctx context.Context, db *sql.DB) (*sql.Conn, dialect, error) {
 			discard(conn)
 			return nil, d, err
 		}
-		ours, theirs := strings.Split(mode, ","), strings.Split(d.mode, ",")
-		slices.Sort(ours)
-		slices.Sort(theirs)
-		if !slices.Equal(ours, theirs) {
+		if !sameMode(d.mode, mode) && !sameMode(d.mode, lenient) { // the engine's own
 			return conn, d, nil
 		}
 		discard(conn)
 	}
 	return nil, dialect{}, fmt.Errorf("every connection has the sql_mode %s, which is the engine's own: connect with the mode of the application", mode)
+}
+
+// sameMode says that two texts of sql_mode name the same.
+func sameMode(a, b string) bool {
+	x, y := strings.Split(a, ","), strings.Split(b, ",")
+	slices.Sort(x)
+	slices.Sort(y)
+	return slices.Equal(x, y)
 }
 
 // discard ends a session: it has settings of ours, and nobody else may get it.
