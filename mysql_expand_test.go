@@ -331,21 +331,25 @@ func expandSceneMy(t *testing.T, dsn string, db *sql.DB, mutate func(string) str
 	var seen sync.Mutex
 	pool := mytest.Mutant(t, dsn, func(_ context.Context, x mutant.Statement) string {
 		seen.Lock()
-		defer seen.Unlock()
 		if myFills(x.Text) {
-			if fills++; fills == 3 { // some ranges are filled
-				both(`UPDATE accounts SET amount = amount + 7 WHERE id % 70 = 0`, `INSERT INTO accounts VALUES (5, 1, 'new'), (39995, 2, 'new')`, `UPDATE accounts SET id = -id WHERE id > 39900`,
-					`DELETE FROM accounts WHERE id = 39000`, `UPDATE accounts SET payload = 'p' WHERE id % 30 = 0`)
-			}
+			fills++
 		}
-		if swapped && myReleases(x.Text) {
+		during, behind := myFills(x.Text) && fills == 3, swapped && myReleases(x.Text)
+		swapped = swapped && !behind
+		seen.Unlock() // the other worker may have locked what is written now
+		if during { // some ranges are filled
+			both(`UPDATE accounts SET amount = amount + 7 WHERE id % 70 = 0`, `INSERT INTO accounts VALUES (5, 1, 'new'), (39995, 2, 'new')`, `UPDATE accounts SET id = -id WHERE id > 39900`,
+				`DELETE FROM accounts WHERE id = 39000`, `UPDATE accounts SET payload = 'p' WHERE id % 30 = 0`)
+		}
+		if behind {
 			both(`UPDATE accounts SET total = -7 WHERE id = 50`, `INSERT INTO accounts (id, total) VALUES (7003, 5)`, `UPDATE accounts SET payload = 'n' WHERE id = 60`)
-			swapped = false
 		}
 		text := x.Text
 		if mutate != nil {
 			if text = mutate(text); text != x.Text {
+				seen.Lock()
 				hits++
+				seen.Unlock()
 			}
 		}
 		return text
