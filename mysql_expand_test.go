@@ -337,7 +337,7 @@ func expandSceneMy(t *testing.T, dsn string, db *sql.DB, mutate func(string) str
 		during, behind := myFills(x.Text) && fills == 3, swapped && myReleases(x.Text)
 		swapped = swapped && !behind
 		seen.Unlock() // the other worker may have locked what is written now
-		if during { // some ranges are filled
+		if during {
 			both(`UPDATE accounts SET amount = amount + 7 WHERE id % 70 = 0`, `INSERT INTO accounts VALUES (5, 1, 'new'), (39995, 2, 'new')`, `UPDATE accounts SET id = -id WHERE id > 39900`,
 				`DELETE FROM accounts WHERE id = 39000`, `UPDATE accounts SET payload = 'p' WHERE id % 30 = 0`)
 		}
