@@ -61,7 +61,7 @@ func (a *accountants) writeAs(name, form string, writers int, mayEnd bool) (stop
 			random := rand.New(rand.NewPCG(uint64(i), uint64(at)))
 			for n := 0; ctx.Err() == nil; n++ {
 				err := a.once(name, form, levels[(i+n)%3], random, int64(1_000_000*(2*i+at+1)+n))
-				switch code := fault.Code(mysql.Coded(err)); {
+				switch code := fault.Code(err); {
 				case err == nil:
 					a.wrote[at].Add(1)
 				case code == "40001" || code == "40P01": // as without a change: they try again
@@ -89,7 +89,7 @@ func (a *accountants) once(name, form string, level sql.IsolationLevel, random *
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, tx.Rollback())
+			err = errors.Join(mysql.Coded(err), tx.Rollback())
 		}
 	}()
 	id, amount := int64(1+random.IntN(accountantsRows)), 1+random.IntN(9)
@@ -109,7 +109,7 @@ func (a *accountants) once(name, form string, level sql.IsolationLevel, random *
 			return err
 		}
 	}
-	return tx.Commit()
+	return mysql.Coded(tx.Commit())
 }
 
 // proves compares a column with what was noted.
