@@ -517,8 +517,8 @@ func Leaning(ctx context.Context, q DB, p schema.Pair) ([]string, error) {
 	m := p.Columns[0]
 	var out []string
 	for _, part := range parts(create) {
-		old, own := strings.HasPrefix(part.Text, quote(m.Source)+" "), strings.HasPrefix(part.Text, quote(m.Shadow)+" ") || part.Index && slices.Contains(p.Indexes, part.Name)
-		if old || part.Foreign && mentions(part.Text, m.Source) || !own && mentions(part.Text, m.Shadow) {
+		own := strings.HasPrefix(part.Text, quote(m.Shadow)+" ") || part.Index && slices.Contains(p.Indexes, part.Name)
+		if !part.Index && strings.Contains(part.Text, quote(m.Source)) || !own && strings.Contains(part.Text, quote(m.Shadow)) {
 			out = append(out, part.Text)
 		}
 	}
