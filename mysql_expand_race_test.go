@@ -403,4 +403,3 @@ func TestMySQLExpandAbortDies(t *testing.T) {
 		}
 	})
 }
-

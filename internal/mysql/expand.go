@@ -506,28 +506,3 @@ func LiveArmed(p schema.Pair) string {
 
 // LockLive keeps everybody from the table for the contraction.
 func LockLive(p schema.Pair) string { return "LOCK TABLES " + qualified(p.Source) + " WRITE" }
-
-// Leaning are a live pair's old column, and what of others would change one of the two behind the triggers' back, goes with the second one, or
-// breaks in the end. Others may alter the table while both columns are in use, for weeks.
-func Leaning(ctx context.Context, q DB, p schema.Pair) ([]string, error) {
-	create, err := showCreate(ctx, q, p.Source)
-	if err != nil {
-		return nil, err
-	}
-	m := p.Columns[0]
-	var out []string
-	for _, part := range parts(create) {
-		own := strings.HasPrefix(part.Text, quote(m.Shadow)+" ") || part.Index && slices.Contains(p.Indexes, part.Name)
-		if !part.Index && strings.Contains(part.Text, quote(m.Source)) || !own && strings.Contains(part.Text, quote(m.Shadow)) {
-			out = append(out, part.Text)
-		}
-	}
-	triggers, err := userTriggers(ctx, q, p.Source)
-	for _, t := range triggers {
-		if mentions(t.body, m.Source) || mentions(t.body, m.Shadow) {
-			out = append(out, "trigger "+t.name+": "+t.body)
-		}
-	}
-	slices.Sort(out)
-	return out, err
-}
