@@ -122,13 +122,18 @@ func (w *planner) unlivable(ctx context.Context, r *rehearsal, from Column) (out
 			add("the foreign key %s changes column %s of %s by itself (ON UPDATE %s, ON DELETE %s), and no trigger hears of that", k.name, from.Name, name, k.updated, k.erased)
 		}
 	}
+	of := func(schema, table, column string) string {
+		return " WHERE " + schema + " = " + literal(r.source.Name.Schema) + " AND " + table + " = " + literal(r.source.Name.Table) + " AND " + column + " = " + literal(from.Name)
+	}
 	for _, q := range []struct{ says, query string }{
-		{"a foreign key of another table refers to column " + from.Name + ": %s", "SELECT CONCAT(CONSTRAINT_SCHEMA, '.', TABLE_NAME, ' (', CONSTRAINT_NAME, ')') FROM information_schema.KEY_COLUMN_USAGE WHERE REFERENCED_TABLE_SCHEMA = " +
-			literal(r.source.Name.Schema) + " AND REFERENCED_TABLE_NAME = " + literal(r.source.Name.Table) + " AND REFERENCED_COLUMN_NAME = " + literal(from.Name)},
-		{"column " + from.Name + " has rights of its own, which nobody has for another name: %s; grant them for the table", "SELECT CONCAT(PRIVILEGE_TYPE, ' for ', GRANTEE) FROM information_schema.COLUMN_PRIVILEGES WHERE TABLE_SCHEMA = " +
-			literal(r.source.Name.Schema) + " AND TABLE_NAME = " + literal(r.source.Name.Table) + " AND COLUMN_NAME = " + literal(from.Name)},
-		{"the view %s names column " + from.Name + ", and would be broken in the end, as by a native RENAME COLUMN: drop it first", "SELECT CONCAT(TABLE_SCHEMA, '.', TABLE_NAME) FROM information_schema.VIEWS WHERE LOCATE(" +
-			literal(qualified(r.source.Name)) + ", VIEW_DEFINITION) > 0 AND LOCATE(" + literal("."+quote(from.Name)) + ", VIEW_DEFINITION) > 0"},
+		{"a foreign key of another table refers to column " + from.Name + ": %s",
+			"SELECT CONCAT(CONSTRAINT_SCHEMA, '.', TABLE_NAME, ' (', CONSTRAINT_NAME, ')') FROM information_schema.KEY_COLUMN_USAGE" +
+				of("REFERENCED_TABLE_SCHEMA", "REFERENCED_TABLE_NAME", "REFERENCED_COLUMN_NAME")},
+		{"column " + from.Name + " has rights of its own, which nobody has for another name: %s; grant them for the table",
+			"SELECT CONCAT(PRIVILEGE_TYPE, ' for ', GRANTEE) FROM information_schema.COLUMN_PRIVILEGES" + of("TABLE_SCHEMA", "TABLE_NAME", "COLUMN_NAME")},
+		{"the view %s names column " + from.Name + ", and would be broken in the end, as by a native RENAME COLUMN: drop it first",
+			"SELECT CONCAT(TABLE_SCHEMA, '.', TABLE_NAME) FROM information_schema.VIEWS WHERE LOCATE(" + literal(qualified(r.source.Name)) + ", VIEW_DEFINITION) > 0 AND LOCATE(" +
+				literal("."+quote(from.Name)) + ", VIEW_DEFINITION) > 0"},
 	} {
 		found, err := state.Column(ctx, w.conn, q.query)
 		if err != nil {
@@ -443,10 +448,12 @@ func (w *planner) serveLive(l live) {
 		s.Tables = []string{qualified(on)}
 		p.Steps = append(p.Steps, s)
 	}
-	step(plan.Step{Kind: plan.Exec, Name: "expand", SQL: []string{l.add(on)}, Done: "SELECT " + hasLive(l.pair), LockWait: w.options.LockWait, Lock: moment, Why: "an empty column; the server only changes the catalogue"})
+	step(plan.Step{Kind: plan.Exec, Name: "expand", SQL: []string{l.add(on)}, Done: "SELECT " + hasLive(l.pair), LockWait: w.options.LockWait, Lock: moment,
+		Why: "an empty column; the server only changes the catalogue"})
 	step(plan.Step{Kind: plan.Exec, Name: "keep in step", SQL: append([]string{"CREATE DATABASE IF NOT EXISTS " + quote(l.pair.Log.Schema)}, l.triggers(on)...), LockWait: w.options.LockWait, Lock: moment,
 		Why: "two triggers that keep both columns in step in every row that is written from here on; each waits for all open writers"})
-	step(plan.Step{Kind: plan.Copy, Name: "backfill", Lock: "none", Why: "about " + fmt.Sprint(p.Rows) + " rows, in ranges of the key; what somebody has locked is left for later, so nobody waits for more than one range and no deadlock is ours"})
+	step(plan.Step{Kind: plan.Copy, Name: "backfill", Lock: "none",
+		Why: "about " + fmt.Sprint(p.Rows) + " rows, in ranges of the key; what somebody has locked is left for later, so nobody waits for more than one range and no deadlock is ours"})
 	for i := range l.indexes {
 		step(plan.Step{Kind: plan.Exec, Name: "index " + l.pair.Indexes[i], SQL: []string{l.index(i, on)}, Done: "SELECT " + hasIndex(l.pair, l.pair.Indexes[i]),
 			Lock: moment + ", at the beginning and at the end", Why: "for those who look for rows by the new name, built online; unique is the old column alone, which is enough for both"})
@@ -473,7 +480,8 @@ func AbandonLive(p schema.Pair) (out []plan.Step) {
 }
 
 func columnOf(p schema.Pair, name, also string) string {
-	return "EXISTS (SELECT 1 FROM information_schema.COLUMNS i WHERE i.TABLE_SCHEMA = " + literal(p.Source.Schema) + " AND i.TABLE_NAME = " + literal(p.Source.Table) + " AND i.COLUMN_NAME = " + literal(name) + also + ")"
+	return "EXISTS (SELECT 1 FROM information_schema.COLUMNS i WHERE i.TABLE_SCHEMA = " + literal(p.Source.Schema) + " AND i.TABLE_NAME = " + literal(p.Source.Table) +
+		" AND i.COLUMN_NAME = " + literal(name) + also + ")"
 }
 
 // hasLive says that the second column is there, and the change's own.
