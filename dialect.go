@@ -29,6 +29,8 @@ type dialect interface {
 	Stage(ctx context.Context, db *sql.DB, s plan.Statement, id string, wait time.Duration) (*plan.Plan, error)
 	// Rebuild plans a change without another definition.
 	Rebuild(ctx context.Context, db *sql.DB, b Rebuild, id string, wait time.Duration) (*plan.Plan, error)
+	// Partition plans a table that is partitioned.
+	Partition(ctx context.Context, db *sql.DB, b Partitioning, id string, wait time.Duration, undoLog int64) (*plan.Plan, error)
 	// Expand plans a column beside another one, both of which users write for a while.
 	Expand(ctx context.Context, db *sql.DB, x Expansion, id string, wait time.Duration) (*plan.Plan, error)
 	// Family finds what a change of a key's type takes along, or says why that cannot be.
