@@ -5,14 +5,17 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/changeling-db/changeling"
 	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/dbtest/ledger"
+	"github.com/changeling-db/changeling/internal/dbtest/mutant"
 	"github.com/changeling-db/changeling/internal/dbtest/pgtest"
 )
 
@@ -212,4 +215,113 @@ func TestPartitionDiesAtEveryStatement(t *testing.T) {
 	mortal{setup: parted("", 200), act: act, look: likeness, want: likeness(t, native), stream: 31, writes: partWrites}.test(t)
 }
 
-var _ = errors.Is
+// TestPartitionDiesInAnUndo kills the undo likewise.
+func TestPartitionDiesInAnUndo(t *testing.T) {
+	t.Parallel()
+	plain := pgtest.Open(t, pgtest.Database(t))
+	pgtest.Exec(t, plain, slices.Concat(parted("", 200), partWrites)...)
+	want := likeness(t, plain)
+	dsn := pgtest.Database(t)
+	db := pgtest.Open(t, dsn)
+	begin := func() *changeling.Change {
+		raze(t, db)
+		pgtest.Exec(t, db, parted("", 200)...)
+		c, err := partitions(t.Context(), db, byRegion, changeling.Config{Fast: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pgtest.Exec(t, db, partWrites...)
+		return c
+	}
+	undo := func(ctx context.Context, db *sql.DB) error {
+		e, err := changeling.Open(ctx, db, changeling.Config{Fast: true})
+		if err != nil {
+			return err
+		}
+		list, err := e.List(ctx)
+		if err != nil {
+			return err
+		}
+		c, err := e.Find(ctx, list[0].ID)
+		if err != nil {
+			return err
+		}
+		return c.Undo(ctx, changeling.NoLoss)
+	}
+	begin()
+	all := deaths(t, dsn, rand.New(rand.NewPCG(seed(t), 32)), undo)
+	if !full() {
+		all = all[:min(len(all), 14)]
+	}
+	for _, death := range all {
+		c := begin()
+		at := dieAt(t, dsn, undo, death)
+		if err := undo(t.Context(), db); err != nil {
+			t.Errorf("%s: the second undo: %v", at, err)
+			continue
+		}
+		if dropped, err := c.Cleanup(t.Context(), changeling.Now); !dropped || err != nil {
+			t.Errorf("%s: the cleanup: %v, %v", at, dropped, err)
+		}
+		sameAs(t, likeness(t, db), want, at)
+	}
+}
+
+// TestPartitionMisfits: a row that a user writes while the change runs, and that fits no partition, fails for nobody, and stops the change, which
+// names it, wherever it is by then. Given another value, the change goes on.
+func TestPartitionMisfits(t *testing.T) {
+	t.Parallel()
+	b := changeling.Partitioning{Table: "orders", By: "list (region)", Partitions: []string{`orders_eu FOR VALUES IN ('eu')`, `orders_other FOR VALUES IN ('us', 'asia', 'rest')`}}
+	const misfit = `UPDATE orders SET region = 'mars' WHERE id = 177`
+	for name, c := range map[string]struct {
+		at      func(event.Event) bool
+		ignore  bool
+		allowed bool
+		locked  bool
+	}{
+		"during the copy":     {at: began("copy")},
+		"before the drain":    {at: began("drain")},
+		"before the cutover":  {at: began("cutover")},
+		"while both are kept": {allowed: true},
+		"under the lock":      {locked: true, ignore: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dsn := pgtest.Database(t)
+			db := pgtest.Open(t, dsn)
+			pgtest.Exec(t, db, parted("", 400)...)
+			var once sync.Once
+			pool := pgtest.Mutant(t, dsn, func(_ context.Context, x mutant.Statement) string {
+				if c.locked && locking(x.Text) {
+					once.Do(func() { _, _ = db.Exec(misfit) }) // what is missing then is missed below
+				}
+				return x.Text
+			})
+			act := func() { once.Do(func() { pgtest.Exec(t, db, misfit) }) }
+			config := changeling.Config{Fast: true, DropAfter: changeling.DropNow, Events: event.Lines(t.Output())}
+			if c.at != nil {
+				config.Events = upon(config.Events, c.at, act)
+			}
+			if c.ignore {
+				config.Snapshots = changeling.SnapshotsIgnore
+			}
+			if c.allowed {
+				config.BeforeCutover = func(context.Context, string) error { act(); return nil }
+			}
+			_, err := partitions(t.Context(), pool, b, config)
+			if !errors.Is(err, changeling.ErrData) || !strings.Contains(err.Error(), "mars") || !strings.Contains(err.Error(), "changeling abort") || !strings.Contains(err.Error(), "no partition") {
+				t.Fatalf("the change with a row that fits none = %v", err)
+			}
+			if _, err := partitions(t.Context(), pool, b, config); !errors.Is(err, changeling.ErrData) || !strings.Contains(err.Error(), "id 177") || !strings.Contains(err.Error(), `region "mars"`) {
+				t.Errorf("the same again = %v", err)
+			}
+			pgtest.Exec(t, db, `UPDATE orders SET region = 'eu' WHERE id = 177`)
+			if _, err := partitions(t.Context(), pool, b, config); err != nil {
+				t.Fatal(err)
+			}
+			if n := ask[string](t, db, `SELECT string_agg(tableoid::regclass || ' ' || n, ', ' ORDER BY n) FROM (SELECT tableoid, count(*) AS n FROM orders GROUP BY 1) x`); n != "orders_eu 101, orders_other 299" {
+				t.Errorf("the partitions have %s", n)
+			}
+		})
+	}
+}
