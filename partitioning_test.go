@@ -95,7 +95,7 @@ func likeness(t *testing.T, db *sql.DB) (out []string) {
 		// Before PostgreSQL 18 VALIDATE leaves the clones of a key that refers to a partitioned table as they are, and no dump shows these.
 		`SELECT format('foreign key %s on %s: %s', conname, conrelid::regclass, replace(pg_get_constraintdef(k.oid), ' NOT VALID', '')) FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace WHERE contype = 'f' AND conparentid <> 0 AND ` + userSchema,
 		`SELECT format('trigger %s on %s', pg_get_triggerdef(g.oid), tgrelid::regclass) FROM pg_trigger g JOIN pg_class c ON c.oid = tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE NOT tgisinternal AND ` + userSchema,
-		`SELECT format('%s internal triggers on %s', count(*), tgrelid::regclass) FROM pg_trigger g JOIN pg_class c ON c.oid = tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE tgisinternal AND ` + userSchema + ` GROUP BY tgrelid`,
+		`SELECT format('%s internal triggers on %s', count(*), tgrelid::regclass) FROM pg_trigger g JOIN pg_class c ON c.oid = tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE tgisinternal AND tgname LIKE 'RI\_%' AND ` + userSchema + ` GROUP BY tgrelid`,
 		`SELECT format('statistics %s', pg_get_statisticsobjdef(oid)) FROM pg_statistic_ext`,
 		`SELECT format('function %s', p.oid::regprocedure) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE ` + userSchema,
 		`SELECT format('sequence %s of %s.%s', objid::regclass, refobjid::regclass, refobjsubid) FROM pg_depend JOIN pg_class c ON c.oid = objid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE deptype IN ('a', 'i') AND relkind = 'S' AND ` + userSchema,
