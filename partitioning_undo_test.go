@@ -153,3 +153,56 @@ func TestPartitionHeals(t *testing.T) {
 		}
 	}
 }
+
+// TestPartitionNameTakenLate: somebody takes a partition's name in the last moment. Nothing is swapped, and the change goes on when the name is free.
+func TestPartitionNameTakenLate(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Open(t, pgtest.Database(t))
+	pgtest.Exec(t, db, parted("", 100)...)
+	var once sync.Once
+	config := quick
+	config.BeforeCutover = func(context.Context, string) error {
+		once.Do(func() { _, _ = db.Exec(`CREATE TABLE orders_eu (theirs int)`) }) // if it is missing the change does not fail
+		return nil
+	}
+	if _, err := partitions(t.Context(), db, byRegion, config); err == nil || !strings.Contains(err.Error(), "orders_eu") || !strings.Contains(err.Error(), "already exists") || !strings.Contains(err.Error(), "The source is untouched") {
+		t.Errorf("with a name that is taken: %v", err)
+	}
+	if kind := ask[string](t, db, `SELECT relkind FROM pg_class WHERE oid = 'orders'::regclass`); kind != "r" {
+		t.Errorf("the table is of kind %s", kind)
+	}
+	pgtest.Exec(t, db, `DROP TABLE orders_eu`)
+	if _, err := partitions(t.Context(), db, byRegion, config); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestPartitionMany: with as many partitions as there may be, three indexes and a foreign key, the table is not locked for long, at the swap nor at
+// the one of the undo.
+func TestPartitionMany(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Open(t, pgtest.Database(t))
+	pgtest.Exec(t, db, `CREATE TABLE tenants (id int PRIMARY KEY)`, `INSERT INTO tenants SELECT generate_series(0, 9)`,
+		`CREATE TABLE orders (id bigint PRIMARY KEY, tenant int REFERENCES tenants, note text)`, `CREATE INDEX ON orders (tenant)`, `CREATE INDEX ON orders (note)`,
+		`INSERT INTO orders SELECT i, i % 10, 'n' || i FROM generate_series(1, 20000) i`)
+	var told story
+	config := changeling.Config{Fast: true, Events: event.Tee(told.tell, event.Lines(t.Output()))}
+	c, err := partitions(t.Context(), db, changeling.Partitioning{Table: "orders", By: "hash (id)", Count: 200}, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pgtest.Exec(t, db, `UPDATE orders SET note = 'new' WHERE id < 100`)
+	if err := c.Undo(t.Context(), changeling.NoLoss); err != nil {
+		t.Fatal(err)
+	}
+	told.count(func(e event.Event) bool {
+		swap, ok := e.(event.CutoverTried)
+		if ok && swap.Swapped {
+			t.Logf("locked for %s", swap.Held)
+		}
+		return ok
+	})
+	if n := ask[int](t, db, `SELECT count(*) FROM orders WHERE note = 'new'`); n != 99 {
+		t.Errorf("%d rows are new, want 99", n)
+	}
+}
