@@ -194,7 +194,7 @@ func (w *planner) probe(ctx context.Context, source *Relation) error {
 	bare := w.by.whole(source)
 	bare.Columns = slices.Clone(source.Columns)
 	for i := range bare.Columns {
-		bare.Columns[i].Identity, bare.Columns[i].Default, bare.Columns[i].NotNullName = "", nil, ""
+		bare.Columns[i].Identity, bare.Columns[i].Default, bare.Columns[i].NotNullDef = "", nil, ""
 		if source.Columns[i].Generated != "" {
 			bare.Columns[i].Default = source.Columns[i].Default
 		}
