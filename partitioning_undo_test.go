@@ -85,8 +85,7 @@ func TestPartitionMutants(t *testing.T) {
 	}
 	truncates := regexp.MustCompile(`;\nCREATE TRIGGER "changeling_\w+_truncate" AFTER TRUNCATE ON "public"."orders_eu" [^;]*`)
 	enables := regexp.MustCompile(`;\nALTER TABLE "public"."orders_eu" ENABLE ALWAYS TRIGGER "changeling_\w+_truncate"`)
-	whole := regexp.MustCompile(`(?s) AND \(SELECT pg_catalog\.count\(\*\) FROM pg_catalog\.pg_inherits h WHERE .*? = 'changeling_\w+_undo_truncate'\)\)\)|` +
-		`(?s) AND \(SELECT pg_catalog\.count\(\*\) FROM pg_catalog\.pg_inherits h WHERE .*?_undo_truncate'\)\)\)`)
+	whole := regexp.MustCompile(`(?s) AND \(SELECT pg_catalog\.count\(\*\) FROM pg_catalog\.pg_inherits h WHERE .*?_undo_truncate'\)\)\)`)
 	again := []string{`ALTER TABLE items DROP CONSTRAINT items_order_fkey`, `ALTER TABLE orders DETACH PARTITION orders_eu`, `UPDATE orders_eu SET amount = 0 WHERE id = 200`,
 		`ALTER TABLE orders ATTACH PARTITION orders_eu FOR VALUES IN ('eu')`, `ALTER TABLE items ADD CONSTRAINT items_order_fkey FOREIGN KEY ("order", region) REFERENCES orders ON DELETE CASCADE`}
 	for name, c := range map[string]struct {

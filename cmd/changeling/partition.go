@@ -51,6 +51,11 @@ MySQL and MariaDB have a statement for it: changeling run "ALTER TABLE orders PA
 			}
 			return a.with(ctx, config, func(e *changeling.Engine) error {
 				change, p, err := e.Partition(ctx, b)
+				if err == nil && change != nil && only {
+					if s, err := change.Status(ctx); err != nil || s.Status == "done" { // it was told already
+						return err
+					}
+				}
 				if err == nil && only {
 					return a.sayPlan(change, p)
 				}

@@ -61,6 +61,9 @@ func TestPartition(t *testing.T) {
 	}
 	c := s.newest()
 	contains(t, "again", s.run(0, by...).stdout, "nothing to do")
+	if out := s.run(0, with("--plan")...).stdout; !strings.Contains(out, "nothing to do") || strings.Contains(out, "under way") {
+		t.Errorf("--plan of what is done says %s", out)
+	}
 	contains(t, "others", s.run(3, "partition", "visits", "--by", "hash (id)", "--partitions", "2").stderr, "partitioned already, by RANGE (at)", "ATTACH PARTITION")
 	contains(t, "status", s.run(0, "status", c.ID).stdout, "done", "undo")
 	s.exec(`INSERT INTO visits VALUES (5001, '2026-05-05', 'new')`, `UPDATE visits SET at = '2030-01-01' WHERE id = 5`, `DELETE FROM visits_2026 WHERE id = 6`)

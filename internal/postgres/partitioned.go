@@ -365,7 +365,7 @@ func ParsePartitioning(table schema.Name, by string, parts []string, byDefault s
 	switch {
 	case count != 0 && kind != "HASH":
 		return wrong("a number of partitions is for hash alone: give each partition with its bound, 'name FOR VALUES …'")
-	case count < 0 || count > MostParts || len(parts) >= MostParts:
+	case count < 0 || count > MostParts || len(parts) > MostParts:
 		return wrong("expected at most %d partitions", MostParts)
 	case count != 0 && len(parts) > 0:
 		return wrong("give a number of partitions, or each partition with its bound, not both")
@@ -378,7 +378,10 @@ func ParsePartitioning(table schema.Name, by string, parts []string, byDefault s
 	if byDefault != "" {
 		b.Parts = append(b.Parts, Part{byDefault, "DEFAULT"})
 	}
-	if len(b.Parts) == 0 {
+	switch {
+	case len(b.Parts) > MostParts:
+		return wrong("expected at most %d partitions, with the default one", MostParts)
+	case len(b.Parts) == 0:
 		return wrong("no partition is given: 'name FOR VALUES …' for each, or a default one, or a number for hash")
 	}
 	seen := map[string]bool{table.Table: true}
