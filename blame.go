@@ -133,6 +133,10 @@ func (r *run) accuse(ctx context.Context, err error, places string) error {
 	if guilty == "" {
 		return err
 	}
+	if fault.Unplaced(err) {
+		return &fault.Problem{Kind: fault.Refusal, Err: err, Text: fmt.Sprintf("a row fits no partition: %s. The source is untouched, and nothing is lost. Give the row another value and run the same command again; "+
+			"or `changeling abort %s`, and begin again with a --partition for it, or with --default NAME", guilty, r.record.ID)}
+	}
 	return &fault.Problem{Kind: fault.Refusal, Err: err, Text: fmt.Sprintf("a row cannot be converted: %s: %s. The source is untouched. Mend the row and run the same command again, or `changeling abort %s`",
 		guilty, fault.Message(err), r.record.ID)}
 }

@@ -246,6 +246,7 @@ type mortal struct {
 	stream uint64 // of chance
 	part   int    // one of so many deaths is taken, of those that others take; zero: 3
 	more   func(db *sql.DB, at string)
+	writes []string // of users, between a death and the next try; nil: those of the victim
 }
 
 // test takes a part of the deaths that others take, unless all are asked for.
@@ -262,7 +263,10 @@ func (m mortal) test(t *testing.T) {
 		raze(t, db)
 		pgtest.Exec(t, db, m.setup...)
 		at := dieAt(t, dsn, m.act, death)
-		pgtest.Exec(t, db, between...)
+		if m.writes == nil {
+			m.writes = between
+		}
+		pgtest.Exec(t, db, m.writes...)
 		if err := m.act(t.Context(), db); err != nil {
 			t.Errorf("%s: the second run: %v", at, err)
 			continue

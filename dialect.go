@@ -29,6 +29,8 @@ type dialect interface {
 	Stage(ctx context.Context, db *sql.DB, s plan.Statement, id string, wait time.Duration) (*plan.Plan, error)
 	// Rebuild plans a change without another definition.
 	Rebuild(ctx context.Context, db *sql.DB, b Rebuild, id string, wait time.Duration) (*plan.Plan, error)
+	// Partition plans a table that is partitioned.
+	Partition(ctx context.Context, db *sql.DB, b Partitioning, id string, wait time.Duration, undoLog int64) (*plan.Plan, error)
 	// Expansion reads the statement of a column beside another one, both of which users write for a while, and says how it is called in the
 	// state. Errors are of the kind Usage, or Refused.
 	Expansion(x Expansion) (s plan.Statement, said string, err error)

@@ -115,6 +115,10 @@ func (d mysqld) Rebuild(ctx context.Context, db *sql.DB, b Rebuild, id string, w
 	return d.Plan(ctx, db, mysql.Rebuild(b.name), id, wait, "", 0)
 }
 
+func (mysqld) Partition(_ context.Context, _ *sql.DB, b Partitioning, _ string, _ time.Duration, _ int64) (*plan.Plan, error) {
+	return nil, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("MySQL and MariaDB partition a table by a statement: `changeling run 'ALTER TABLE %s PARTITION BY …'`, which goes over a second table. Nothing was changed", b.Table)}
+}
+
 func (mysqld) Resolve(ctx context.Context, db *sql.DB, n schema.Name) (schema.Name, uint32, error) {
 	n, err := mysql.Resolve(ctx, db, n)
 	return n, 0, err

@@ -42,6 +42,14 @@ func (postgresql) Rebuild(ctx context.Context, db *sql.DB, b Rebuild, id string,
 	return postgres.Rebuild(ctx, db, postgres.Rebuilding{Table: b.name, Tablespace: b.Tablespace, FillFactor: b.FillFactor, OrderBy: b.OrderBy}, postgres.Options{ID: id, LockWait: wait})
 }
 
+func (postgresql) Partition(ctx context.Context, db *sql.DB, b Partitioning, id string, wait time.Duration, undoLog int64) (*plan.Plan, error) {
+	by, err := postgres.ParsePartitioning(b.name, b.By, b.Partitions, b.Default, b.Count)
+	if err != nil {
+		return nil, err
+	}
+	return postgres.Partition(ctx, db, by, postgres.Options{ID: id, LockWait: wait, UndoLog: undoLog})
+}
+
 func (postgresql) Expand(ctx context.Context, db *sql.DB, x Expansion, id string, wait time.Duration) (*plan.Plan, error) {
 	return postgres.Expand(ctx, db, x.postgres(), postgres.Options{ID: id, LockWait: wait})
 }

@@ -126,6 +126,9 @@ func (r *run) build(ctx context.Context) error {
 	if r.engine.config.Fast {
 		memory, parallel, side = "512MB", 1, 2
 	}
+	if len(r.pair.ShadowParts) > 0 {
+		side = 1 // a key of a partitioned table needs the table for itself, and names of partitions' indexes are settled one after the other
+	}
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(side)
 	for _, s := range steps[:n] {

@@ -217,6 +217,8 @@ func (w backlog) closed(p *plan.Plan) string {
 		return w.unread
 	case p.Pair.Binlog && !w.armed:
 		return "the binary log could not be followed all the time since"
+	case !w.armed && len(p.Pair.SourceParts) > 0:
+		return "writes were not logged all the time since: a partition was added, attached, detached or dropped, another change was begun, or somebody took the triggers off"
 	case !w.armed, !w.logs:
 		return "writes were not logged all the time since: another change was begun, or somebody took the triggers off"
 	}

@@ -16,6 +16,12 @@ type Pair struct {
 	Checks  Name `json:"checks"`
 	Alive   Name `json:"alive,omitzero"` // holds a row as long as the server has not crashed; empty where a crash empties neither table
 	Capture Name `json:"capture"`        // the function or the prefix of the triggers that write the log
+	// SourceParts and ShadowParts are the partitions of a source or a shadow that has some, by which PartedBy tells the columns; Known holds, of a
+	// capture that stands on a partitioned table, what its partitions were when it began.
+	SourceParts []Name   `json:"source_parts,omitempty"`
+	ShadowParts []Name   `json:"shadow_parts,omitempty"`
+	PartedBy    []string `json:"parted_by,omitempty"`
+	Known       Name     `json:"known,omitzero"`
 	// Binlog says that no trigger writes the log, but the run, from what it reads in the server's binary log.
 	Binlog  bool     `json:"binlog,omitempty"`
 	Table   uint32   `json:"table"`   // the source's identity, where the server has one

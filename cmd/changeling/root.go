@@ -80,7 +80,7 @@ every row, and swaps the two in milliseconds.
 			root.AddCommand(c)
 		}
 	}
-	add("change", newPlan(a), newLint(a), newRun(a), newRebuild(a), newExpand(a), newContract(a), newMigrate(a), newBackfill(a), newWork(a))
+	add("change", newPlan(a), newLint(a), newRun(a), newRebuild(a), newPartition(a), newExpand(a), newContract(a), newMigrate(a), newBackfill(a), newWork(a))
 	add("control", newList(a), newStatus(a), newReport(a), newPause(a), newResume(a), newThrottle(a), newHold(a), newCutover(a), newVerify(a), newAbort(a), newUndo(a), newResolve(a), newCleanup(a))
 	add("other", newDoctor(a), newGrants(a), newDemo(), newVersion(a))
 	root.SetHelpCommandGroupID("other")

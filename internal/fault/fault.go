@@ -99,6 +99,12 @@ func Data(err error) bool {
 	return code == "54000"
 }
 
+// Unplaced reports whether a partitioned table has no partition for a row: a check that no constraint has made.
+func Unplaced(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pg.Code == "23514" && pg.ConstraintName == ""
+}
+
 // Duplicate reports whether two rows claim the same key, or exclude each other.
 func Duplicate(err error) bool {
 	code := Code(err)

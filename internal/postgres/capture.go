@@ -34,19 +34,19 @@ func makeCapture(p schema.Pair, sample schema.Name) []string {
 		LogOnly(p),
 		"REVOKE ALL ON FUNCTION " + qualified(p.Capture) + "() FROM PUBLIC",
 	}
-	create = append(create, createAlive(p)...)
+	create = append(append(create, createAlive(p)...), known(p)...)
 	return append(create, tryCapture(p, sample)...)
 }
 
 // arm puts the triggers on the source. From its commit on every write is in the log.
 func arm(p schema.Pair) []string {
 	trigger, truncate := ident.Quote(p.Capture.Table), ident.Quote(p.Capture.Table+"_truncate")
-	return []string{
+	return append([]string{
 		"CREATE TRIGGER " + trigger + " AFTER INSERT OR UPDATE OR DELETE ON " + qualified(p.Source) + " FOR EACH ROW EXECUTE FUNCTION " + qualified(p.Capture) + "()",
 		"CREATE TRIGGER " + truncate + " AFTER TRUNCATE ON " + qualified(p.Source) + " FOR EACH STATEMENT EXECUTE FUNCTION " + qualified(p.Capture) + "()",
 		"ALTER TABLE " + qualified(p.Source) + " ENABLE ALWAYS TRIGGER " + trigger,
 		"ALTER TABLE " + qualified(p.Source) + " ENABLE ALWAYS TRIGGER " + truncate,
-	}
+	}, armParts(p)...)
 }
 
 // mirrored is the log's column that says that the trigger wrote the shadow's row too; see DualWrite.
@@ -110,7 +110,7 @@ func tryCapture(p schema.Pair, sample schema.Name) []string {
 		"CREATE TABLE " + table + " (" + strings.Join(defs, ", ") + ")",
 		"CREATE TRIGGER a AFTER INSERT OR UPDATE OR DELETE ON " + table + " FOR EACH ROW EXECUTE FUNCTION " + qualified(p.Capture) + "()",
 		"CREATE TRIGGER b AFTER TRUNCATE ON " + table + " FOR EACH STATEMENT EXECUTE FUNCTION " + qualified(p.Capture) + "()",
-		"INSERT INTO " + table + " SELECT " + list + " FROM ONLY " + qualified(sample) + " LIMIT 1",
+		"INSERT INTO " + table + " SELECT " + list + " FROM " + only(sample, p.SourceParts) + " LIMIT 1",
 		"UPDATE " + table + " SET " + names[0] + " = " + names[0],
 		"DELETE FROM " + table,
 		"TRUNCATE " + table,
@@ -122,7 +122,7 @@ func tryCapture(p schema.Pair, sample schema.Name) []string {
 // armed answers whether the capture's triggers stand on the source and fire for everybody.
 func armed(p schema.Pair) string {
 	return "SELECT count(*) = 2 FROM pg_catalog.pg_trigger WHERE tgrelid = " + ident.Literal(qualified(p.Source)) + "::pg_catalog.regclass AND tgenabled = 'A' AND tgname IN (" +
-		ident.Literal(p.Capture.Table) + ", " + ident.Literal(p.Capture.Table+"_truncate") + ")" + bounded(p)
+		ident.Literal(p.Capture.Table) + ", " + ident.Literal(p.Capture.Table+"_truncate") + ")" + bounded(p) + whole(p)
 }
 
 // bounded is the second half of armed: the log has not reached its bound.
@@ -135,10 +135,11 @@ func bounded(p schema.Pair) string {
 
 // dropCapture takes the triggers off. It needs ACCESS EXCLUSIVE on the source.
 func dropCapture(p schema.Pair) []string {
-	return []string{
-		"DROP TRIGGER " + ident.Quote(p.Capture.Table) + " ON " + qualified(p.Source),
-		"DROP TRIGGER " + ident.Quote(p.Capture.Table+"_truncate") + " ON " + qualified(p.Source),
+	out := []string{"DROP TRIGGER " + ident.Quote(p.Capture.Table) + " ON " + qualified(p.Source)}
+	for _, on := range append([]schema.Name{p.Source}, p.SourceParts...) {
+		out = append(out, "DROP TRIGGER "+ident.Quote(p.Capture.Table+"_truncate")+" ON "+qualified(on))
 	}
+	return out
 }
 
 // silence makes the triggers do nothing. It takes no lock on the source, so an abort can stop the log from growing at

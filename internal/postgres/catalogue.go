@@ -295,6 +295,7 @@ func (c *catalogue) relation(oid uint32) *Relation {
 		r.Strangers = append(r.Strangers, "row level security")
 	}
 	slices.Sort(r.Strangers)
+	slices.Sort(r.Children)
 	return r
 }
 

@@ -100,6 +100,15 @@ func createTable(r *Relation, in string) string {
 	if r.Access != "" {
 		b.WriteString(" USING " + ident.Quote(r.Access))
 	}
+	b.WriteString(withOptions(r))
+	if r.Tablespace != "" {
+		b.WriteString(" TABLESPACE " + ident.Quote(r.Tablespace))
+	}
+	return b.String()
+}
+
+// withOptions are the storage parameters of a new table like r.
+func withOptions(r *Relation) string {
 	var options []string
 	for _, o := range r.Options {
 		options = append(options, option(o, ""))
@@ -107,13 +116,10 @@ func createTable(r *Relation, in string) string {
 	for _, o := range r.ToastOptions {
 		options = append(options, option(o, "toast."))
 	}
-	if len(options) > 0 {
-		b.WriteString(" WITH (" + strings.Join(options, ", ") + ")")
+	if len(options) == 0 {
+		return ""
 	}
-	if r.Tablespace != "" {
-		b.WriteString(" TABLESPACE " + ident.Quote(r.Tablespace))
-	}
-	return b.String()
+	return " WITH (" + strings.Join(options, ", ") + ")"
 }
 
 // option is a storage parameter as the catalogue has it (name=value), as a statement takes it.

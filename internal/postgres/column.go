@@ -443,7 +443,7 @@ func (c *columns) replace(pair schema.Pair, name, why, whyDrop string) {
 	table := here.table
 	add := func(s plan.Step) { p.Steps = append(p.Steps, s) }
 	swap := slices.Concat([]string{"LOCK TABLE " + strings.Join(c.locked(), ", ") + " IN ACCESS EXCLUSIVE MODE", "DROP TRIGGER " + ident.Quote(columnTrigger(c.change)) + " ON " + table}, c.swap(here))
-	add(plan.Step{Kind: plan.Cutover, Name: name, SQL: swap, Tables: lockedNames(c.locked()), LockWait: wait, Lock: "ACCESS EXCLUSIVE", Why: why})
+	add(plan.Step{Kind: plan.Cutover, Name: name, SQL: swap, Tables: lockedNames(c.locked(), schema.Pair{}), LockWait: wait, Lock: "ACCESS EXCLUSIVE", Why: why})
 	add(plan.Step{Kind: plan.Release, Name: "release", SQL: releaseColumns(pair), Why: "the trigger's function and its schema"})
 	add(plan.Step{Kind: plan.Drop, Name: "drop old column", SQL: []string{dropColumns(pair, pair.Aside)}, Tables: []string{table}, LockWait: wait, Lock: "ACCESS EXCLUSIVE",
 		Why: whyDrop})

@@ -24,7 +24,8 @@ func (w Rows) judged() Rows {
 func (w Rows) Boundary(after copier.Key, n int64) (string, []any) {
 	w = w.judged()
 	var args []any
-	shadow := w.Pair.Ordered && w.Pair.SameKey && !w.Pair.ByKey // whose copy asks, too
+	// A copy that goes by key asks, too, and many partitions have as many indexes.
+	shadow := w.Pair.Ordered && w.Pair.SameKey && !w.Pair.ByKey && len(w.Pair.ShadowParts) == 0
 	var names, text []string
 	for _, k := range w.Pair.Key {
 		name := ident.Quote(k.Source)
@@ -34,7 +35,7 @@ func (w Rows) Boundary(after copier.Key, n int64) (string, []any) {
 		names = append(names, name)
 		text = append(text, "b."+name+"::pg_catalog.text")
 	}
-	table, where := "ONLY "+qualified(w.Pair.Source), ""
+	table, where := w.source(), ""
 	if shadow {
 		table = "ONLY " + qualified(w.Pair.Shadow)
 	}

@@ -116,9 +116,9 @@ FROM pg_catalog.pg_stat_activity a WHERE a.datname = pg_catalog.current_database
 // ReadLocks answers whether a transaction at SERIALIZABLE has read the source, or may have. Its read locks stay with the old
 // table, so what it would have to be warned of after the swap nobody would notice.
 func ReadLocks(p schema.Pair) string {
-	source := ident.Literal(qualified(p.Source)) + "::pg_catalog.regclass"
+	tables := "ANY (" + regclasses(append([]schema.Name{p.Source}, p.SourceParts...)) + ")"
 	return "SELECT EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE l.mode OPERATOR(pg_catalog.=) 'SIReadLock' AND l.database OPERATOR(pg_catalog.=) (SELECT oid FROM pg_catalog.pg_database WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) AND (l.relation OPERATOR(pg_catalog.=) " +
-		source + " OR l.relation OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT indexrelid FROM pg_catalog.pg_index WHERE indrelid OPERATOR(pg_catalog.=) " + source + "))))"
+		tables + " OR l.relation OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT indexrelid FROM pg_catalog.pg_index WHERE indrelid OPERATOR(pg_catalog.=) " + tables + "))))"
 }
 
 // guard is the trigger, and the function in the change's schema.

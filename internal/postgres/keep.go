@@ -9,6 +9,6 @@ import (
 func Kept(p schema.Pair) string {
 	old := "pg_catalog.to_regclass(" + ident.Literal(qualified(p.Old)) + ")"
 	return "SELECT coalesce(" + old + "::oid::bigint, 0), coalesce((SELECT pg_catalog.string_agg(c.relname::text, ', ') FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace" +
-		" WHERE n.nspname OPERATOR(pg_catalog.=) " + ident.Literal(p.Old.Schema) + "::text AND c.relkind::text OPERATOR(pg_catalog.=) ANY (ARRAY['r', 'p', 'v', 'm', 'f'])" +
+		" WHERE n.nspname OPERATOR(pg_catalog.=) " + ident.Literal(p.Old.Schema) + "::text AND c.relkind::text OPERATOR(pg_catalog.=) ANY (ARRAY['r', 'p', 'v', 'm', 'f']) AND NOT c.relispartition" +
 		" AND c.oid OPERATOR(pg_catalog.<>) coalesce(" + old + "::oid, 0::oid)), '')"
 }

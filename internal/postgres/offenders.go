@@ -49,7 +49,7 @@ func (r *rehearsal) orphans(p schema.Pair, keys []foreignKey) []plan.Step {
 			to = "ONLY " + to
 		}
 		if parent {
-			to = "ONLY " + qualified(p.Shadow)
+			to = only(p.Shadow, p.ShadowParts)
 		}
 		if child {
 			from = qualified(p.Shadow)

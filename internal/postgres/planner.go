@@ -71,6 +71,7 @@ type planner struct {
 	path      string
 	short     bool                      // the table's name without a schema finds it
 	user      map[string]string         // settings that his conversions depend on
+	by        *Partitioning             // what the table is to be partitioned by; nil: as it is
 	expansion *Expansion                // both columns are to be in use for a while; nil: one takes the place of the other
 	others    map[schema.Name]*Relation // tables that the statement refers to, by the name that it gives them
 }
@@ -300,7 +301,11 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (*rehearsal, e
 		}
 	}
 	var clone []string
-	clone, r.twins = cloneSQL(source, r.in())
+	model := source
+	if r.by = w.by; r.by != nil {
+		model = r.by.whole(source)
+	}
+	clone, r.twins = cloneSQL(model, r.in())
 	r.create = append(makeSchemas(r), clone...)
 	if err := w.partitions(ctx, r); err != nil {
 		return nil, err
@@ -339,6 +344,9 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (*rehearsal, e
 	}
 	if r.statement = forClone(text, source, r.in(), w.short, refers); w.statement.Verb == "ALTER TABLE" && len(w.statement.Clauses) == 0 {
 		r.statement = noChange
+	}
+	if r.by != nil {
+		r.statement = strings.Join(r.by.make(source, r.in()), ";\n")
 	}
 	if err := w.alter(ctx, r); err != nil {
 		return nil, err
@@ -455,11 +463,10 @@ func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, er
 		dropLock += ", and on the new one to take two triggers off"
 	}
 	add(plan.Step{Kind: plan.Hold, Name: "hold", Why: "waits for `changeling cutover` if asked to, and stays in step"})
-	add(plan.Step{Kind: plan.Cutover, Name: "cutover", SQL: swap, Tables: lockedNames(r.locked(keys, pair)), LockWait: wait, Lock: "ACCESS EXCLUSIVE",
+	add(plan.Step{Kind: plan.Cutover, Name: "cutover", SQL: swap, Tables: lockedNames(r.locked(keys, pair), pair), LockWait: wait, Lock: "ACCESS EXCLUSIVE",
 		Why: swapping(pair)})
 	for _, k := range validations(keys) {
-		add(plan.Step{Kind: plan.Exec, Name: "validate " + k.Name, SQL: []string{"ALTER TABLE " + qualified(k.Table) + " VALIDATE CONSTRAINT " + ident.Quote(k.Name)},
-			LockWait: wait, Lock: "SHARE UPDATE EXCLUSIVE", Why: "reads and writes go on"})
+		p.Steps = append(p.Steps, w.validate(k, pair.ShadowParts)...)
 	}
 	add(plan.Step{Kind: plan.Release, Name: "release", SQL: release, Why: "the key log, the trigger's function and their schema"})
 	add(plan.Step{Kind: plan.Drop, Name: "drop old table", SQL: drop, LockWait: wait, Lock: dropLock,

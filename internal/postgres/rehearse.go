@@ -83,22 +83,31 @@ func (w *planner) newRights(ctx context.Context, r *rehearsal) error {
 			made = append(made, q)
 		}
 	}
-	if len(made) == 0 {
+	var names []string
+	for _, q := range made {
+		names = append(names, ident.Qualified(q.Schema, q.Name))
+	}
+	return w.schemaRights(ctx, r, "S", "SEQUENCE", names...)
+}
+
+// schemaRights grants what ALTER DEFAULT PRIVILEGES IN SCHEMA gives to new objects of a kind in the source's schema.
+func (w *planner) schemaRights(ctx context.Context, r *rehearsal, kind, word string, names ...string) error {
+	if len(names) == 0 {
 		return nil
 	}
 	var text string
 	if err := w.tx.QueryRowContext(ctx, `SELECT coalesce((SELECT to_json(defaclacl::text[])::text FROM pg_default_acl
-  WHERE defaclrole = $1::text::regrole AND defaclnamespace = $2::text::regnamespace AND defaclobjtype = 'S'), '[]')`,
-		ident.Quote(r.source.Owner), ident.Quote(r.source.Schema)).Scan(&text); err != nil {
+  WHERE defaclrole = $1::text::regrole AND defaclnamespace = $2::text::regnamespace AND defaclobjtype = $3::text::"char"), '[]')`,
+		ident.Quote(r.source.Owner), ident.Quote(r.source.Schema), kind).Scan(&text); err != nil {
 		return err
 	}
 	var list []string
 	if err := json.Unmarshal([]byte(text), &list); err != nil {
 		return err
 	}
-	for _, q := range made {
+	for _, name := range names {
 		for _, g := range parseACL(list) {
-			r.rights = append(r.rights, g.sql("SEQUENCE", ident.Qualified(q.Schema, q.Name), ""))
+			r.rights = append(r.rights, g.sql(word, name, ""))
 		}
 	}
 	return nil

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,8 +23,17 @@ type Rows struct {
 	Sparing bool
 }
 
-func (w Rows) from() string  { return "ONLY " + qualified(w.Pair.Source) + " AS " + w.alias() }
-func (w Rows) alias() string { return ident.Quote(w.Pair.Source.Table) }
+func (w Rows) source() string { return only(w.Pair.Source, w.Pair.SourceParts) }
+func (w Rows) from() string   { return w.source() + " AS " + w.alias() }
+func (w Rows) alias() string  { return ident.Quote(w.Pair.Source.Table) }
+
+// only is a table without those that inherit from it; of a partitioned one, its partitions have all rows.
+func only(n schema.Name, parts []schema.Name) string {
+	if len(parts) > 0 {
+		return qualified(n)
+	}
+	return "ONLY " + qualified(n)
+}
 
 // value is what a mapped column gets, to be assigned: the server converts it as a native ALTER would.
 func (w Rows) value(m schema.Mapped) string {
@@ -105,7 +115,7 @@ func (w Rows) keyText(prefix string) string {
 
 // Guard takes ACCESS SHARE on the source, so that nobody can rewrite it while the transaction lasts.
 func (w Rows) Guard() string {
-	return "LOCK TABLE ONLY " + qualified(w.Pair.Source) + " IN ACCESS SHARE MODE"
+	return "LOCK TABLE " + w.source() + " IN ACCESS SHARE MODE"
 }
 
 // Heap identifies the source's file. Asked after Guard. Another answer than at the start of the copy says that somebody
@@ -127,8 +137,17 @@ func (w Rows) Blocks() string {
 	return blocks(w.Pair.Source)
 }
 
-// ShadowBlocks is the number of blocks to heal.
-func (w Rows) ShadowBlocks() string { return blocks(w.Pair.Shadow) }
+// ShadowBlocks is the number of blocks to heal: of partitions, those of the largest, for a range of blocks is one of each.
+func (w Rows) ShadowBlocks() string {
+	if len(w.Pair.ShadowParts) == 0 {
+		return blocks(w.Pair.Shadow)
+	}
+	var sizes []string
+	for _, p := range w.Pair.ShadowParts {
+		sizes = append(sizes, "("+blocks(p)+")")
+	}
+	return "SELECT greatest(" + strings.Join(sizes, ", ") + ")"
+}
 
 func blocks(n schema.Name) string {
 	return "SELECT pg_catalog.pg_relation_size(" + ident.Literal(qualified(n)) + ") OPERATOR(pg_catalog./) pg_catalog.current_setting('block_size')::bigint"
@@ -195,7 +214,7 @@ func (w Rows) LoggedPlaces() string {
 func (w Rows) places() string {
 	var changed []string
 	for _, m := range w.Pair.Columns {
-		if m.Converted {
+		if m.Converted || slices.Contains(w.Pair.PartedBy, m.Source) {
 			changed = append(changed, ident.Literal(m.Source), "pg_catalog.left("+w.alias()+"."+ident.Quote(m.Source)+"::pg_catalog.text, 60)")
 		}
 	}

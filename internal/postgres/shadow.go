@@ -29,9 +29,10 @@ type rehearsal struct {
 	settings  map[string]string      // and what else his expressions depend on
 	statement string                 // the user's statement on the shadow
 	change    string
-	order     string   // the index in whose order the rows are copied; empty: as they stand in the heap
-	taken     []taken  // names that are taken in the source's schema
-	rights    []string // statements that grant what the source's schema gives to new sequences by default
+	order     string        // the index in whose order the rows are copied; empty: as they stand in the heap
+	by        *Partitioning // nil: the shadow is partitioned as the source is
+	taken     []taken       // names that are taken in the source's schema
+	rights    []string      // statements that grant what the source's schema gives to new sequences by default
 
 	inPlace    *columns // how second columns would do it; nil: not asked yet
 	notInPlace []string // why they would not
@@ -69,6 +70,12 @@ func (r *rehearsal) pair() (schema.Pair, string, error) {
 		Old:    schema.Name{Schema: r.old(), Table: r.source.Name},
 		Log:    schema.Name{Schema: r.in(), Table: "keys_" + r.change}, Checks: schema.Name{Schema: r.in(), Table: "checks_" + r.change},
 		Capture: schema.Name{Schema: r.in(), Table: "changeling_" + r.change},
+	}
+	if r.by != nil {
+		p.PartedBy = r.by.columns
+		for _, part := range r.by.Parts {
+			p.ShadowParts = append(p.ShadowParts, schema.Name{Schema: r.in(), Table: part.Name})
+		}
 	}
 	if r.source.Persistence == "u" || r.shadow.Persistence == "u" {
 		p.Alive = schema.Name{Schema: r.in(), Table: "alive_" + r.change}
@@ -280,7 +287,26 @@ func (r *rehearsal) strip() []string {
 	for _, c := range r.newNotNulls() {
 		out = append(out, alter+"ALTER COLUMN "+ident.Quote(c.Name)+" DROP NOT NULL")
 	}
-	return append(out, alter+"SET (autovacuum_enabled = false)")
+	return append(out, r.quiet()...)
+}
+
+// heaps are the tables that have the shadow's rows: itself, or its partitions.
+func (r *rehearsal) heaps() (out []string) {
+	if r.by == nil {
+		return []string{r.table()}
+	}
+	for _, part := range r.by.Parts {
+		out = append(out, ident.Qualified(r.in(), part.Name))
+	}
+	return out
+}
+
+// quiet keeps an autovacuum from the shadow while it is copied to.
+func (r *rehearsal) quiet() (out []string) {
+	for _, heap := range r.heaps() {
+		out = append(out, "ALTER TABLE "+heap+" SET (autovacuum_enabled = false)")
+	}
+	return out
 }
 
 // newNotNulls are the columns that hold NULLs until the statement forbids them. They are checked after the copy, when a
@@ -320,7 +346,7 @@ func (r *rehearsal) builds(p schema.Pair, helper string) []plan.Step {
 	for _, x := range r.shadow.Indexes {
 		k := r.shadow.backing(x.OID)
 		it := item{name: x.Name, done: exists(x.Name), weight: weight(x.Name)}
-		if k != nil && inline(*k) {
+		if k != nil && (inline(*k) || r.by != nil) {
 			it.sql = "ALTER TABLE " + r.table() + " ADD CONSTRAINT " + ident.Quote(k.Name) + " " + inlineDef(*k, x)
 		} else {
 			it.sql = createIndex(x, r.table())
@@ -337,7 +363,7 @@ func (r *rehearsal) builds(p schema.Pair, helper string) []plan.Step {
 	slices.SortStableFunc(items, func(a, b item) int { return int(min(max(b.weight-a.weight, -1), 1)) })
 	var out []plan.Step
 	for _, it := range items {
-		out = append(out, plan.Step{Kind: plan.Build, Name: "build " + it.name, SQL: []string{it.sql}, Done: it.done, Role: p.Owner,
+		out = append(out, plan.Step{Kind: plan.Build, Name: "build " + it.name, SQL: append([]string{it.sql}, r.nameParts(it.name)...), Done: it.done, Role: p.Owner,
 			Why: "built in bulk on the shadow, which nobody else writes to"})
 	}
 	return out
@@ -364,7 +390,7 @@ func (r *rehearsal) finish() []string {
 		out = append(out, alter+strings.Join(scans, ", "))
 	}
 	for _, k := range constraintsInOrder(r.shadow) {
-		if (k.Type == "p" || k.Type == "u") && !inline(k) {
+		if (k.Type == "p" || k.Type == "u") && !inline(k) && r.by == nil {
 			out = append(out, addConstraint(r.shadow, k, r.table()))
 		}
 	}
@@ -384,13 +410,15 @@ func (r *rehearsal) finish() []string {
 	}
 	// The catalogue keeps storage parameters in the order in which they were set.
 	names, values := []string{"autovacuum_enabled"}, []string{}
-	for _, o := range r.shadow.Options {
+	for _, o := range r.heapOptions() {
 		name, _, _ := strings.Cut(o, "=")
 		names, values = append(names, ident.Quote(name)), append(values, option(o, ""))
 	}
-	out = append(out, alter+"RESET ("+strings.Join(names, ", ")+")")
-	if len(values) > 0 {
-		out = append(out, alter+"SET ("+strings.Join(values, ", ")+")")
+	for _, heap := range r.heaps() {
+		out = append(out, "ALTER TABLE "+heap+" RESET ("+strings.Join(names, ", ")+")")
+		if len(values) > 0 {
+			out = append(out, "ALTER TABLE "+heap+" SET ("+strings.Join(values, ", ")+")")
+		}
 	}
 	return out
 }
@@ -424,5 +452,5 @@ func (r *rehearsal) bareAgain(helper string) []string {
 	for _, c := range r.newNotNulls() {
 		out = append(out, alter+"ALTER COLUMN "+ident.Quote(c.Name)+" DROP NOT NULL")
 	}
-	return append(out, alter+"SET (autovacuum_enabled = false)")
+	return append(out, r.quiet()...)
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/changeling-db/changeling/internal/ident"
+	"github.com/changeling-db/changeling/plan"
 	"github.com/changeling-db/changeling/schema"
 )
 
@@ -28,6 +29,32 @@ func (k foreignKey) add() string {
 		def += " NOT VALID"
 	}
 	return "ALTER TABLE " + qualified(k.Table) + " ADD CONSTRAINT " + ident.Quote(k.Name) + " " + def
+}
+
+// addToParts gives the key to partitions alone: before PostgreSQL 18 a partitioned table can have none that is NOT VALID.
+func (k foreignKey) addToParts(parts []schema.Name) (out []string) {
+	for _, part := range parts {
+		k.Table = part
+		out = append(out, k.add())
+	}
+	return out
+}
+
+// validate are the steps that make a key valid on the new table. A partitioned one gets it from its partitions, where it is valid by then, so that
+// no row is read.
+func (w *planner) validate(k foreignKey, parts []schema.Name) []plan.Step {
+	check := plan.Step{Kind: plan.Exec, Name: "validate " + k.Name, LockWait: w.options.LockWait, Lock: "SHARE UPDATE EXCLUSIVE", Why: "reads and writes go on"}
+	if len(parts) == 0 || k.Table != w.plan.Pair.Source {
+		check.SQL = []string{"ALTER TABLE " + qualified(k.Table) + " VALIDATE CONSTRAINT " + ident.Quote(k.Name)}
+		return []plan.Step{check}
+	}
+	for _, part := range within(parts, k.Table.Schema) {
+		check.SQL = append(check.SQL, "ALTER TABLE "+qualified(part)+" VALIDATE CONSTRAINT "+ident.Quote(k.Name))
+	}
+	add := w.step("add "+k.Name, "ALTER TABLE "+qualified(k.Table)+" ADD CONSTRAINT "+ident.Quote(k.Name)+" "+k.Def, "ACCESS EXCLUSIVE", qualified(k.Table), qualified(k.To))
+	add.SQL = append(add.SQL, comment("CONSTRAINT "+ident.Quote(k.Name)+" ON "+qualified(k.Table), k.Comment)...)
+	add.Why = "the partitions have it, and it is valid there: only the catalogue changes"
+	return []plan.Step{check, add}
 }
 
 func qualified(n schema.Name) string { return ident.Qualified(n.Schema, n.Table) }
@@ -99,15 +126,18 @@ func (r *rehearsal) locked(keys []foreignKey, p schema.Pair) []string {
 	parents = slices.DeleteFunc(parents, func(q string) bool { return slices.Contains(children, q) })
 	slices.Sort(children)
 	slices.Sort(parents)
-	out := append(children, "ONLY "+qualified(p.Source), "ONLY "+qualified(p.Shadow))
+	out := append(children, only(p.Source, p.SourceParts), only(p.Shadow, p.ShadowParts))
 	return append(out, parents...)
 }
 
-// lockedNames are the locked tables without the words of the statement.
-func lockedNames(tables []string) []string {
+// lockedNames are the locked tables without the words of the statement, and the source's partitions, which are locked with it.
+func lockedNames(tables []string, p schema.Pair) []string {
 	var out []string
 	for _, t := range tables {
 		out = append(out, strings.TrimPrefix(t, "ONLY "))
+	}
+	for _, part := range p.SourceParts {
+		out = append(out, qualified(part))
 	}
 	return out
 }
@@ -150,6 +180,7 @@ func (r *rehearsal) swap(p schema.Pair, keys []foreignKey, helper string) []stri
 			}
 		}
 	}
+	out = append(out, moveParts(p.ShadowParts, p.Source.Schema)...)
 	out = append(out,
 		"ALTER TABLE "+source+" SET SCHEMA "+ident.Quote(r.old()),
 		"ALTER TABLE "+shadow+" SET SCHEMA "+ident.Quote(p.Source.Schema))
@@ -169,6 +200,10 @@ func (r *rehearsal) swap(p schema.Pair, keys []foreignKey, helper string) []stri
 	}
 	out = append(out, withhold(r.source, source)...)
 	for _, k := range keys {
+		if k.Table == p.Source && len(p.ShadowParts) > 0 {
+			out = append(out, k.addToParts(within(p.ShadowParts, p.Source.Schema))...)
+			continue
+		}
 		out = append(out, k.add())
 		out = append(out, comment("CONSTRAINT "+ident.Quote(k.Name)+" ON "+qualified(k.Table), k.Comment)...)
 	}

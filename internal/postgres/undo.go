@@ -98,7 +98,11 @@ func (r *rehearsal) turned(p schema.Pair, limit int64) schema.Pair {
 		k := r.clone.backing(x.OID)
 		return !has && (x.Unique || k != nil && k.Type == "x")
 	})
+	if len(p.ShadowParts) > 0 {
+		out.SourceParts, out.Known = within(p.ShadowParts, p.Source.Schema), at("undo_parts_")
+	}
 	judge := p
+	judge.ShadowParts = out.SourceParts
 	judge.Source, judge.Shadow, judge.Old, judge.Log, judge.Checks, judge.Kept = p.Old, out.Source, p.Source, out.Log, out.Checks, nil
 	judge.Columns = slices.DeleteFunc(slices.Clone(p.Columns), func(m schema.Mapped) bool { return m.Source == "" })
 	out.Judge = &judge
@@ -184,10 +188,9 @@ func (w *planner) undoPlan(r *rehearsal, u undoing) *plan.Plan {
 			add(r.formerOrphans(p, k))
 		}
 	}
-	add(plan.Step{Kind: plan.Cutover, Name: "swap back", SQL: r.swapBack(u), Tables: lockedNames(r.locked(u.newest, p)), LockWait: wait, Lock: "ACCESS EXCLUSIVE", Why: swapping(p)})
+	add(plan.Step{Kind: plan.Cutover, Name: "swap back", SQL: r.swapBack(u), Tables: lockedNames(r.locked(u.newest, p), p), LockWait: wait, Lock: "ACCESS EXCLUSIVE", Why: swapping(p)})
 	for _, k := range validations(u.keys) {
-		add(plan.Step{Kind: plan.Exec, Name: "validate " + k.Name, SQL: []string{"ALTER TABLE " + qualified(k.Table) + " VALIDATE CONSTRAINT " + ident.Quote(k.Name)},
-			LockWait: wait, Lock: "SHARE UPDATE EXCLUSIVE", Why: "reads and writes go on"})
+		out.Steps = append(out.Steps, w.validate(k, p.ShadowParts)...)
 	}
 	add(plan.Step{Kind: plan.Release, Name: "release", SQL: append(dropUndo(p.Change), "DROP FUNCTION IF EXISTS "+ident.Qualified(p.Log.Schema, guard(p))+"()"), Why: "the key log and the trigger's function"})
 	add(plan.Step{Kind: plan.Drop, Name: "drop new table", LockWait: wait, Lock: "ACCESS EXCLUSIVE on the table that was undone", Why: "when its time has come",
@@ -200,7 +203,7 @@ func (w *planner) undoPlan(r *rehearsal, u undoing) *plan.Plan {
 func (r *rehearsal) formerOrphans(p schema.Pair, k foreignKey) plan.Step {
 	place := func(n schema.Name) string {
 		if n == p.Source {
-			return "ONLY " + qualified(p.Shadow)
+			return only(p.Shadow, p.ShadowParts)
 		}
 		return qualified(n)
 	}
@@ -237,6 +240,7 @@ func (r *rehearsal) swapBack(u undoing) []string {
 	for _, s := range r.shadow.Statistics {
 		out = append(out, "ALTER STATISTICS "+ident.Qualified(r.statisticsIn(s), s.Name)+" SET SCHEMA "+ident.Quote(r.in()))
 	}
+	out = append(out, moveParts(p.SourceParts, r.in())...)
 	out = append(out,
 		"ALTER TABLE "+source+" SET SCHEMA "+ident.Quote(r.in()),
 		"ALTER TABLE "+shadow+" SET SCHEMA "+ident.Quote(p.Source.Schema))
@@ -295,7 +299,7 @@ func dropUndo(change string) []string {
 	in := "changeling_" + change
 	at := func(name string) string { return ident.Qualified(in, name+change) }
 	return []string{
-		"DROP TABLE IF EXISTS " + at("undo_keys_") + ", " + at("undo_checks_") + ", " + at("undo_misfits_"),
+		"DROP TABLE IF EXISTS " + at("undo_keys_") + ", " + at("undo_checks_") + ", " + at("undo_misfits_") + ", " + at("undo_parts_"),
 		"DROP FUNCTION IF EXISTS " + ident.Qualified(in, "changeling_"+change+"_undo") + "()",
 	}
 }
@@ -318,7 +322,7 @@ func quieten(p schema.Pair) string {
 // dropTriggers finds a capture's triggers by name and not by table: somebody may have renamed it.
 func dropTriggers(p schema.Pair) string {
 	return `DO $changeling$ DECLARE g record; BEGIN
-  FOR g IN SELECT tgname, tgrelid::pg_catalog.regclass AS on FROM pg_catalog.pg_trigger WHERE NOT tgisinternal AND tgname IN (` +
+  FOR g IN SELECT tgname, tgrelid::pg_catalog.regclass AS on FROM pg_catalog.pg_trigger WHERE NOT tgisinternal AND tgparentid = 0 AND tgname IN (` +
 		ident.Literal(p.Capture.Table) + `, ` + ident.Literal(p.Capture.Table+"_truncate") + `) LOOP
     EXECUTE pg_catalog.format('DROP TRIGGER %I ON %s', g.tgname, g.on);
   END LOOP; END $changeling$`
@@ -331,7 +335,7 @@ func (w Rows) Window() string {
 	exists := "pg_catalog.to_regclass(" + ident.Literal(qualified(p.Log)) + ")"
 	on := "pg_catalog.to_regclass(" + ident.Literal(qualified(p.Source)) + ")"
 	return "SELECT (SELECT pg_catalog.count(*) OPERATOR(pg_catalog.=) 2 FROM pg_catalog.pg_trigger WHERE tgrelid OPERATOR(pg_catalog.=) " + on + " AND tgenabled OPERATOR(pg_catalog.=) 'A'::\"char\" AND tgname::text OPERATOR(pg_catalog.=) ANY (ARRAY[" +
-		ident.Literal(p.Capture.Table) + ", " + ident.Literal(p.Capture.Table+"_truncate") + "])), " +
+		ident.Literal(p.Capture.Table) + ", " + ident.Literal(p.Capture.Table+"_truncate") + "])" + whole(p) + "), " +
 		"(SELECT p.prosrc OPERATOR(pg_catalog.~~) '%INSERT%' FROM pg_catalog.pg_proc p WHERE p.oid OPERATOR(pg_catalog.=) pg_catalog.to_regprocedure(" + ident.Literal(qualified(p.Capture)+"()") + ")), " +
 		"pg_catalog.pg_relation_size(" + exists + ") WHERE " + exists + " IS NOT NULL AND " + on + " IS NOT NULL"
 }
@@ -342,7 +346,7 @@ func (w Rows) Window() string {
 // in the log goes alone, because the row may have been deleted since it failed, and then a later entry tells of that.
 func (w Rows) SetAside() string {
 	p := w.Pair
-	oldest := "(SELECT " + seq + ", " + w.sourceKey("") + ", EXISTS (SELECT FROM ONLY " + qualified(p.Source) + " s WHERE " + w.sameSource("s", "x") + ") AS there FROM " + qualified(p.Log) + " x ORDER BY " + seq + " LIMIT 1)"
+	oldest := "(SELECT " + seq + ", " + w.sourceKey("") + ", EXISTS (SELECT FROM " + w.source() + " s WHERE " + w.sameSource("s", "x") + ") AS there FROM " + qualified(p.Log) + " x ORDER BY " + seq + " LIMIT 1)"
 	return "WITH oldest AS MATERIALIZED " + oldest + ", gone AS (DELETE FROM " + qualified(p.Log) + " l USING oldest o WHERE " + w.sameSource("l", "o") + " AND (o.there OR l." + seq + " OPERATOR(pg_catalog.=) o." + seq +
 		")) INSERT INTO " + qualified(p.Misfits) + " (changeling_why, " + w.sourceKey("") + ") SELECT $1::text, " + w.sourceKey("") + " FROM oldest WHERE there RETURNING " + w.keyText("")
 }
@@ -365,7 +369,7 @@ func (w Rows) Refill() (empty, fill []string) {
 	return nil, []string{
 		"TRUNCATE " + qualified(p.Shadow) + ", " + qualified(p.Checks) + ", " + qualified(p.Misfits),
 		"DELETE FROM " + qualified(p.Log) + " WHERE " + ident.Quote(p.Key[0].Source) + " IS NULL",
-		"INSERT INTO " + qualified(p.Log) + " (" + w.sourceKey("") + ") SELECT " + w.sourceKey("") + " FROM ONLY " + qualified(p.Source),
+		"INSERT INTO " + qualified(p.Log) + " (" + w.sourceKey("") + ") SELECT " + w.sourceKey("") + " FROM " + w.source(),
 	}
 }
 

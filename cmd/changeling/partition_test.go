@@ -1,0 +1,84 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/changeling-db/changeling/internal/dbtest/mytest"
+)
+
+// TestPartition: the command says what it would do, does it, is done then, and takes it back; what cannot be is refused with what to do.
+func TestPartition(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	s.exec(`CREATE TABLE visits (id bigint, at date, note text, PRIMARY KEY (id, at))`, `INSERT INTO visits SELECT i, date '2026-01-01' + i % 700, 'n' FROM generate_series(1, 5000) i`,
+		`CREATE TABLE keyed (id bigint PRIMARY KEY, at date NOT NULL UNIQUE)`, `CREATE TABLE keyless (id bigint, at date)`, `CREATE VIEW visited AS SELECT 1`)
+	year := func(n string) string {
+		return "visits_" + n + " FOR VALUES FROM ('" + n + "-01-01') TO ('" + n + "-12-31')"
+	}
+	by := []string{"partition", "visits", "--by", "range (at)", "--partition", year("2026"), "--default", "visits_rest"}
+	with := func(more ...string) []string { return append(append([]string{}, by...), more...) }
+	contains(t, "--plan", s.run(0, with("--plan")...).stdout, "PARTITION BY RANGE (at)", "visits_2026", "a second table, which is partitioned", "undo", "This is a plan")
+	if n := s.ask(`SELECT count(*) FROM pg_class WHERE relname LIKE 'visits_2%'`); n != "0" {
+		t.Errorf("--plan left %s partitions", n)
+	}
+	for _, c := range []struct {
+		args []string
+		code int
+		says []string
+	}{
+		{[]string{"partition"}, 2, []string{"one table is expected"}},
+		{[]string{"partition", "visits"}, 2, []string{"expected range, list or hash"}},
+		{[]string{"partition", "visits", "--by", "range at"}, 2, []string{"expected range, list or hash"}},
+		{[]string{"partition", "visits", "--by", "range (at); DROP TABLE visits"}, 2, []string{"expected range, list or hash"}},
+		{[]string{"partition", "visits", "--by", "range (at)"}, 2, []string{"no partition is given"}},
+		{[]string{"partition", "visits", "--by", "range (at)", "--partitions", "3"}, 2, []string{"for hash alone"}},
+		{[]string{"partition", "visits", "--by", "hash (id)", "--partitions", "201"}, 2, []string{"at most 200"}},
+		{[]string{"partition", "visits", "--by", "hash (id)", "--partitions", "2", "--default", "x"}, 2, []string{"no default partition"}},
+		{[]string{"partition", "visits", "--by", "range (at)", "--partition", "x VALUES LESS THAN (3)"}, 2, []string{"expected a name and FOR VALUES"}},
+		{[]string{"partition", "visits", "--by", "range (at)", "--partition", "x FOR VALUES FROM ('2026-01-01') TO ('2026-02-01') PARTITION BY HASH (id)"}, 2, []string{"expected a name and FOR VALUES"}},
+		{[]string{"partition", "visits", "--by", "range (at)", "--partition", "visits DEFAULT"}, 2, []string{"the table's own"}},
+		{[]string{"partition", "visits", "--by", "range (at)", "--partition", "keyed DEFAULT"}, 2, []string{"has something called keyed"}},
+		{[]string{"partition", "visits", "--by", "range (nothing)", "--default", "x"}, 2, []string{`"nothing"`}},
+		{[]string{"partition", "visits", "--by", "range (at)", "--partition", "x FOR VALUES FROM (1) TO (2)"}, 2, []string{"the server says"}},
+		{with("--partition", "more FOR VALUES FROM ('2026-06-01') TO ('2027-06-01')"), 2, []string{"overlap"}},
+		{[]string{"partition", "nothing", "--by", "hash (id)", "--partitions", "2"}, 2, []string{"does not exist"}},
+		{[]string{"partition", "keyless", "--by", "hash (id)", "--partitions", "2"}, 3, []string{"no usable key"}},
+		{[]string{"partition", "visited", "--by", "hash (id)", "--partitions", "2"}, 3, []string{"is a view"}},
+		{[]string{"partition", "keyed", "--by", "range (at)", "--default", "x"}, 3, []string{"primary key keyed_pkey (id) does not have at", "hash (id)", `ADD CONSTRAINT "keyed_pkey" PRIMARY KEY ("id", "at")`}},
+		{[]string{"partition", "keyed", "--by", "hash (id)", "--partitions", "2"}, 3, []string{"unique constraint keyed_at_key (at) does not have id"}},
+		{[]string{"partition", "visits", "--by", "range (date_part('year', at))", "--default", "x"}, 3, []string{"by an expression"}},
+		{[]string{"partition", "visits", "--by", "range (at)", "--partition", year("2026"), "--yes"}, 5, []string{"a partition for each row", "id 365", "at 2027-01-01"}},
+		{[]string{"partition", "visits", "--by", "range (at)", "--partition", year("2026"), "--yes", "--no-check-data"}, 5, []string{"fits no partition", "id 364", `at "2026-12-31"`, "--default"}},
+	} {
+		line := strings.Join(c.args, " ")
+		contains(t, line, s.run(c.code, c.args...).stderr, c.says...)
+	}
+	s.run(0, "abort", s.newest().ID)
+	contains(t, "partition", s.run(0, by...).stdout, "done")
+	if n := s.ask(`SELECT string_agg(tableoid::regclass || ' ' || n, ', ' ORDER BY n) FROM (SELECT tableoid, count(*) AS n FROM visits GROUP BY 1) x`); n != "visits_rest 2352, visits_2026 2648" {
+		t.Errorf("the partitions have %s", n)
+	}
+	c := s.newest()
+	contains(t, "again", s.run(0, by...).stdout, "nothing to do")
+	if out := s.run(0, with("--plan")...).stdout; !strings.Contains(out, "nothing to do") || strings.Contains(out, "under way") {
+		t.Errorf("--plan of what is done says %s", out)
+	}
+	contains(t, "others", s.run(3, "partition", "visits", "--by", "hash (id)", "--partitions", "2").stderr, "partitioned already, by RANGE (at)", "ATTACH PARTITION")
+	contains(t, "status", s.run(0, "status", c.ID).stdout, "done", "undo")
+	s.exec(`INSERT INTO visits VALUES (5001, '2026-05-05', 'new')`, `UPDATE visits SET at = '2030-01-01' WHERE id = 5`, `DELETE FROM visits_2026 WHERE id = 6`)
+	contains(t, "undo", s.run(0, "undo", c.ID).stdout, "undone")
+	if n := s.ask(`SELECT relkind::text || ' ' || (SELECT count(*) FROM visits) || ' ' || (SELECT at FROM visits WHERE id = 5) FROM pg_class WHERE oid = 'visits'::regclass`); n != "r 5000 2030-01-01" {
+		t.Errorf("after the undo the table is %s", n)
+	}
+}
+
+// TestMySQLPartition: there it is a statement.
+func TestMySQLPartition(t *testing.T) {
+	t.Parallel()
+	mytest.Each(t, func(t *testing.T, version string) {
+		s := &shell{t: t, dsn: mytest.Database(t, version)}
+		mytest.Exec(t, mytest.Open(t, s.dsn), `CREATE TABLE orders (id int PRIMARY KEY)`)
+		contains(t, "partition", s.run(2, "partition", "orders", "--by", "hash (id)", "--partitions", "2").stderr, "changeling run 'ALTER TABLE orders PARTITION BY")
+	})
+}
