@@ -28,7 +28,10 @@ const givePatience = 2 * time.Second
 
 // connections is how many a change of this pair needs at once.
 func (d mysqld) connections(p schema.Pair) int {
-	if !d.maria || !mysql.Calls(p) {
+	switch {
+	case d.maria && len(p.Triggers) > 0:
+		return d.Connections() + 1
+	case !d.maria || !mysql.Calls(p):
 		return d.Connections()
 	}
 	return d.Connections() + 1 + len(mysql.Guarded(p))
@@ -40,7 +43,7 @@ func (d mysqld) crowded(p *plan.Plan) string {
 	if n == 0 || n >= least {
 		return ""
 	}
-	return fmt.Sprintf("the pool allows %d connections: a change of %s needs %d on MariaDB, one for each table that its foreign keys refer to; call SetMaxOpenConns", n, p.Table, least)
+	return fmt.Sprintf("the pool allows %d connections: a change of %s needs %d on MariaDB, because it has triggers or foreign keys; call SetMaxOpenConns", n, p.Table, least)
 }
 
 // lockFamily locks the parents and the source, and gives the shadow its keys, which cannot be in anybody's way until keysCarried.

@@ -19,8 +19,13 @@ func (r *run) carried(ctx context.Context, conn *sql.Conn) {
 		}
 	}
 	if err != nil {
-		r.engine.config.Events(event.Retried{Step: string(plan.Cutover), What: "triggers", Attempt: 1, Err: err})
+		r.uncarried(err)
 	}
+}
+
+// uncarried tells why triggers have not got their names yet.
+func (r *run) uncarried(err error) {
+	r.engine.config.Events(event.Retried{Step: string(plan.Cutover), What: "triggers", Attempt: 1, Err: err})
 }
 
 // unsettled is what is left to be done until the triggers have their names.
@@ -74,7 +79,12 @@ func (r *run) settleTriggers(ctx context.Context, t *tx) error {
 		return err
 	}
 	defer discard(conn) // and its locks
-	if err := r.bounded(ctx, conn, wait, mysql.LockSwapped(r.pair)); err != nil {
+	if d, ok := r.engine.dialect.(mysqld); ok && d.maria {
+		_, err = conn.ExecContext(ctx, settlerWait+mysql.Then+mysql.LockSwapped(r.pair))
+	} else {
+		err = r.bounded(ctx, conn, wait, mysql.LockSwapped(r.pair))
+	}
+	if err != nil {
 		return err
 	}
 	for _, text := range left {

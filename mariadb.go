@@ -26,6 +26,11 @@ import (
 //
 // Whoever dies before 5, the RENAME fails or is not there. From 5 on the mover alone is needed: it waits in front of all
 // writers, so it finds the source as it was drained, or it dies and nothing has happened.
+//
+// Whoever ends a RENAME places the sentry before: then it fails by that, before it touches anything. Ended while it writes the triggers
+// of a table, it would lose them, see internal/mysql/kill.go.
+//
+// Where the table has triggers, a settler queues for both tables behind the RENAME, and gives them their names, see internal/mysql/trigger.go.
 type queuer struct{ renamer }
 
 // queueWait bounds the wait for the READ lock. It may be long: nobody waits because of it.
@@ -87,6 +92,9 @@ func (r *renamer) outcome(ctx context.Context) (swapped bool, err error) {
 		if len(ids) == 0 {
 			break
 		}
+		if _, err := r.engine.db.ExecContext(ctx, mysql.PlaceSentry(r.pair)); err != nil {
+			return false, err
+		}
 		for _, id := range ids {
 			_, _ = r.engine.db.ExecContext(ctx, fmt.Sprintf("KILL %d", id)) // it may have ended meanwhile
 		}
@@ -127,13 +135,18 @@ func (*unsaid) SQLState() string { return "40003" }
 type queuing struct {
 	*renaming
 	holder, mover *sql.Conn
+	settler       *sql.Conn // gives triggers their names; nil: there are none
 	id            int64     // the mover's connection
 	keys          *carriage // of foreign keys; nil: none is under way
 }
 
 // ready opens the two other sessions and places the sentry.
 func (a *queuing) ready(ctx context.Context) (err error) {
-	for _, to := range []**sql.Conn{&a.holder, &a.mover} {
+	sessions := []**sql.Conn{&a.holder, &a.mover}
+	if len(a.pair.Triggers) > 0 {
+		sessions = append(sessions, &a.settler)
+	}
+	for _, to := range sessions {
 		if *to, err = a.connect(ctx, session{Application: a.lease.Application(), LockWait: queueWait, Idle: stillWait}); err != nil {
 			return err
 		}
@@ -166,7 +179,8 @@ func (a *queuing) Lock(ctx context.Context) error {
 	if mysql.Calls(a.pair) {
 		return a.lockFamily(ctx)
 	}
-	return a.bounded(ctx, a.holder, queueWait, mysql.LockRead(a.pair))
+	_, err := a.holder.ExecContext(ctx, mysql.LockRead(a.pair)) // bounded by the session: see internal/mysql/kill.go
+	return err
 }
 
 // Swap puts the RENAME in the queue, proves that it is there, and lets it happen.
@@ -181,7 +195,9 @@ func (a *queuing) Swap(ctx context.Context) error {
 		}
 	}
 	moved := make(chan error, 1)
-	go func() { moved <- a.bounded(ctx, a.mover, a.step.LockWait, mysql.Swap(a.pair)) }()
+	go func() {
+		moved <- a.boundedAfter(ctx, a.mover, a.step.LockWait, mysql.Swap(a.pair), mysql.PlaceSentry(a.pair))
+	}()
 	proof := a.proven(ctx)
 	if proof == nil { // its lock on the source keeps nobody from referring to it
 		proof = a.childless(ctx)
@@ -194,6 +210,10 @@ func (a *queuing) Swap(ctx context.Context) error {
 	} else {
 		_, proof = a.holder.ExecContext(ctx, "UNLOCK TABLES")
 	}
+	var queued chan error
+	if proof == nil {
+		queued = a.queueSettler(ctx)
+	}
 	said := <-moved // bounded, and by the server as well
 	if said != nil {
 		if proof != nil {
@@ -204,8 +224,57 @@ func (a *queuing) Swap(ctx context.Context) error {
 	if said == nil {
 		a.keysCarried()
 	}
+	a.settle(ctx, said == nil, queued)
 	a.over = time.Now()
 	return said
+}
+
+// settlerWait bounds how long users are held up by the settler, in seconds as the server counts.
+const settlerWait = "SET SESSION lock_wait_timeout = 1"
+
+// queueSettler puts the settler's lock behind the RENAME, if that is under way: then nobody comes in between who could make it wait. While the
+// RENAME itself has to wait, users would wait for both.
+func (a *queuing) queueSettler(ctx context.Context) (locked chan error) {
+	if a.settler == nil {
+		return nil
+	}
+	if waits, err := a.listed(ctx); err != nil || waits {
+		return nil
+	}
+	locked = make(chan error, 1)
+	go func() { locked <- a.lockSwapped(ctx) }()
+	return locked
+}
+
+func (a *queuing) lockSwapped(ctx context.Context) error {
+	_, err := a.settler.ExecContext(ctx, settlerWait+mysql.Then+mysql.LockSwapped(a.pair))
+	return err
+}
+
+// settle gives the triggers their names, under a lock of the settler's. What it does not come to, the next step does.
+func (a *queuing) settle(ctx context.Context, swapped bool, locked chan error) {
+	if a.settler == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleWait)
+	defer cancel()
+	var err error
+	switch {
+	case locked != nil:
+		err = <-locked // bounded by the server
+	case swapped:
+		err = a.lockSwapped(ctx)
+	}
+	switch {
+	case !swapped:
+	case err != nil:
+		a.uncarried(err)
+	default:
+		a.carried(ctx, a.settler)
+		_, _ = a.settler.ExecContext(ctx, "UNLOCK TABLES") // or discard does
+	}
+	discard(a.settler)
+	a.settler = nil
 }
 
 // unmoved finds out what an attempt did that did not end well.
@@ -320,7 +389,9 @@ func (a *queuing) listed(ctx context.Context) (waits bool, err error) {
 func (a *queuing) kill() {
 	ctx, cancel := context.WithTimeout(context.Background(), settleWait)
 	defer cancel()
-	_, _ = a.engine.db.ExecContext(ctx, fmt.Sprintf("KILL QUERY %d", a.id)) // it may be gone, or end by its bound
+	if _, err := a.engine.db.ExecContext(ctx, mysql.PlaceSentry(a.pair)); err == nil {
+		_, _ = a.engine.db.ExecContext(ctx, fmt.Sprintf("KILL QUERY %d", a.id)) // it may be gone, or end by its bound
+	}
 }
 
 // Commit saves that it happened, and looks whether the capture has keys from between the last drain and the swap.
@@ -405,6 +476,7 @@ func (l *lateKeys) Is(target error) bool { return target == cutover.ErrSwapped }
 func (a *queuing) Rollback() error {
 	discard(a.holder)
 	discard(a.mover)
+	discard(a.settler)
 	a.keysCarried()
 	return a.renaming.Rollback()
 }

@@ -533,7 +533,7 @@ func TestMariaDBRefuses(t *testing.T) {
 			{`CREATE TABLE %s (id int PRIMARY KEY, v int); CREATE TABLE %[1]s_kids (id int PRIMARY KEY, up int, FOREIGN KEY (up) REFERENCES %[1]s (id))`, "foreign keys of other tables"},
 			{`CREATE TABLE %s_up (id int PRIMARY KEY); CREATE TABLE %[1]s (id int PRIMARY KEY, v int, up int, FOREIGN KEY (up) REFERENCES %[1]s_up (id))`, "the binary log tells"},
 			{`CREATE TABLE %s_up (id int PRIMARY KEY); CREATE TABLE %[1]s (id int PRIMARY KEY, v int, up int, FOREIGN KEY (up) REFERENCES %[1]s_up (id) ON DELETE CASCADE)`, "CASCADE or SET NULL"},
-			{`CREATE TABLE %s (id int PRIMARY KEY, v int); CREATE TRIGGER theirs BEFORE INSERT ON %[1]s FOR EACH ROW SET NEW.v = 1`, "theirs"},
+			{`CREATE TABLE %s_up (id int PRIMARY KEY); CREATE TABLE %[1]s (id int PRIMARY KEY, v int, up int, FOREIGN KEY (up) REFERENCES %[1]s_up (id)); CREATE TRIGGER theirs BEFORE INSERT ON %[1]s FOR EACH ROW SET NEW.v = 1`, "has triggers and foreign keys"},
 			{`CREATE TABLE %s (id int PRIMARY KEY, v int) WITH SYSTEM VERSIONING`, "system-versioned"},
 		} {
 			table := fmt.Sprintf("t%d", i)

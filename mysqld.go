@@ -293,6 +293,14 @@ func (r *run) beside(ctx context.Context, t *tx, s plan.Step) (conn *sql.Conn, r
 
 // bounded ends a statement that waits too long for a lock. The server's own bound counts in seconds.
 func (r *run) bounded(ctx context.Context, conn *sql.Conn, wait time.Duration, text string) error {
+	return r.boundedAfter(ctx, conn, wait, text, "")
+}
+
+// boundedAfter is bounded with a statement that has to be run before the other one is ended, or it is not.
+func (r *run) boundedAfter(ctx context.Context, conn *sql.Conn, wait time.Duration, text, before string) error {
+	if d, ok := r.engine.dialect.(mysqld); ok && d.maria && mysql.WritesTriggers(text) {
+		wait = 0 // the server's own bound, see internal/mysql/kill.go
+	}
 	if wait == 0 {
 		_, err := conn.ExecContext(ctx, text)
 		return err
@@ -302,7 +310,7 @@ func (r *run) bounded(ctx context.Context, conn *sql.Conn, wait time.Duration, t
 		return err
 	}
 	over, killed := make(chan struct{}), make(chan bool, 1)
-	go func() { killed <- r.overdue(ctx, id, wait, over) }()
+	go func() { killed <- r.overdue(ctx, id, wait, before, over) }()
 	_, err := conn.ExecContext(ctx, text)
 	close(over)
 	if !<-killed { // or it might hit the next statement
@@ -320,7 +328,7 @@ func (r *run) bounded(ctx context.Context, conn *sql.Conn, wait time.Duration, t
 const tedious = 10 * time.Second
 
 // overdue ends the statement of a connection that waits for longer than it may, unless it is over, and says whether it was sent the kill.
-func (r *run) overdue(ctx context.Context, id int64, wait time.Duration, over <-chan struct{}) (killed bool) {
+func (r *run) overdue(ctx context.Context, id int64, wait time.Duration, before string, over <-chan struct{}) (killed bool) {
 	for deadline, pause := time.Now().Add(wait+tedious), wait; ; pause = max(wait/4, 5*time.Millisecond) {
 		select {
 		case <-over:
@@ -336,6 +344,11 @@ func (r *run) overdue(ctx context.Context, id int64, wait time.Duration, over <-
 		}
 		if err == nil && !waits && time.Now().Before(deadline) {
 			continue
+		}
+		if before != "" {
+			if _, err := r.engine.db.ExecContext(ctx, before); err != nil {
+				return false
+			}
 		}
 		_, err = r.engine.db.ExecContext(ctx, fmt.Sprintf("KILL QUERY %d", id))
 		return err == nil

@@ -34,7 +34,13 @@ func (r *run) sole(ctx context.Context) (conn *sql.Conn, release func(), err err
 			if err := conn.QueryRowContext(ctx, mysql.Holder(r.id)).Scan(&holder); err != nil {
 				return err
 			}
+			delicate := false
 			if holder != 0 {
+				if err := conn.QueryRowContext(ctx, mysql.Delicate(holder)).Scan(&delicate); err != nil {
+					return err
+				}
+			}
+			if holder != 0 && !delicate {
 				_, _ = conn.ExecContext(ctx, fmt.Sprintf("KILL %d", holder)) // it may have ended; if we may not, the wait tells
 			}
 			return errBusy

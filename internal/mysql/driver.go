@@ -104,6 +104,7 @@ type conn struct {
 
 	id    int64   // by which another connection can end what this one does
 	below *sql.DB // where to get one
+	maria bool    // the server is MariaDB
 }
 
 func (c *conn) Prepare(query string) (driver.Stmt, error) { return c.inner.Prepare(query) }

@@ -7,12 +7,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"time"
 )
 
 // A server of MySQL goes on with a statement whose client has left, for hours if it builds an index. So a statement whose
 // context ends is ended by KILL QUERY from another connection, and its own connection, which the kill may still hit, is not
 // used again.
+//
+// MariaDB reads the texts of a table's triggers whenever it opens the table, and a KILL that comes meanwhile makes them look faulty (tried on
+// 10.11 and 11.8). The handle stays in the server's cache, and users who come to write by it get error 1064; a RENAME, a CREATE or a DROP TRIGGER
+// writes to the disk what it has read, and all triggers are gone. So there nobody is ended while he opens tables, and what writes triggers
+// is not ended at all, but by its own bound.
 
 // patience is for how long a statement may take to end after its KILL before its connection is broken off.
 const patience = 3 * time.Second
@@ -95,6 +101,18 @@ func (c *conn) kill(ctx context.Context) error {
 		return err
 	}
 	defer other.Close()
+	for delicate := c.maria; delicate; {
+		if err := other.QueryRowContext(ctx, Delicate(c.id)).Scan(&delicate); err != nil {
+			return err
+		}
+		if delicate {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(time.Millisecond):
+			}
+		}
+	}
 	_, err = other.ExecContext(ctx, fmt.Sprintf("KILL QUERY %d", c.id))
 	return err
 }
@@ -128,22 +146,37 @@ func lend(ctx context.Context, db *sql.DB) (*sql.Conn, error) {
 
 // identify asks the server for the connection's id.
 func (c *conn) identify(ctx context.Context, below *sql.DB) error {
-	rows, err := c.inner.QueryContext(ctx, "SELECT CONNECTION_ID()", nil)
+	rows, err := c.inner.QueryContext(ctx, "SELECT CONNECTION_ID(), VERSION() LIKE '%MariaDB%'", nil)
 	if err != nil {
 		return c.state(err)
 	}
 	defer rows.Close()
-	values := make([]driver.Value, 1)
+	values := make([]driver.Value, 2)
 	if err := rows.Next(values); err != nil && err != io.EOF {
 		return c.state(err)
 	}
 	var id sql.NullInt64
-	if err := id.Scan(values[0]); err != nil {
+	var maria sql.NullBool
+	if err := errors.Join(id.Scan(values[0]), maria.Scan(values[1])); err != nil {
 		return err
 	}
+	c.maria = maria.Bool
 	c.id, c.below = id.Int64, below
 	return nil
 }
+
+// delicate says that a session of the list of sessions, a, must not be ended now, see above.
+const delicate = `(VERSION() LIKE '%MariaDB%' AND (COALESCE(a.state, '') = 'Opening tables' OR COALESCE(a.info, '') REGEXP '^(CREATE.* TRIGGER|DROP TRIGGER|RENAME TABLE|LOCK TABLES)[[:space:]]'))`
+
+// Delicate asks whether a connection is at work on something in which it must not be ended.
+func Delicate(id int64) string {
+	return fmt.Sprintf(`SELECT EXISTS (SELECT 1 FROM information_schema.processlist a WHERE a.id = %d AND %s)`, id, delicate)
+}
+
+// WritesTriggers says that a statement makes or drops a trigger.
+func WritesTriggers(text string) bool { return writesTriggers.MatchString(text) }
+
+var writesTriggers = regexp.MustCompile(`^(CREATE (DEFINER=.* )?|DROP )TRIGGER `)
 
 // Waiting asks whether a connection waits for a lock. A server says so in one form for all of them, and begins what is no such wait
 // with a small letter.

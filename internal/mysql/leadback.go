@@ -25,9 +25,11 @@ func LeadBack(ctx context.Context, q DB, p *plan.Plan, maria bool) (refusals []s
 	if Calls(pair) {
 		return []string{fmt.Sprintf("%s has triggers by now (%s), and foreign keys tie it to other tables: both cannot be led back by the same swap. Drop the triggers, undo the change, and make them again afterwards", pair.Source, list[0].name)}, nil
 	}
-	taken, err := Texts(ctx, q, takenChecks(pair))
-	if err != nil {
-		return nil, err
+	var taken []string
+	if !maria { // where such a name is the table's own
+		if taken, err = Texts(ctx, q, takenChecks(pair)); err != nil {
+			return nil, err
+		}
 	}
 	if len(taken) > 0 {
 		return []string{fmt.Sprintf("%s has triggers, so the old table has to go to its database before the swap, and the name of its check %s is taken there: drop the triggers or that check, undo the change, and make them again afterwards",

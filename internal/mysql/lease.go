@@ -26,7 +26,7 @@ SET l.token = l.token + 1, l.owner = $3, p.at = `+now+`, p.pid = CONNECTION_ID()
 WHERE l.change_id = $1 AND l.token = $2 + 1 AND l.owner = $3 AND p.pid = CONNECTION_ID()`)
 	t.Unclaim = in(`UPDATE {claim} SET owner = '' WHERE change_id = $1 AND token = $2`)
 	t.Holders = `SELECT COUNT(*) ` + named
-	t.Ends = `SELECT CONCAT('KILL ', a.id) ` + named
+	t.Ends = `SELECT CONCAT('KILL ', a.id) ` + named + ` AND NOT ` + delicate // which ends by itself before long, and is waited for
 	t.Session = `DO 0`
 	t.Fence = in(`SELECT 1 FROM {claim} WHERE change_id = $1 AND token = $2 LOCK IN SHARE MODE`)
 	t.Beat = in(`UPDATE {progress} p JOIN {claim} l ON l.change_id = p.change_id SET p.at = `+now+`, p.pending = $3, p.reason = $4, p.pid = CONNECTION_ID()

@@ -329,12 +329,6 @@ func (w *planner) unsupported(r *Relation) []string {
 		}
 		add("foreign keys of other tables are not led to the new table yet on MariaDB: %s refers to %s; drop it first and add it again afterwards, or run the statement as it is at a quiet time", k, name)
 	}
-	for _, t := range r.Triggers {
-		if !r.Maria {
-			break // see carry
-		}
-		add("triggers are not carried yet on MariaDB: %s has %s; drop it first and make it again afterwards", name, t)
-	}
 	for _, p := range r.Parts {
 		if p.Other {
 			add("%s has something that changeling does not know, and could lose: %s", name, p.Text)

@@ -79,6 +79,9 @@ func Contends(p schema.Pair, database, statement string, waits bool) bool {
 		return strings.Contains(strings.ToLower(statement), strings.ToLower(p.Source.Table))
 	}
 	text := func(i int) string { return statement[tokens[i].Start:tokens[i].End] }
+	if len(tokens) > 1 && strings.EqualFold(text(0), "DROP") && strings.EqualFold(text(1), "TRIGGER") {
+		return waits // it does not name the table
+	}
 	is := func(i int, name string) bool {
 		return strings.EqualFold(strings.ReplaceAll(strings.Trim(text(i), "`\""), "``", "`"), name)
 	}

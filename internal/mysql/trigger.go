@@ -2,10 +2,12 @@ package mysql
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/changeling-db/changeling/internal/fault"
 	"github.com/changeling-db/changeling/plan"
 	"github.com/changeling-db/changeling/schema"
 )
@@ -18,13 +20,62 @@ import (
 // thing; the next one goes on there.
 //
 // A stand-in is silent too for the engine, which fills the shadow: it sets @changeling in its sessions.
+//
+// On MariaDB the RENAME is another session's, and nobody has a lock right behind it. There one more session queues for it, and gives the
+// triggers their names then; users who come before it fire the stand-ins.
 
 // userTrigger is a trigger as the catalogue has it.
 type userTrigger struct {
 	name, timing, event, definer, mode, charset, collation, database, body, created string
+
+	words   string // its own up to FOR EACH ROW, on MariaDB, which keeps them; else empty
+	gap     string // between them and the body
+	garbled bool   // they and the body do not fit together
 }
 
+// userTriggers are those of a table, in the order in which they fire.
 func userTriggers(ctx context.Context, q DB, n schema.Name) ([]userTrigger, error) {
+	d, err := ask(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	list, err := listTriggers(ctx, q, n)
+	for i := range list {
+		if err == nil && list[i].definer == "" { // MariaDB shows the name alone to who has no right to more
+			err = &fault.Problem{Kind: fault.Precondition, Text: fmt.Sprintf("the trigger %s of %s is not shown to this account. Needed: GRANT TRIGGER ON %s.* for it. Nothing was changed", list[i].name, n, quote(n.Schema))}
+		}
+		if err == nil && d.maria {
+			err = list[i].read(ctx, q, n.Schema)
+		}
+	}
+	return list, err
+}
+
+// read takes a trigger's text as it was given. The list shows a letter of four bytes in the body as a question mark.
+func (t *userTrigger) read(ctx context.Context, q DB, database string) error {
+	var text, none sql.NullString
+	if err := q.QueryRowContext(ctx, "SHOW CREATE TRIGGER "+qualified(schema.Name{Schema: database, Table: t.name})).Scan(&none, &none, &text, &none, &none, &none, &none); err != nil {
+		return err
+	}
+	all, listed := []rune(text.String), []rune(t.body)
+	at := len(all) - len(listed)
+	if t.garbled = at < 0; t.garbled {
+		return nil
+	}
+	for i, c := range all[at:] {
+		t.garbled = t.garbled || c != listed[i] && c <= '\uFFFF'
+	}
+	t.words, t.body = string(all[:at]), string(all[at:])
+	if tokens := significant(t.words); len(tokens) > 0 {
+		end := tokens[len(tokens)-1].End
+		t.words, t.gap = t.words[:end], t.words[end:] // a clause that says the order stands between, and is not kept
+	} else {
+		t.garbled = true
+	}
+	return nil
+}
+
+func listTriggers(ctx context.Context, q DB, n schema.Name) ([]userTrigger, error) {
 	rows, err := q.QueryContext(ctx, "SELECT TRIGGER_NAME, ACTION_TIMING, EVENT_MANIPULATION, DEFINER, SQL_MODE, CHARACTER_SET_CLIENT, COLLATION_CONNECTION, DATABASE_COLLATION, "+
 		"ACTION_STATEMENT, CAST(UNIX_TIMESTAMP(CREATED) AS CHAR) FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = "+literal(n.Schema)+" AND EVENT_OBJECT_TABLE = "+literal(n.Table)+
 		" AND "+others+" ORDER BY EVENT_MANIPULATION, ACTION_TIMING, ACTION_ORDER")
@@ -35,9 +86,11 @@ func userTriggers(ctx context.Context, q DB, n schema.Name) ([]userTrigger, erro
 	var out []userTrigger
 	for rows.Next() {
 		var t userTrigger
-		if err := rows.Scan(&t.name, &t.timing, &t.event, &t.definer, &t.mode, &t.charset, &t.collation, &t.database, &t.body, &t.created); err != nil {
+		var definer, body sql.NullString
+		if err := rows.Scan(&t.name, &t.timing, &t.event, &definer, &t.mode, &t.charset, &t.collation, &t.database, &body, &t.created); err != nil {
 			return nil, err
 		}
+		t.definer, t.body = definer.String, body.String
 		out = append(out, t)
 	}
 	return out, rows.Err()
@@ -57,8 +110,21 @@ func (t userTrigger) head(name, on schema.Name, follows string) string {
 // standIn is the statement that makes a stand-in on a table. It is silent for the engine, and once the trigger itself is on
 // the table that it is for.
 func (t userTrigger) standIn(name, on, source schema.Name) string {
-	return t.head(name, on, "") + "BEGIN IF @changeling IS NULL AND NOT EXISTS (SELECT 1 FROM information_schema.triggers WHERE trigger_schema = " + literal(source.Schema) +
-		" AND trigger_name = " + literal(t.name) + " AND event_object_table = " + literal(source.Table) + ") THEN " + t.body + "\n; END IF; END"
+	return t.head(name, on, "") + "BEGIN IF @changeling IS NULL AND NOT EXISTS (SELECT 1 FROM information_schema.triggers WHERE event_object_schema = " + literal(source.Schema) +
+		" AND event_object_table = " + literal(source.Table) + " AND trigger_name = " + literal(t.name) + ") THEN " + t.body + "\n; END IF; END" // by the table MariaDB looks at no other
+}
+
+// again are the statements that make a trigger itself behind its stand-in. MariaDB keeps the words, in which names may have no database;
+// whoever sends them is not used for anything else.
+func (t userTrigger) again(source schema.Name, standIn string) []string {
+	if t.words == "" {
+		return []string{t.settings(), t.head(schema.Name{Schema: source.Schema, Table: t.name}, source, standIn) + t.body, settled}
+	}
+	gap := t.gap
+	if strings.Contains(t.mode, "ORACLE") && strings.HasPrefix(gap, " ") { // where what is before the clause is kept, too
+		gap = gap[1:]
+	}
+	return []string{"USE " + quote(source.Schema), t.settings(), t.words + " FOLLOWS " + quote(standIn) + gap + t.body, settled}
 }
 
 // settings are those that a trigger keeps of the session that makes it.
@@ -72,6 +138,8 @@ var settled = ours() + ", timestamp = DEFAULT" + Then + "SET NAMES utf8mb4"
 // unfit says why a trigger cannot be made again as it is, or nothing.
 func (t userTrigger) unfit(databaseCollation string) string {
 	switch {
+	case t.garbled:
+		return "its text and its body, as the server shows them, do not fit together: make it again first"
 	case t.database != databaseCollation:
 		return fmt.Sprintf("it was made when the database's collation was %s, and it is %s now: make it again first", t.database, databaseCollation)
 	case !strings.HasPrefix(t.charset, "utf8") && strings.ContainsFunc(t.body, func(c rune) bool { return c > '~' }):
@@ -84,10 +152,16 @@ func (t userTrigger) unfit(databaseCollation string) string {
 // on the twin, after the statement. It answers why it cannot be done.
 func (w *planner) carry(ctx context.Context, r *rehearsal, p *schema.Pair) (refusals []string, err error) {
 	list, err := userTriggers(ctx, w.conn, r.source.Name)
-	if err != nil || len(list) == 0 {
+	if err == nil && len(list) == 0 {
+		return w.unseen(ctx, r.source.Name)
+	}
+	if err != nil {
 		return nil, err
 	}
 	for _, c := range r.source.Parts {
+		if r.source.Maria {
+			break // there such a name is the table's own
+		}
 		named := c.Check && !strings.HasPrefix(c.Name, r.source.Name.Table+"_chk_")
 		if named && slices.ContainsFunc(r.shadow.Parts, func(s part) bool { return s.Check && s.Name == c.Name }) {
 			refusals = append(refusals, fmt.Sprintf("%s has triggers and the check %s: the new table cannot get the name of the check while the old one has it, and the old one cannot leave the database while it has triggers. "+
@@ -97,6 +171,24 @@ func (w *planner) carry(ctx context.Context, r *rehearsal, p *schema.Pair) (refu
 	p.Shadow = nearby(*p)
 	unfit, err := stands(ctx, w.conn, p, list, r.shadowName(), r.source.DatabaseCollation)
 	return append(refusals, unfit...), err
+}
+
+// unseen refuses an account to which MySQL does not show triggers, whether there are some or not.
+func (w *planner) unseen(ctx context.Context, n schema.Name) ([]string, error) {
+	if w.dialect.maria {
+		return nil, nil // see userTriggers
+	}
+	rights, err := ReadRights(ctx, w.conn)
+	if err != nil || len(rights.Lacks(n.Schema, "TRIGGER")) == 0 {
+		return nil, err
+	}
+	var granted bool // on this table alone
+	err = w.conn.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM information_schema.table_privileges WHERE privilege_type = 'TRIGGER' AND table_schema = "+literal(n.Schema)+
+		" AND table_name = "+literal(n.Table)+")").Scan(&granted)
+	if err != nil || granted {
+		return nil, err
+	}
+	return []string{fmt.Sprintf("whether %s has triggers is not shown to this account, and the new table would be without them. Needed: %s", n, rights.Grant([]string{"TRIGGER"}, quote(n.Schema)+".*"))}, nil
 }
 
 // nearby is where the shadow of a table with triggers stands.
@@ -121,7 +213,7 @@ func stands(ctx context.Context, q DB, p *schema.Pair, list []userTrigger, twin 
 		}
 		p.Triggers = append(p.Triggers, schema.Trigger{Name: t.name, StandIn: stand.Table,
 			Stand: []string{"DROP TRIGGER IF EXISTS " + qualified(stand), t.settings(), t.standIn(stand, p.Shadow, p.Source), settled},
-			Make:  []string{t.settings(), t.head(schema.Name{Schema: p.Source.Schema, Table: t.name}, p.Source, stand.Table) + t.body, settled}})
+			Make:  t.again(p.Source, stand.Table)})
 	}
 	return refusals, nil
 }
@@ -158,9 +250,12 @@ func tried(ctx context.Context, q DB, text string) (why string, err error) {
 // Stays says that the shadow stands in the source's own database, see above.
 func Stays(p schema.Pair) bool { return p.Shadow.Schema == p.Source.Schema }
 
-// TriggerTables answers the tables of the triggers in the source's database: name and table.
+// TriggerTables answers the triggers of the two tables of a swap: name and table. Of others MariaDB would wait for locks.
 func TriggerTables(p schema.Pair) string {
-	return "SELECT trigger_name, event_object_table FROM information_schema.triggers WHERE trigger_schema = " + literal(p.Source.Schema)
+	of := func(n schema.Name) string {
+		return "SELECT trigger_name, event_object_table FROM information_schema.triggers WHERE event_object_schema = " + literal(n.Schema) + " AND event_object_table = " + literal(n.Table)
+	}
+	return of(p.Source) + " UNION ALL " + of(Aside(p))
 }
 
 // Settle gives the triggers of the new table their names, after the swap and under a lock on both tables. on is what
@@ -178,8 +273,6 @@ func Settle(p schema.Pair, on map[string]string) []string {
 			}
 			out = append(out, t.Make...)
 		}
-	}
-	for _, t := range p.Triggers {
 		if on[t.StandIn] != "" {
 			out = append(out, drop(t.StandIn))
 		}
