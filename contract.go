@@ -188,7 +188,7 @@ func (c *Change) usesCounted(ctx context.Context, s *Status) error {
 	if err := c.engine.db.QueryRowContext(ctx, mysql.StatementsCounted).Scan(&on); err != nil && (fault.Lost(err) || ctx.Err() != nil) {
 		return err
 	} else if err != nil || !on {
-		s.UsesUnseen = "the server cannot tell which statements name it, because performance_schema is off or does not count statements"
+		s.UsesUnseen = "the server cannot tell which statements name it, because performance_schema is off, does not count statements, or has no room for more of them (TRUNCATE performance_schema.events_statements_summary_by_digest)"
 		return nil
 	}
 	list, err := c.using(ctx, mysql.StatementsSaying(c.record.Plan.Pair))

@@ -553,7 +553,9 @@ func (a *renaming) Swap(ctx context.Context) error {
 	var texts []string
 	old := mysql.Aside(a.pair)
 	if !mysql.Stays(a.pair) && (a.named || a.pair.Binlog || mysql.Calls(a.pair)) {
-		old, texts = a.pair.Old, append(texts, mysql.DropCapture(a.pair)...)
+		if old = a.pair.Old; !mysql.Disarms(a.record.Plan) {
+			texts = mysql.DropCapture(a.pair)
+		}
 	}
 	swap := mysql.SwapTo(a.pair, old)
 	if mysql.Calls(a.pair) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/changeling-db/changeling/internal/state"
+	"github.com/changeling-db/changeling/plan"
 	"github.com/changeling-db/changeling/schema"
 )
 
@@ -246,10 +247,22 @@ func InstallSwap(p schema.Pair, maria bool) []string {
 		return installCarrier(p)
 	}
 	clear, give, take := keyParts(p)
-	parts := childParts(p)
+	parts, disarm := childParts(p), ""
+	for _, text := range DropCapture(p) { // here, so that a run that dies does not leave a source whose writes nobody logs
+		disarm += text + "; "
+	}
 	return []string{"DROP PROCEDURE IF EXISTS " + swapping(p),
 		"CREATE PROCEDURE " + swapping(p) + "() SQL SECURITY INVOKER BEGIN DECLARE EXIT HANDLER FOR SQLEXCEPTION BEGIN " + clear + parts.back + "RESIGNAL; END; " + clear +
-			parts.begin + give + parts.leave + SwapTo(p, p.Old) + "; " + parts.join + take + parts.end + "END"}
+			parts.begin + give + parts.leave + disarm + SwapTo(p, p.Old) + "; " + parts.join + take + parts.end + "END"}
+}
+
+// Disarms says that the procedure of a plan takes the capture's triggers off; those of older plans do not.
+func Disarms(p *plan.Plan) bool {
+	return slices.ContainsFunc(p.Steps, func(s plan.Step) bool {
+		return slices.ContainsFunc(s.SQL, func(text string) bool {
+			return strings.HasPrefix(text, "CREATE PROCEDURE "+swapping(p.Pair)) && strings.Contains(text, "DROP TRIGGER")
+		})
+	})
 }
 
 // Calls says that tables are swapped by a procedure, because of foreign keys.

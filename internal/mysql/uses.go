@@ -8,14 +8,16 @@ import (
 	"github.com/changeling-db/changeling/schema"
 )
 
-// StatementsCounted answers whether the server counts statements by their text.
-const StatementsCounted = `SELECT @@performance_schema AND EXISTS (SELECT 1 FROM performance_schema.setup_consumers WHERE name = 'statements_digest' AND enabled = 'YES')`
+// StatementsCounted answers whether the server counts statements by their text, and had room for all of them: the others it counts as one without a text.
+const StatementsCounted = `SELECT @@performance_schema AND EXISTS (SELECT 1 FROM performance_schema.setup_consumers WHERE name = 'statements_digest' AND enabled = 'YES')
+AND NOT EXISTS (SELECT 1 FROM performance_schema.events_statements_summary_by_digest WHERE DIGEST IS NULL AND COUNT_STAR > 0)`
 
 // StatementsSaying are statements that name a live pair's old column: nothing by whom, the text, how often. The server keeps the names that
 // stand in a statement in backticks, and no constants. What says SELECT * names nothing.
 func StatementsSaying(p schema.Pair) string {
 	has := func(name string) string { return "LOCATE(" + literal(quote(name)) + ", DIGEST_TEXT) > 0" }
 	return "SELECT COALESCE(SCHEMA_NAME, ''), DIGEST_TEXT, COUNT_STAR FROM performance_schema.events_statements_summary_by_digest WHERE " + has(p.Source.Table) + " AND " + has(p.Columns[0].Source) +
+		" AND (SCHEMA_NAME = " + literal(p.Source.Schema) + " OR " + has(p.Source.Schema) + ")" +
 		" AND LOCATE('changeling', DIGEST_TEXT) = 0 AND DIGEST_TEXT REGEXP '^(SELECT|INSERT|UPDATE|DELETE|REPLACE|WITH|LOAD|CALL)' AND COUNT_STAR > 0 ORDER BY LAST_SEEN DESC LIMIT 20"
 }
 
