@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -211,6 +212,43 @@ func TestMySQLNewForeignKeyDies(t *testing.T) {
 	})
 	t.Run("beside a copy", func(t *testing.T) {
 		eachMy(t, func(t *testing.T, dsn string, db *sql.DB) { newKeyDies(t, dsn, db, ", MODIFY v bigint") })
+	})
+}
+
+// TestMySQLDiesBeforeTheCall: until the procedure swaps, and takes the triggers off with it, each write is logged. So who dies before it goes on.
+func TestMySQLDiesBeforeTheCall(t *testing.T) {
+	t.Parallel()
+	eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
+		if isMaria(t, db) {
+			return // there is no such procedure
+		}
+		familyMy(t, db)
+		const triggers = `SELECT COUNT(*) FROM information_schema.triggers WHERE event_object_schema = DATABASE() AND event_object_table = 'kids'`
+		var died atomic.Bool
+		stood := 0
+		pool := mytest.Mutant(t, dsn, func(ctx context.Context, x mutant.Statement) string {
+			if !strings.HasPrefix(x.Text, "CALL ") || died.Swap(true) {
+				return x.Text
+			}
+			if err := db.QueryRowContext(ctx, triggers).Scan(&stood); err != nil {
+				t.Error(err)
+			}
+			return "KILL CONNECTION_ID()"
+		})
+		pool.SetMaxOpenConns(20)
+		config := quick
+		config.Capture = changeling.CaptureTriggers
+		ddl := `ALTER TABLE kids` + fmt.Sprintf(newKey, "kids") + `, MODIFY v bigint`
+		err := changeling.Apply(t.Context(), pool, ddl, config)
+		if err != nil {
+			err = changeling.Apply(t.Context(), db, ddl, config)
+		}
+		if err != nil || !died.Load() || stood != 3 {
+			t.Errorf("Apply = %v; its session was ended before the swap: %t, when %d triggers of 3 stood", err, died.Load(), stood)
+		}
+		if n := ask[int](t, db, triggers); n != 0 {
+			t.Errorf("%d triggers are left on the table", n)
+		}
 	})
 }
 
