@@ -70,25 +70,31 @@ func portrait(t *testing.T, db *sql.DB) []string {
 		`SELECT 'order ' || o::text FROM orders o`,
 		`SELECT 'item ' || i::text FROM items i`,
 	} {
-		rows, err := db.QueryContext(t.Context(), query)
-		if err != nil {
-			t.Fatalf("%v\nin: %s", err, query)
-		}
-		var lines []string
-		for rows.Next() {
-			var line string
-			if err := rows.Scan(&line); err != nil {
-				t.Fatal(err)
-			}
-			lines = append(lines, line)
-		}
-		if err := rows.Err(); err != nil {
-			t.Fatal(err)
-		}
-		slices.Sort(lines)
-		out = append(out, lines...)
+		out = append(out, sorted(t, db, query)...)
 	}
 	return out
+}
+
+// sorted is a query's one column, in order.
+func sorted(t *testing.T, db *sql.DB, query string) (lines []string) {
+	t.Helper()
+	rows, err := db.QueryContext(t.Context(), query)
+	if err != nil {
+		t.Fatalf("%v\nin: %s", err, query)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var line string
+		if err := rows.Scan(&line); err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, line)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(lines)
+	return lines
 }
 
 const userSchema = `nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'changeling')`

@@ -102,23 +102,7 @@ func likeness(t *testing.T, db *sql.DB) (out []string) {
 		`SELECT format('order in %s: %s', tableoid::regclass, o) FROM orders o`,
 		`SELECT 'item ' || i::text FROM items i`,
 	} {
-		rows, err := db.QueryContext(t.Context(), query)
-		if err != nil {
-			t.Fatalf("%v\nin: %s", err, query)
-		}
-		var lines []string
-		for rows.Next() {
-			var line string
-			if err := rows.Scan(&line); err != nil {
-				t.Fatal(err)
-			}
-			lines = append(lines, line)
-		}
-		if err := rows.Err(); err != nil {
-			t.Fatal(err)
-		}
-		slices.Sort(lines)
-		out = append(out, lines...)
+		out = append(out, sorted(t, db, query)...)
 	}
 	return out
 }
