@@ -32,8 +32,8 @@ func (r *run) throttle(ctx context.Context, c *throttle.Controller, settings *Th
 // chunkTime is what a chunk takes by default.
 const chunkTime = 20 * time.Millisecond
 
-// calmRest is how long a worker rests on a calm server, in chunks. Users feel less with each one: of 1,000 writes a second on MariaDB the slowest
-// hundredth took 1.9 to 3.0 times as long as before with one, and 2.0 to 2.1 with three (`go run ./bench -db mariadb -idle "" -load 1000000`).
+// calmRest is how long a worker rests on a calm server, in chunks. Users feel less with each one: of 1,000 writes a second on PostgreSQL the
+// slowest hundredth took 2.4 times as long as before with three (`go run ./bench -idle "" -load 1000000`), and 3.4 with one and a limit of 5 ms.
 const calmRest = 3
 
 // controller is one that heeds the settings.
