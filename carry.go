@@ -80,7 +80,7 @@ func (r *run) settleTriggers(ctx context.Context, t *tx) error {
 	}
 	defer discard(conn) // and its locks
 	if d, ok := r.engine.dialect.(mysqld); ok && d.maria {
-		_, err = conn.ExecContext(ctx, settlerWait+mysql.Then+mysql.LockSwapped(r.pair))
+		err = r.lockSwapped(ctx, conn)
 	} else {
 		err = r.bounded(ctx, conn, wait, mysql.LockSwapped(r.pair))
 	}

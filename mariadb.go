@@ -242,12 +242,13 @@ func (a *queuing) queueSettler(ctx context.Context) (locked chan error) {
 		return nil
 	}
 	locked = make(chan error, 1)
-	go func() { locked <- a.lockSwapped(ctx) }()
+	go func() { locked <- a.lockSwapped(ctx, a.settler) }()
 	return locked
 }
 
-func (a *queuing) lockSwapped(ctx context.Context) error {
-	_, err := a.settler.ExecContext(ctx, settlerWait+mysql.Then+mysql.LockSwapped(a.pair))
+// lockSwapped locks both tables behind the RENAME, for as long as the server bounds it.
+func (r *run) lockSwapped(ctx context.Context, conn *sql.Conn) error {
+	_, err := conn.ExecContext(ctx, settlerWait+mysql.Then+mysql.LockSwapped(r.pair))
 	return err
 }
 
@@ -263,7 +264,7 @@ func (a *queuing) settle(ctx context.Context, swapped bool, locked chan error) {
 	case locked != nil:
 		err = <-locked // bounded by the server
 	case swapped:
-		err = a.lockSwapped(ctx)
+		err = a.lockSwapped(ctx, a.settler)
 	}
 	switch {
 	case !swapped:
