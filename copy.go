@@ -284,10 +284,10 @@ func (r *run) sized(target time.Duration, initial, least, most int64, w weight) 
 	return capped{&throttle.Sizer{Target: target, Initial: initial, Min: least, Max: most}, r, w}
 }
 
-// chunkTime is what a chunk should take. Those who want it fast save on transactions instead.
+// chunkTime is what a chunk should take.
 func (r *run) chunkTime() time.Duration {
 	if r.engine.config.Fast {
-		return max(r.engine.config.ChunkTime, time.Second)
+		return max(r.engine.config.ChunkTime, r.engine.dialect.FastChunk())
 	}
 	return r.engine.config.ChunkTime
 }

@@ -60,6 +60,8 @@ type dialect interface {
 	Transactional() bool
 	// Apart is the text that sets a session up whose statements run outside of a transaction, for as long as they take.
 	Apart(application, path string, fast bool) string
+	// FastChunk is what a chunk should take for those who want it fast and let users wait.
+	FastChunk() time.Duration
 	// Connections is how many a change needs at the same time.
 	Connections() int
 	// Abandon takes away what a change made before its cutover: one transaction after the other, each may run twice. wait is

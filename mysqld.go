@@ -155,6 +155,10 @@ func (mysqld) Isolation(sql.IsolationLevel) sql.IsolationLevel {
 func (mysqld) Pinned() map[string]string         { return nil }
 func (mysqld) Transactional() bool               { return false }
 func (mysqld) Apart(string, string, bool) string { return "DO 0" }
+
+// FastChunk is long: each commit waits for the disk.
+func (mysqld) FastChunk() time.Duration { return time.Second }
+
 func (d mysqld) Connections() int {
 	if d.maria {
 		return 9 // the cutover alone has four sessions, and ends one of them

@@ -112,8 +112,13 @@ func (postgresql) As(role string) string {
 
 func (postgresql) Isolation(level sql.IsolationLevel) sql.IsolationLevel { return level }
 func (postgresql) Pinned() map[string]string                             { return postgres.Pinned() }
-func (postgresql) Connections() int                                      { return 6 }
-func (postgresql) Transactional() bool                                   { return true }
+
+// FastChunk is short: a commit costs next to nothing, because nobody waits for its log on disk, and it wakes the WAL writer. In a long chunk two
+// workers fill the buffers of the log, and each waits while the other writes them out: a copy took a third longer in 16 chunks than in 60 or 240.
+func (postgresql) FastChunk() time.Duration { return 25 * time.Millisecond }
+
+func (postgresql) Connections() int    { return 6 }
+func (postgresql) Transactional() bool { return true }
 
 func (postgresql) Apart(application, path string, fast bool) string {
 	return postgres.Apart(application, path, fast)
