@@ -40,7 +40,7 @@ func makeCapture(p schema.Pair, sample schema.Name) []string {
 
 // arm puts the triggers on the source. From its commit on every write is in the log.
 func arm(p schema.Pair) []string {
-	trigger, truncate := ident.Quote(p.Capture.Table), ident.Quote(p.Capture.Table+"_truncate")
+	trigger, truncate := ident.Quote(first(p)), ident.Quote(p.Capture.Table+"_truncate")
 	return append([]string{
 		"CREATE TRIGGER " + trigger + " AFTER INSERT OR UPDATE OR DELETE ON " + qualified(p.Source) + " FOR EACH ROW EXECUTE FUNCTION " + qualified(p.Capture) + "()",
 		"CREATE TRIGGER " + truncate + " AFTER TRUNCATE ON " + qualified(p.Source) + " FOR EACH STATEMENT EXECUTE FUNCTION " + qualified(p.Capture) + "()",
@@ -122,7 +122,7 @@ func tryCapture(p schema.Pair, sample schema.Name) []string {
 // armed answers whether the capture's triggers stand on the source and fire for everybody.
 func armed(p schema.Pair) string {
 	return "SELECT count(*) = 2 FROM pg_catalog.pg_trigger WHERE tgrelid = " + ident.Literal(qualified(p.Source)) + "::pg_catalog.regclass AND tgenabled = 'A' AND tgname IN (" +
-		ident.Literal(p.Capture.Table) + ", " + ident.Literal(p.Capture.Table+"_truncate") + ")" + bounded(p) + whole(p)
+		ident.Literal(first(p)) + ", " + ident.Literal(p.Capture.Table+"_truncate") + ")" + bounded(p) + whole(p)
 }
 
 // bounded is the second half of armed: the log has not reached its bound.
@@ -135,7 +135,7 @@ func bounded(p schema.Pair) string {
 
 // dropCapture takes the triggers off. It needs ACCESS EXCLUSIVE on the source.
 func dropCapture(p schema.Pair) []string {
-	out := []string{"DROP TRIGGER " + ident.Quote(p.Capture.Table) + " ON " + qualified(p.Source)}
+	out := []string{"DROP TRIGGER " + ident.Quote(first(p)) + " ON " + qualified(p.Source)}
 	for _, on := range append([]schema.Name{p.Source}, p.SourceParts...) {
 		out = append(out, "DROP TRIGGER "+ident.Quote(p.Capture.Table+"_truncate")+" ON "+qualified(on))
 	}

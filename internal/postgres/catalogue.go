@@ -90,6 +90,11 @@ SELECT json_build_object(
          LEFT JOIN pg_class c ON c.oid = d.adrelid LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
          WHERE o.refclassid = 'pg_class'::regclass AND o.refobjid = q.seqrelid AND o.classid <> 'pg_type'::regclass
            AND (d.oid IS NULL OR d.adrelid <> $oid AND n.nspname NOT LIKE 'changeling\_%')))) FROM q),
+  'triggers', (SELECT json_agg(json_build_object('name', g.tgname, 'def', pg_get_triggerdef(g.oid), 'enabled', g.tgenabled, 'other', g.tgconstrrelid <> 0,
+      'extension', EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_trigger'::regclass AND d.objid = g.oid AND d.refclassid = 'pg_extension'::regclass),
+      'denied', NOT has_function_privilege(c.relowner, g.tgfoid, 'EXECUTE'), 'comment', obj_description(g.oid, 'pg_trigger')) ORDER BY g.tgname)
+    FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid
+    WHERE g.tgrelid = $oid AND NOT g.tgisinternal AND g.tgparentid = 0 AND g.tgname NOT LIKE 'changeling\_%' AND g.tgname NOT LIKE '~changeling\_%' AND g.tgname NOT LIKE '!changeling\_%'),
   'strangers', (SELECT json_agg(DISTINCT s.what ORDER BY s.what) FROM (`+strangersSQL+schemaPublications+`) s WHERE s.what IS NOT NULL))::text`, "$oid", fmt.Sprintf("'%d'::oid", oid))
 }
 
@@ -99,7 +104,7 @@ SELECT json_build_object(
 const strangersSQL = `
     SELECT CASE WHEN p.classid = 'pg_attrdef'::regclass THEN CASE WHEN d.adrelid <> $oid THEN 'default of another table: ' || pg_describe_object(p.classid, p.objid, 0) END
       WHEN p.classid = 'pg_constraint'::regclass THEN CASE WHEN c.conrelid <> $oid AND c.contype <> 'f' THEN 'constraint of another object: ' || pg_describe_object(p.classid, p.objid, 0) END
-      WHEN p.classid = 'pg_trigger'::regclass THEN CASE WHEN NOT g.tgisinternal AND (g.tgrelid <> $oid OR g.tgname NOT LIKE 'changeling\_%' AND g.tgname NOT LIKE '~changeling\_%') THEN 'trigger ' || quote_ident(g.tgname) ||
+      WHEN p.classid = 'pg_trigger'::regclass THEN CASE WHEN NOT g.tgisinternal AND (g.tgrelid <> $oid OR g.tgname NOT LIKE 'changeling\_%' AND g.tgname NOT LIKE '~changeling\_%' AND g.tgname NOT LIKE '!changeling\_%') THEN 'trigger ' || quote_ident(g.tgname) ||
         CASE WHEN g.tgrelid <> $oid THEN ' of ' || g.tgrelid::regclass::text ELSE '' END END
       WHEN p.classid = 'pg_class'::regclass AND (p.objid = t.oid OR p.objid = t.reltoastrelid OR x.indrelid = t.oid OR p.deptype IN ('a', 'i') AND EXISTS (SELECT FROM q WHERE q.seqrelid = p.objid)) THEN NULL
       WHEN p.classid = 'pg_type'::regclass AND p.objid IN (t.reltype, y.typarray) THEN NULL
@@ -133,6 +138,7 @@ type catalogue struct {
 	Keys       []constraint  `json:"constraints"`
 	Statistics []Statistics  `json:"statistics"`
 	Sequences  []sequenceRow `json:"sequences"`
+	Triggers   []Trigger     `json:"triggers"`
 	Strangers  []string      `json:"strangers"`
 }
 
@@ -243,7 +249,7 @@ func (c *catalogue) relation(oid uint32) *Relation {
 		Version: c.Version, OID: oid, Schema: t.Schema, Name: t.Name, Kind: t.Kind, Persistence: t.Persistence, Owner: t.Owner, Tablespace: t.Tablespace,
 		Access: t.Access, Options: t.Options, Identity: t.Identity, Security: t.Security, Typed: t.Typed, Parents: c.Parents, Children: c.Children,
 		Comment: t.Comment, Grants: parseACL(t.ACL), ArrayType: c.ArrayType, Pages: t.Bytes / max(c.BlockSize, 1), Rows: t.Bytes / 100, Bytes: c.Bytes,
-		FileNode: t.FileNode, Strangers: c.Strangers,
+		FileNode: t.FileNode, Triggers: c.Triggers, Strangers: c.Strangers,
 	}
 	if toast := c.class(t.Toast); toast != nil {
 		r.ToastOptions = toast.Options

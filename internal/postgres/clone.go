@@ -54,7 +54,7 @@ func cloneSQL(r *Relation, in string) ([]string, twins) {
 		}
 	}
 	for _, k := range constraintsInOrder(r) {
-		if k.Type != "f" {
+		if k.Type != "f" && k.Type != "t" {
 			out = append(out, addConstraint(r, k, table))
 		}
 	}
@@ -69,6 +69,7 @@ func cloneSQL(r *Relation, in string) ([]string, twins) {
 	}
 	made, keys := foreignKeyTwins(r, in)
 	out = append(out, keys...)
+	out = append(out, makeTriggers(r.triggers(), table)...)
 	for _, k := range r.Constraints {
 		if k.Type != "t" {
 			out = append(out, comment("CONSTRAINT "+ident.Quote(k.Name)+" ON "+table, k.Comment)...)

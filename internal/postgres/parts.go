@@ -22,7 +22,7 @@ func known(p schema.Pair) []string {
 
 // armParts is what arm does for the partitions.
 func armParts(p schema.Pair) (out []string) {
-	row, truncate := ident.Quote(p.Capture.Table), ident.Quote(p.Capture.Table+"_truncate")
+	row, truncate := ident.Quote(first(p)), ident.Quote(p.Capture.Table+"_truncate")
 	for _, part := range p.SourceParts {
 		on := qualified(part)
 		out = append(out, "CREATE TRIGGER "+truncate+" AFTER TRUNCATE ON "+on+" FOR EACH STATEMENT EXECUTE FUNCTION "+qualified(p.Capture)+"()",
@@ -30,7 +30,7 @@ func armParts(p schema.Pair) (out []string) {
 	}
 	if len(p.SourceParts) > 0 {
 		out = append(out, "INSERT INTO "+qualified(p.Known)+" SELECT g.tgrelid, g.oid FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_inherits h ON h.inhrelid OPERATOR(pg_catalog.=) g.tgrelid WHERE h.inhparent OPERATOR(pg_catalog.=) "+
-			ident.Literal(qualified(p.Source))+"::pg_catalog.regclass AND g.tgname::text OPERATOR(pg_catalog.=) "+ident.Literal(p.Capture.Table))
+			ident.Literal(qualified(p.Source))+"::pg_catalog.regclass AND g.tgname::text OPERATOR(pg_catalog.=) "+ident.Literal(first(p)))
 	}
 	return out
 }

@@ -67,7 +67,10 @@ func unsupported(r *Relation, s plan.Statement) []string {
 		out = append(out, name+" has the child table "+c+": it cannot be carried yet")
 	}
 	for _, what := range r.Strangers {
-		out = append(out, name+" has, or is used by, something that cannot be carried to a new table yet: "+what)
+		if r.carries(what) {
+			continue
+		}
+		out = append(out, name+" has, or is used by, something that cannot be carried to a new table yet: "+what+r.uncarried(what))
 	}
 	for _, k := range r.References {
 		if k.TableKind == "p" || k.Inherited {
@@ -75,7 +78,7 @@ func unsupported(r *Relation, s plan.Statement) []string {
 		}
 	}
 	for _, k := range r.Constraints {
-		if k.Type == "t" {
+		if k.Type == "t" && !slices.ContainsFunc(r.triggers(), func(t Trigger) bool { return t.Name == k.Name }) {
 			out = append(out, fmt.Sprintf("%s has the constraint trigger %s: it cannot be carried yet", name, k.Name))
 		}
 	}

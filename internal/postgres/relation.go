@@ -36,7 +36,8 @@ type Relation struct {
 	References   []Constraint `json:"references"` // foreign keys of other tables that point here
 	Statistics   []Statistics `json:"statistics"`
 	Sequences    []Sequence   `json:"sequences"`
-	Strangers    []string     `json:"strangers"` // what hangs on the table and is not one of the above
+	Triggers     []Trigger    `json:"triggers,omitempty"` // of the user
+	Strangers    []string     `json:"strangers"`          // what hangs on the table and is not one of the above
 }
 
 // Column is one live column. Num is the attribute number, which a rename keeps and a drop leaves unused.

@@ -71,6 +71,9 @@ func (r *rehearsal) pair() (schema.Pair, string, error) {
 		Log:    schema.Name{Schema: r.in(), Table: "keys_" + r.change}, Checks: schema.Name{Schema: r.in(), Table: "checks_" + r.change},
 		Capture: schema.Name{Schema: r.in(), Table: "changeling_" + r.change},
 	}
+	if len(r.shadow.triggers()) > 0 {
+		p.First = "!" + p.Capture.Table
+	}
 	if r.by != nil {
 		p.PartedBy = r.by.columns
 		for _, part := range r.by.Parts {
@@ -274,6 +277,7 @@ func (r *rehearsal) strip() []string {
 		}
 	}
 	drop("f")
+	out = append(out, dropTriggersOf(r.shadow.triggers(), r.table())...)
 	for _, t := range append(sortedTwins(r.twins), slices.Sorted(maps.Keys(r.parents))...) {
 		out = append(out, "DROP TABLE "+ident.Qualified(r.in(), t)+" CASCADE")
 	}

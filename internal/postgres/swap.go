@@ -148,6 +148,7 @@ func (r *rehearsal) swap(p schema.Pair, keys []foreignKey, helper string) []stri
 	source, shadow := qualified(p.Source), qualified(p.Shadow)
 	out := []string{"LOCK TABLE " + strings.Join(r.locked(keys, p), ", ") + " IN ACCESS EXCLUSIVE MODE"}
 	out = append(out, dropCapture(p)...)
+	out = append(out, dropTriggersOf(r.source.triggers(), source)...)
 	for _, k := range r.source.Constraints {
 		if k.Type == "f" && !k.Inherited {
 			out = append(out, "ALTER TABLE "+source+" DROP CONSTRAINT "+ident.Quote(k.Name))
@@ -198,6 +199,7 @@ func (r *rehearsal) swap(p schema.Pair, keys []foreignKey, helper string) []stri
 		out = append(out, "ALTER STATISTICS "+ident.Qualified(r.in(), s.Name)+" SET SCHEMA "+ident.Quote(to))
 		out = append(out, r.statisticsOwner(s, to)...)
 	}
+	out = append(out, makeTriggers(r.shadow.triggers(), source)...)
 	out = append(out, withhold(r.source, source)...)
 	for _, k := range keys {
 		if k.Table == p.Source && len(p.ShadowParts) > 0 {

@@ -77,6 +77,9 @@ func (r *rehearsal) turned(p schema.Pair, limit int64) schema.Pair {
 	out := schema.Pair{Change: p.Change, Owner: p.Owner, Settings: p.Settings, Path: p.Path, Ordered: true, SameKey: p.SameKey, Limit: limit,
 		Source: schema.Name{Schema: p.Source.Schema, Table: p.Shadow.Table}, Shadow: p.Old, Old: p.Shadow,
 		Log: at("undo_keys_"), Checks: at("undo_checks_"), Misfits: at("undo_misfits_"), Capture: schema.Name{Schema: r.in(), Table: "changeling_" + r.change + "_undo"}}
+	if p.First != "" {
+		out.First = "!" + out.Capture.Table
+	}
 	for _, k := range p.Key {
 		out.Key = append(out.Key, schema.Key{Source: k.Shadow, Shadow: k.Source, Type: k.ShadowType, ShadowType: k.Type, LogType: r.shadow.columnNamed(k.Shadow).Plain,
 			Ops: k.ShadowOps, ShadowOps: k.Ops})
@@ -218,6 +221,7 @@ func (r *rehearsal) swapBack(u undoing) []string {
 	source, shadow := qualified(p.Source), qualified(p.Shadow)
 	out := []string{"LOCK TABLE " + strings.Join(r.locked(u.newest, p), ", ") + " IN ACCESS EXCLUSIVE MODE"}
 	out = append(out, dropCapture(p)...)
+	out = append(out, dropTriggersOf(r.shadow.triggers(), source)...)
 	for _, k := range u.newest {
 		out = append(out, "ALTER TABLE "+qualified(k.Table)+" DROP CONSTRAINT "+ident.Quote(k.Name))
 	}
@@ -248,6 +252,7 @@ func (r *rehearsal) swapBack(u undoing) []string {
 	for _, s := range r.source.Statistics {
 		out = append(out, "ALTER STATISTICS "+ident.Qualified(r.old(), s.Name)+" SET SCHEMA "+ident.Quote(s.Schema))
 	}
+	out = append(out, makeTriggers(r.source.triggers(), source)...)
 	for _, k := range u.keys {
 		out = append(out, k.add())
 		out = append(out, comment("CONSTRAINT "+ident.Quote(k.Name)+" ON "+qualified(k.Table), k.Comment)...)
@@ -323,7 +328,7 @@ func quieten(p schema.Pair) string {
 func dropTriggers(p schema.Pair) string {
 	return `DO $changeling$ DECLARE g record; BEGIN
   FOR g IN SELECT tgname, tgrelid::pg_catalog.regclass AS on FROM pg_catalog.pg_trigger WHERE NOT tgisinternal AND tgparentid = 0 AND tgname IN (` +
-		ident.Literal(p.Capture.Table) + `, ` + ident.Literal(p.Capture.Table+"_truncate") + `) LOOP
+		ident.Literal(p.Capture.Table) + `, ` + ident.Literal(first(p)) + `, ` + ident.Literal(p.Capture.Table+"_truncate") + `) LOOP
     EXECUTE pg_catalog.format('DROP TRIGGER %I ON %s', g.tgname, g.on);
   END LOOP; END $changeling$`
 }
@@ -335,7 +340,7 @@ func (w Rows) Window() string {
 	exists := "pg_catalog.to_regclass(" + ident.Literal(qualified(p.Log)) + ")"
 	on := "pg_catalog.to_regclass(" + ident.Literal(qualified(p.Source)) + ")"
 	return "SELECT (SELECT pg_catalog.count(*) OPERATOR(pg_catalog.=) 2 FROM pg_catalog.pg_trigger WHERE tgrelid OPERATOR(pg_catalog.=) " + on + " AND tgenabled OPERATOR(pg_catalog.=) 'A'::\"char\" AND tgname::text OPERATOR(pg_catalog.=) ANY (ARRAY[" +
-		ident.Literal(p.Capture.Table) + ", " + ident.Literal(p.Capture.Table+"_truncate") + "])" + whole(p) + "), " +
+		ident.Literal(first(p)) + ", " + ident.Literal(p.Capture.Table+"_truncate") + "])" + whole(p) + "), " +
 		"(SELECT p.prosrc OPERATOR(pg_catalog.~~) '%INSERT%' FROM pg_catalog.pg_proc p WHERE p.oid OPERATOR(pg_catalog.=) pg_catalog.to_regprocedure(" + ident.Literal(qualified(p.Capture)+"()") + ")), " +
 		"pg_catalog.pg_relation_size(" + exists + ") WHERE " + exists + " IS NOT NULL AND " + on + " IS NOT NULL"
 }

@@ -36,19 +36,20 @@ CREATE RULE busy AS ON INSERT TO u DO ALSO INSERT INTO t (id) VALUES (NEW.id);
 -- alter
 ALTER TABLE t ALTER COLUMN v TYPE bigint;
 
--- shape: refuses a table with a trigger
+-- shape: refuses a table with a constraint trigger that is tied to another table
+CREATE TABLE u (id int PRIMARY KEY);
 CREATE TABLE t (id int PRIMARY KEY, v int);
 CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
-CREATE TRIGGER "my trigger" BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f();
--- refused: "my trigger"
+CREATE CONSTRAINT TRIGGER later AFTER INSERT ON t FROM u DEFERRABLE FOR EACH ROW EXECUTE FUNCTION f();
+-- refused: later (it is tied to another table by FROM)
 -- alter
 ALTER TABLE t ALTER COLUMN v TYPE bigint;
 
--- shape: refuses a table with a constraint trigger
+-- shape: a column that a trigger names keeps its type, as the server says
 CREATE TABLE t (id int PRIMARY KEY, v int);
 CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
-CREATE CONSTRAINT TRIGGER later AFTER INSERT ON t DEFERRABLE FOR EACH ROW EXECUTE FUNCTION f();
--- refused: later
+CREATE TRIGGER named BEFORE UPDATE OF v ON t FOR EACH ROW EXECUTE FUNCTION f();
+-- usage: used in a trigger definition
 -- alter
 ALTER TABLE t ALTER COLUMN v TYPE bigint;
 
