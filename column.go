@@ -56,6 +56,11 @@ func leftover(p schema.Pair) string {
 
 // inStep brings source and shadow in step, and fails where they cannot be.
 func (r *run) inStep(ctx context.Context) error {
+	for _, m := range r.kin {
+		if err := m.inStep(ctx); err != nil {
+			return r.ofKin(ctx, m, plan.Step{}, err)
+		}
+	}
 	if r.pair.InPlace {
 		_, err := r.settleColumns(ctx)
 		return err

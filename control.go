@@ -194,6 +194,9 @@ func verb(w state.Want) string {
 // Abort ends a change before its cutover and takes away everything that it made; of an undo, it goes back to the change. A run that works on it stops first, as
 // does this call until it has; nobody needs to be running it. It may be called again.
 func (c *Change) Abort(ctx context.Context) error {
+	if err := c.onItsOwn(ctx, "aborted"); err != nil {
+		return err
+	}
 	if err := c.abort(ctx); err != nil {
 		return err
 	}

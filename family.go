@@ -1,6 +1,7 @@
 package changeling
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -52,6 +53,7 @@ func (e *Engine) family(ctx context.Context, ddl string) (*plan.Plan, error) {
 		s, err := plan.Parse(ddl, e.dialect.Syntax())
 		return &plan.Plan{Format: plan.Format, Statement: s.Text, Table: s.Table, Route: plan.Refuse, Why: why[0], Refusals: why}, err
 	}
+	alone = alone.akin(f.Kin)
 	p, err := alone.Plan(ctx, f.Statement)
 	if err != nil {
 		return nil, err
@@ -68,6 +70,10 @@ func (e *Engine) family(ctx context.Context, ddl string) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.Family = &plan.Family{Statement: f.Statement, Route: e.config.Route, UndoLog: e.config.undoLog(), Kin: f.Kin, Keys: f.Keys}
+	if len(f.Kin) > 0 {
+		together(p, ahead, more)
+	}
 	for _, of := range more {
 		for _, r := range of.Refusals {
 			p.Refusals = append(p.Refusals, fmt.Sprintf("%s, which has to be changed along: %s", of.Table, r))
@@ -75,12 +81,11 @@ func (e *Engine) family(ctx context.Context, ddl string) (*plan.Plan, error) {
 		p.Spare += of.Spare
 	}
 	if len(p.Refusals) > 0 {
-		p.Route, p.Why, p.Steps = plan.Refuse, p.Refusals[0], nil
+		p.Route, p.Why, p.Steps, p.Family = plan.Refuse, p.Refusals[0], nil, nil
 		return p, nil
 	}
 	ahead = append(append(ahead, f.Sequences...), plan.Step{Kind: plan.Anew, Name: "plan " + p.Table.Table, Lock: "none",
 		Why: "the table itself is the last: until then no key can have a value that those who refer to it cannot. What follows is planned again for what the tables are by then"})
-	p.Family = &plan.Family{Statement: f.Statement, Route: e.config.Route, UndoLog: e.config.undoLog()}
 	p.Steps = append(ahead, p.Steps...)
 	return p, nil
 }
@@ -94,8 +99,13 @@ func (e *Engine) taking(ctx context.Context, members []plan.Member) (steps []pla
 			return nil, nil, err
 		}
 		plans = append(plans, p)
-		steps = append(steps, plan.Step{Kind: plan.Take, Name: "change " + m.Table.String(), Member: &m, LockWait: e.config.LockWait, Lock: strongest(p),
-			Why: fmt.Sprintf("%s, about %d rows, by a change of its own, %s: %s", m.Statement, max(p.Rows, 0), p.Route, p.Why)})
+		s := plan.Step{Kind: plan.Take, Name: "change " + m.Table.String(), Member: &m, LockWait: e.config.LockWait, Lock: strongest(p),
+			Why: fmt.Sprintf("%s, about %d rows, by a change of its own, %s: %s", m.Statement, max(p.Rows, 0), p.Route, p.Why)}
+		if e.kin() {
+			s.Name, s.Lock = "prepare "+m.Table.String(), "SHARE ROW EXCLUSIVE"
+			s.Why = fmt.Sprintf("%s, about %d rows, to a second table that stays in step until all tables are swapped together", m.Statement, max(p.Rows, 0))
+		}
+		steps = append(steps, s)
 	}
 	return steps, plans, nil
 }
@@ -129,7 +139,7 @@ func (r *run) ofFamily() *Engine {
 	if e.config.Undo, e.config.UndoLogMax = UndoOff, f.UndoLog; f.UndoLog > 0 {
 		e.config.Undo = UndoOn
 	}
-	return e
+	return e.akin(f.Kin)
 }
 
 // besides is how many connections the run of a family needs besides those of the change that it makes: its beat, its signals, and itself.
@@ -145,6 +155,9 @@ func (r *run) take(ctx context.Context, s plan.Step) error {
 		return &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("the pool allows %d connections: a family needs %d, for the change of its next table and for itself; call SetMaxOpenConns, and `changeling resume %s`", n, least, r.id)}
 	}
 	c, err := r.memberChange(ctx, e, *s.Member)
+	if err == nil && c != nil && r.record.Plan.Undoes != nil && c.record.Plan.Undoes == nil {
+		err = errors.Join(c.turn(ctx, NoLoss), c.reload(ctx))
+	}
 	if err == nil && c != nil {
 		err = c.Run(ctx)
 	}
@@ -161,10 +174,12 @@ func (r *run) memberChange(ctx context.Context, e *Engine, m plan.Member) (*Chan
 	case errors.Is(err, state.ErrNone):
 	case err != nil:
 		return nil, err
-	case record.Status == state.Done:
+	case record.Status == state.Done && r.record.Plan.Undoes == nil || record.Status == state.Undone && r.record.Plan.Undoes != nil:
 		return nil, nil
-	case !record.Over():
+	case !record.Over() || r.record.Plan.Undoes != nil:
 		return &Change{engine: e, record: record}, nil
+	case e.kin():
+		return nil, &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf("its change %s is %s: `changeling abort %s` takes the others back, too", m.Change, record.Status, r.id)}
 	default: // somebody took it back, and now it is to be made after all
 		if m.Change, err = r.renamed(ctx); err != nil {
 			return nil, err
@@ -173,6 +188,9 @@ func (r *run) memberChange(ctx context.Context, e *Engine, m plan.Member) (*Chan
 	p, err := e.plannedAs(ctx, m.Statement, m.Change)
 	if err != nil || len(p.Steps) == 0 && p.Route != plan.Refuse {
 		return nil, err
+	}
+	if e.kin() {
+		joins(p, r.id)
 	}
 	c, err := e.StartPlan(ctx, p)
 	if err == nil && c.ID() != m.Change {
@@ -213,6 +231,9 @@ func (r *run) memberFailed(m plan.Member, err error) error {
 	case fault.Aborted:
 		kind = fault.Refused
 	}
+	if r.record.Plan.Undoes != nil {
+		return &fault.Problem{Kind: kind, Err: err, Text: m.Table.String() + ": " + err.Error()}
+	}
 	return &fault.Problem{Kind: kind, Text: fmt.Sprintf("%s, which is changed along with %s: %s. When that is mended, `changeling resume %s` goes on with the family; `changeling abort %[4]s` takes it back", m.Table, r.table(), err.Error(), r.id)}
 }
 
@@ -227,7 +248,11 @@ func (r *run) anew(ctx context.Context) error {
 	if len(why) > 0 {
 		return &fault.Problem{Kind: fault.Refused, Text: refusal(&plan.Plan{Refusals: why})}
 	}
-	if len(f.Members) > 0 {
+	kin := len(was.Family.Kin) > 0
+	switch {
+	case kin && !slices.Equal(f.Kin, was.Family.Kin):
+		return &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf("other tables refer to %s by now than when its change was planned, and all of them have to be swapped together: `changeling abort %s` and begin again; nothing was swapped", r.table(), r.id)}
+	case !kin && len(f.Members) > 0:
 		return r.takeMore(ctx, e, f.Members)
 	}
 	p, err := e.plannedAs(ctx, was.Family.Statement, r.id)
@@ -240,7 +265,14 @@ func (r *run) anew(ctx context.Context) error {
 	if p.Undo != nil {
 		p.Undo.Statement = was.Statement
 	}
-	p.Statement, p.Family, p.Steps = was.Statement, was.Family, append(slices.Clone(was.Steps[:was.Ahead()]), p.Steps...)
+	ahead := slices.Clone(was.Steps[:was.Ahead()])
+	family := *was.Family
+	p.Statement, p.Family = was.Statement, &family
+	if kin {
+		family.Keys, p.NoUndo = f.Keys, cmp.Or(p.NoUndo, was.NoUndo)
+		together(p, ahead, nil)
+	}
+	p.Steps = append(ahead, p.Steps...)
 	return r.replanned(ctx, p, 1)
 }
 
@@ -297,7 +329,7 @@ func (c *Change) withdraw(ctx context.Context, m plan.Member, loss Loss) error {
 		return nil
 	}
 	if !record.Over() && record.Plan.Undoes == nil {
-		if err := member.Abort(ctx); !errors.Is(err, fault.Usage) {
+		if err := member.abort(ctx); !errors.Is(err, fault.Usage) {
 			return err
 		}
 		if err := member.Run(ctx); err != nil { // it is past its cutover: it ends, and then it can be undone

@@ -15,7 +15,9 @@ import (
 )
 
 // postgresql is the dialect of PostgreSQL.
-type postgresql struct{}
+type postgresql struct {
+	kin []uint32 // tables that are swapped together with the one that is planned
+}
 
 func (postgresql) supports(ctx context.Context, db *sql.DB) error {
 	var version int
@@ -30,8 +32,8 @@ func (postgresql) supports(ctx context.Context, db *sql.DB) error {
 
 func (postgresql) Syntax() plan.Syntax { return plan.PostgresSyntax() }
 
-func (postgresql) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.Duration, route plan.Route, undoLog int64) (*plan.Plan, error) {
-	return postgres.Plan(ctx, db, ddl, postgres.Options{ID: id, LockWait: wait, Route: route, UndoLog: undoLog})
+func (d postgresql) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.Duration, route plan.Route, undoLog int64) (*plan.Plan, error) {
+	return postgres.Plan(ctx, db, ddl, postgres.Options{ID: id, LockWait: wait, Route: route, UndoLog: undoLog, Kin: d.kin})
 }
 
 func (postgresql) Stage(ctx context.Context, db *sql.DB, s plan.Statement, id string, wait time.Duration) (*plan.Plan, error) {
@@ -144,5 +146,9 @@ func (postgresql) Cutover(r *run, s plan.Step) cutover.Server {
 	if r.pair.InPlace {
 		return &columnServer{&server{run: r, step: s, handing: handing{run: r}}}
 	}
-	return &server{run: r, step: s, handing: handing{run: r}}
+	own := &server{run: r, step: s, handing: handing{run: r}}
+	if len(r.kin) > 0 {
+		return newKinServer(own)
+	}
+	return own
 }

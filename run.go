@@ -34,6 +34,7 @@ type run struct {
 	lease    *state.Lease
 	rows     texts
 	pair     schema.Pair
+	kin      []*run    // of the other tables of a family, while all are swapped together
 	follower *follower // nil where triggers write the key log
 	recorder *recorder // nil: what is done is not recorded
 	caller   *Engine   // whose events are not recorded as this change's; nil: the change's own
@@ -269,6 +270,9 @@ func (r *run) steps(ctx context.Context) error {
 		if step.Kind == plan.Live && !r.contracts() {
 			return r.expanded(ctx)
 		}
+		if step.Kind == plan.Cutover && r.record.Plan.With != "" {
+			return r.setState(ctx, state.Held, "", 0) // the family swaps it
+		}
 		if err := r.unaltered(ctx); err != nil {
 			return err
 		}
@@ -436,9 +440,9 @@ func (r *run) step(ctx context.Context, s plan.Step) error {
 	case plan.Trial:
 		return r.try(ctx, s)
 	case plan.Hold:
-		return r.hold(ctx)
+		return r.withKin(ctx, func(ctx context.Context) error { return r.hold(ctx) })
 	case plan.Cutover:
-		return r.cutover(ctx, s)
+		return r.withKin(ctx, func(ctx context.Context) error { return r.cutover(ctx, s) })
 	case plan.Aside:
 		return r.putAside(ctx, s)
 	case plan.Live:
@@ -536,8 +540,8 @@ func (r *run) summary(err error, took time.Duration) event.Done {
 	if r.record.Plan.Undoes != nil {
 		d.Status = string(state.Undone)
 	}
-	if err == nil && r.record.Status == state.Expanded {
-		d.Status = string(state.Expanded)
+	if err == nil && (r.record.Status == state.Expanded || r.record.Status == state.Held) {
+		d.Status = string(r.record.Status)
 	}
 	switch fault.KindOf(err) {
 	case fault.Stopped, fault.Owned:

@@ -50,16 +50,15 @@ func (r *run) cutover(ctx context.Context, s plan.Step) error {
 		if err == nil {
 			break
 		}
-		if s, ok := other.(*server); ok {
-			s.handing.end(ctx)
+		if s, ok := other.(interface{ unhand(ctx context.Context) }); ok {
+			s.unhand(ctx)
 		}
 		if !errors.Is(err, cutover.ErrNotNow) {
 			return r.explain(ctx, s, err)
 		}
 	}
 	// The figure is for people; a run that dies here has swapped all the same.
-	store := r.engine.store
-	return store.Exec(ctx, store.DB, store.Text.SetHeld, r.record.ID, float64(held)/float64(time.Millisecond))
+	return r.heldAlike(ctx, held)
 }
 
 // server is a run seen by a cutover.
@@ -82,6 +81,9 @@ func (s *server) Ready(ctx context.Context) error {
 	}
 	return err
 }
+
+// unhand ends the hand-over of an attempt without a swap.
+func (s *server) unhand(ctx context.Context) { s.handing.end(ctx) }
 
 func (s *server) Blockers(ctx context.Context) ([]cutover.Blocker, error) {
 	return s.blockers(ctx, postgres.Blockers(s.step.Tables, s.step.Lock), s.lease.Application())

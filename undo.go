@@ -59,6 +59,9 @@ func (c *Change) Undo(ctx context.Context, loss Loss) error {
 	if c.inStages() != nil {
 		return c.bringBack(ctx, loss)
 	}
+	if err := errors.Join(c.onItsOwn(ctx, "undone"), c.kinUndoable(ctx, loss)); err != nil {
+		return stopped(ctx, c.record.ID, err)
+	}
 	if c.record.Plan.Undoes == nil || loss == LossAllowed && !c.record.Plan.Lossy {
 		if err := c.turn(ctx, loss); err != nil {
 			return stopped(ctx, c.record.ID, err)
@@ -260,6 +263,9 @@ func (c *Change) undoState(ctx context.Context) (string, error) {
 // giveUp goes back to the change as it was done: the table stays the new one, and its writes are logged on.
 func (r *run) giveUp(ctx context.Context) error {
 	p, s := r.record.Plan, r.engine.store
+	if err := r.giveUpKin(ctx); err != nil {
+		return err
+	}
 	if err := r.uncut(ctx); err != nil {
 		return err
 	}
@@ -309,7 +315,7 @@ func (r *run) refused(ctx context.Context, err error) error {
 		}
 		return errors.Join(r.noUndo("%s", gone.why), r.disarm(ctx, gone.why))
 	}
-	if r.record.Plan.Undoes == nil || r.record.Step > r.record.Plan.Find(plan.Cutover) || kind != fault.Refusal && kind != fault.Mismatch {
+	if r.record.Plan.Undoes == nil || r.record.Step > r.record.Plan.Find(plan.Cutover) || kind != fault.Refusal && kind != fault.Mismatch && (kind != fault.Refused || !r.record.Plan.Jointly()) {
 		return err
 	}
 	if err := errors.Join(r.giveUp(ctx), r.reload(ctx)); err != nil {
@@ -321,6 +327,9 @@ func (r *run) refused(ctx context.Context, err error) error {
 			text = p.Err.Error()
 		}
 		text = "values that were written since the cutover do not come back unchanged: " + text
+	}
+	if kind == fault.Refused || r.record.Plan.With != "" {
+		return &fault.Problem{Kind: kind, Err: err, Text: text}
 	}
 	return &fault.Problem{Kind: fault.Refusal, Err: err, Text: fmt.Sprintf("the undo of change %s would lose something: %s. The table stays as the change made it, and its writes are logged on. "+
 		"Mend the rows and try again; or `changeling undo %s --lossy` leaves out what does not fit", r.id, text, r.id)}

@@ -5,6 +5,7 @@
 package plan
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -49,7 +50,7 @@ const (
 	Aside   Kind = "aside"   // put something out of the way, or bring it back, in one transaction with the step counter
 	Release Kind = "release" // take away what the change needed
 	Drop    Kind = "drop"    // take away the old table, when its time has come
-	Take    Kind = "take"    // make the change of another table, the step's Member, from beginning to end
+	Take    Kind = "take"    // make the change of another table, the step's Member, to its end, or to a cutover that is not its own
 	Anew    Kind = "anew"    // plan what comes behind it again, now that the tables before are other ones
 )
 
@@ -123,6 +124,8 @@ type Plan struct {
 	Back *Plan `json:"back,omitempty"`
 	// Lossy says of an undo that rows which do not fit the old table may be left out.
 	Lossy bool `json:"lossy,omitempty"`
+	// With is, of the plan of a family's table that swaps together with the others, the id of the change whose cutover does it.
+	With string `json:"with,omitempty"`
 	// Family is how a plan that takes other tables along makes their changes; nil for one that takes none.
 	Family *Family `json:"family,omitempty"`
 	// Spare is the additional disk space that the change needs at its peak, in bytes.
@@ -143,6 +146,17 @@ type Family struct {
 	Statement string `json:"statement"`       // for the plan's own table, with the columns of it that refer to itself
 	Route     Route  `json:"route,omitempty"` // that was asked for
 	UndoLog   int64  `json:"undo_log"`        // how large the log of an undo may become; zero: there is none
+	// Kin are the identities of the family's tables where all of them are swapped in one transaction, and Keys the foreign keys between them.
+	Kin  []uint32    `json:"kin,omitempty"`
+	Keys []FamilyKey `json:"keys,omitempty"`
+}
+
+// FamilyKey is a foreign key between two tables that are swapped together: statements that take it off, put it back and make it valid.
+type FamilyKey struct {
+	Name     string   `json:"name"`
+	Drop     string   `json:"drop"`
+	Add      []string `json:"add"`
+	Validate string   `json:"validate,omitempty"` // empty for one that was not
 }
 
 // Native is how a server of MySQL or MariaDB does a statement by itself.
@@ -211,6 +225,19 @@ func (p *Plan) Turn() int {
 
 // Ahead is how many steps come before those of the plan's own table: the other tables of its family, and what goes with them.
 func (p *Plan) Ahead() int { return p.Find(Anew) + 1 }
+
+// Jointly says that the plan swaps the other tables of its family together with its own.
+func (p *Plan) Jointly() bool { return p.Family != nil && len(p.Family.Kin) > 0 }
+
+// Members are the other tables of a plan's family, each once.
+func (p *Plan) Members() (out []Member) {
+	for _, s := range p.Steps {
+		if s.Kind == Take && !slices.ContainsFunc(out, func(m Member) bool { return m.Change == s.Member.Change }) {
+			out = append(out, *s.Member)
+		}
+	}
+	return out
+}
 
 // Covers says that the change leaves a view under the old name of its table, which is what it keeps.
 func (p *Plan) Covers() bool { return p.Back != nil && p.Pair.Old == p.Pair.Source }

@@ -60,6 +60,8 @@ type Pair struct {
 	Mirrored bool `json:"mirrored,omitempty"`
 	// Judge is the pair as which the rows of this one are compared, where it is not this one itself: see plan.Plan.Undo.
 	Judge *Pair `json:"judge,omitempty"`
+	// Turned says of a pair as which an undo's rows are compared that its log has the keys of the shadow, which are not sorted as the source's are.
+	Turned bool `json:"turned,omitempty"`
 	// Limit is the size of the key log in bytes from which on the capture writes nothing more. Zero: there is none.
 	Limit int64 `json:"limit,omitempty"`
 	// Misfits are the keys of rows that the shadow refuses, set aside. Empty where such a row ends the change.
@@ -131,14 +133,16 @@ type Child struct {
 
 // Key is one column of the key by which rows are found in both tables, in index order.
 type Key struct {
-	Source     string    `json:"source"`
-	Shadow     string    `json:"shadow"`
-	Type       string    `json:"type"`
-	ShadowType string    `json:"shadow_type"`
-	LogType    string    `json:"log_type"`       // of the key log's column, with its collation
-	Expr       string    `json:"expr,omitempty"` // the user's USING for this column
-	Ops        Operators `json:"ops"`
-	ShadowOps  Operators `json:"shadow_ops"`
+	Source     string `json:"source"`
+	Shadow     string `json:"shadow"`
+	Type       string `json:"type"`
+	ShadowType string `json:"shadow_type"`
+	// Back is, of a turned pair, the source's value for a key of the shadow's, which stands under the source's name.
+	Back      string    `json:"back,omitempty"`
+	LogType   string    `json:"log_type"`       // of the key log's column, with its collation
+	Expr      string    `json:"expr,omitempty"` // the user's USING for this column
+	Ops       Operators `json:"ops"`
+	ShadowOps Operators `json:"shadow_ops"`
 }
 
 // Operators compare two values of a key column, qualified so that no search path can change their meaning.

@@ -112,11 +112,28 @@ func (w Rows) pending() string {
 }
 
 func (w Rows) notPending(alias string) string {
+	if w.Pair.Turned {
+		return "NOT EXISTS (SELECT FROM pending p WHERE " + w.sameLogged("p", alias) + ")"
+	}
 	return "NOT EXISTS (SELECT FROM pending p WHERE " + w.sameSource("p", alias) + ")"
 }
 
 func (w Rows) notPendingShadow(alias string) string {
 	return "NOT EXISTS (SELECT FROM " + w.converted("pending") + " p WHERE " + w.sameShadow(alias, "p") + ")"
+}
+
+// notPendingForm is notPending for rows that have their key in the shadow's form: the log of a turned pair has it so.
+func (w Rows) notPendingForm(alias string) string {
+	return "NOT EXISTS (SELECT FROM pending p WHERE " + w.sameShadow("p", alias) + ")"
+}
+
+// sameLogged says that two rows have one key, as the log has it.
+func (w Rows) sameLogged(left, right string) string {
+	var out []string
+	for _, k := range w.Pair.Key {
+		out = append(out, left+"."+ident.Quote(k.Shadow)+" "+k.ShadowOps.Equal+" "+right+"."+ident.Quote(k.Shadow))
+	}
+	return strings.Join(out, " AND ")
 }
 
 // SideBySide says that the rows of both tables can be laid side by side in the order of their keys, and compared value by value, in a session that walks
@@ -175,6 +192,11 @@ func (w Rows) Compare(r copier.Range) (string, []any) {
 		return w.join(r)
 	}
 	where, args := w.within(w.alias()+".", false, r)
+	if w.Pair.Turned {
+		return "WITH " + w.pending() + " SELECT count(*), coalesce(sum(a.h), 0)::pg_catalog.text, count(d.*), coalesce(sum(" + w.digest(false) +
+			") FILTER (WHERE d.ctid IS NOT NULL), 0)::pg_catalog.text, " + w.reset() + " FROM (SELECT " + w.shadowForm() + ", " + w.digest(true) + " AS h FROM " + w.from() + " WHERE " + where +
+			") a LEFT JOIN " + qualified(w.Pair.Shadow) + " d ON " + w.sameShadow("d", "a") + " WHERE " + w.notPendingForm("a"), args
+	}
 	if !w.Pair.Ordered {
 		return "WITH " + w.pending() + " SELECT count(*), coalesce(sum(a.h), 0)::pg_catalog.text, count(d.*), coalesce(sum(" + w.digest(false) +
 			") FILTER (WHERE d.ctid IS NOT NULL), 0)::pg_catalog.text, " + w.reset() + " FROM (SELECT " + w.shadowForm() + ", " + w.digest(true) + " AS h FROM " + w.from() + " WHERE " + where + " AND " +
@@ -189,6 +211,10 @@ func (w Rows) Compare(r copier.Range) (string, []any) {
 // CompareCounts counts both tables without the pending keys, in one snapshot, and says whether a TRUNCATE is pending.
 func (w Rows) CompareCounts() string {
 	w = w.judged()
+	if w.Pair.Turned {
+		return "WITH " + w.pending() + " SELECT (SELECT count(*) FROM (SELECT " + w.shadowForm() + " FROM " + w.from() + ") a WHERE " + w.notPendingForm("a") + "), (SELECT count(*) FROM " +
+			qualified(w.Pair.Shadow) + " d WHERE NOT EXISTS (SELECT FROM pending p WHERE " + w.sameLogged("d", "p") + ")), " + w.reset()
+	}
 	return "WITH " + w.pending() + " SELECT (SELECT count(*) FROM " + w.from() + " WHERE " + w.notPending(w.alias()) + "), (SELECT count(*) FROM " +
 		qualified(w.Pair.Shadow) + " d WHERE " + w.notPendingShadow("d") + "), " + w.reset()
 }
@@ -199,6 +225,13 @@ func (w Rows) Relog(r copier.Range) (string, []any) {
 	w = w.judged()
 	where, args := w.within(w.alias()+".", false, r)
 	keys := "SELECT " + w.sourceKey(w.alias()+".") + " FROM " + w.from() + " WHERE " + where
+	if w.Pair.Turned {
+		var names []string
+		for i, k := range w.Pair.Key {
+			names = append(names, fmt.Sprintf("a.c%d AS %s", i+1, ident.Quote(k.Shadow)))
+		}
+		keys = "SELECT " + strings.Join(names, ", ") + " FROM (SELECT " + w.shadowForm() + " FROM " + w.from() + " WHERE " + where + ") a"
+	}
 	if w.Pair.Ordered {
 		shadowWhere, _ := w.within("d.", true, r)
 		var back []string
@@ -226,6 +259,17 @@ func (w Rows) RelogChecked() string {
 // unlike says that the rows of a key differ.
 func (w Rows) unlike(key string) string {
 	w = w.judged()
+	if w.Pair.Turned {
+		var same, names []string
+		for _, k := range w.Pair.Key {
+			names = append(names, key+"."+ident.Quote(k.Shadow))
+		}
+		for _, k := range w.Pair.Key {
+			same = append(same, w.alias()+"."+ident.Quote(k.Source)+" "+k.Ops.Equal+" (SELECT "+k.Back+" FROM (SELECT "+strings.Join(names, ", ")+") AS "+w.alias()+")")
+		}
+		return "(SELECT " + w.digest(true) + " FROM " + w.from() + " WHERE " + strings.Join(same, " AND ") + ") IS DISTINCT FROM (SELECT " +
+			w.digest(false) + " FROM " + qualified(w.Pair.Shadow) + " d WHERE " + w.sameLogged("d", key) + ")"
+	}
 	return "(SELECT " + w.digest(true) + " FROM " + w.from() + " WHERE " + w.sameSource(w.alias(), key) + ") IS DISTINCT FROM (SELECT " +
 		w.digest(false) + " FROM " + qualified(w.Pair.Shadow) + " d, LATERAL " + w.converted("(SELECT "+w.sourceKey(key+".")+")") + " c WHERE " + w.sameShadow("d", "c") + ")"
 }

@@ -26,6 +26,12 @@ type Family struct {
 	Members []plan.Member
 	// Sequences are the steps that widen those which a column of the family owns. The server does it for an identity by itself.
 	Sequences []plan.Step
+	// Kin are, of a family that swaps together, all of its tables; empty where the tables are changed one after the other.
+	Kin []uint32
+	// Keys are the foreign keys between different tables of such a family.
+	Keys []plan.FamilyKey
+	// Route is the one that such tables can go.
+	Route plan.Route
 }
 
 // member is a table of a family while it is put together.
@@ -41,8 +47,11 @@ type familyColumn struct {
 	name      schema.Name // of the table
 	column    string
 	kind      string // its type
+	base      int64  // and the type without its modifier
+	collation string // that is not the type's own
 	parents   []int64
 	to        string // the type that it is to have
+	clause    string // what gives it that, where TYPE alone is not all
 	sequences []familySequence
 }
 
@@ -73,7 +82,11 @@ func FamilyOf(ctx context.Context, db *sql.DB, text string, wait time.Duration) 
 	if len(w.why) > 0 {
 		return f, w.why, nil
 	}
-	return w.family(), nil, nil
+	f = w.family()
+	if w.jointly && len(f.Members) > 0 {
+		err = w.kinship(ctx, &f)
+	}
+	return f, nil, err
 }
 
 // gathering puts a family together.
@@ -84,6 +97,7 @@ type gathering struct {
 	wait      time.Duration
 	tables    map[int64]*member
 	parents   map[int64][]int64 // tables that a table refers to by a column of the family
+	jointly   bool              // no foreign key can stand between an old and a new column: all tables are swapped in one transaction
 	why       []string
 }
 
@@ -100,43 +114,23 @@ func (w *gathering) gather(ctx context.Context, c plan.Clause) error {
 	if len(columns) == 1 && len(columns[0].sequences) == 0 || len(columns) == 0 {
 		return nil // nobody refers to it; a column that is not there the server names
 	}
-	rank := slices.Index(integers, to.String)
+	rank, from := slices.Index(integers, to.String), slices.Index(integers, columns[0].kind)
 	if (rank < 0 || c.Using != "") && len(columns) == 1 {
 		return nil
 	}
-	if rank < 0 || c.Using != "" {
-		w.why = append(w.why, w.mixed(c, columns))
-		return nil
+	if rank < 0 || c.Using != "" || from < 0 || from > rank {
+		w.jointly = true
+		return w.gatherJointly(ctx, c, columns, to.String)
 	}
 	for _, k := range columns {
 		k.to = to.String
 		from := slices.Index(integers, k.kind)
-		switch {
-		case from < 0:
+		if from < 0 {
 			w.why = append(w.why, fmt.Sprintf("%s.%s, which refers to %s, is of type %s: families are of %s. Give it one of these first", k.name, k.column, c.Column, k.kind, strings.Join(integers, ", ")))
-		case from > rank && k.table == w.root && k.column == c.Column:
-			w.why = append(w.why, fmt.Sprintf("%s.%s is %s, and %s is narrower: a key whose values others have is made narrower before they are. Change %[1]s alone, and then each of the others", k.name, k.column, k.kind, to.String))
-			return nil
 		}
 		w.add(k, from < rank)
 	}
 	return nil
-}
-
-// mixed says why a type cannot be taken on one table after the other.
-func (w *gathering) mixed(c plan.Clause, columns []familyColumn) string {
-	var others []string
-	for _, k := range columns {
-		if text := k.name.String() + "." + k.column; (k.table != w.root || k.column != c.Column) && !slices.Contains(others, text) {
-			others = append(others, text)
-		}
-	}
-	what := "has type " + c.Type
-	if c.Using != "" {
-		what = "is made anew by USING"
-	}
-	return fmt.Sprintf("while column %s %s, the columns that refer to it (%s) would have to change in the same moment, since no foreign key stands between the two: only %s can be taken along, one table after the other, without USING. "+
-		"Drop the foreign keys first, change each table, and add them again", c.Column, what, strings.Join(others, ", "), strings.Join(integers, ", "))
 }
 
 // columns are those of the family of a column of the statement's table, itself the first. A column that refers to itself, through others or
@@ -148,7 +142,9 @@ func (w *gathering) columns(ctx context.Context, column string) (out []familyCol
   SELECT a.attrelid AS rel, a.attnum AS num FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) $1::bigint::oid AND a.attname OPERATOR(pg_catalog.=) $2::text::name AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped
   UNION SELECT k.conrelid, k.num FROM family f JOIN keys k ON k.confrelid OPERATOR(pg_catalog.=) f.rel AND k.refers OPERATOR(pg_catalog.=) f.num
 )
-SELECT f.rel::bigint, n.nspname, c.relname, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod),
+SELECT f.rel::bigint, n.nspname, c.relname, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), a.atttypid::bigint,
+  coalesce((SELECT pg_catalog.format('%I.%I', m.nspname, l.collname) FROM pg_catalog.pg_collation l JOIN pg_catalog.pg_namespace m ON m.oid OPERATOR(pg_catalog.=) l.collnamespace
+    JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) a.atttypid WHERE l.oid OPERATOR(pg_catalog.=) a.attcollation AND t.typcollation OPERATOR(pg_catalog.<>) a.attcollation), ''),
   coalesce((SELECT pg_catalog.string_agg(DISTINCT k.confrelid::text, ' ') FROM keys k JOIN family p ON p.rel OPERATOR(pg_catalog.=) k.confrelid AND p.num OPERATOR(pg_catalog.=) k.refers
     WHERE k.conrelid OPERATOR(pg_catalog.=) f.rel AND k.num OPERATOR(pg_catalog.=) f.num), ''),
   coalesce((SELECT pg_catalog.string_agg(pg_catalog.concat_ws(E'\x01', m.nspname, s.relname, pg_catalog.pg_get_userbyid(s.relowner), pg_catalog.format_type(q.seqtypid, NULL)), E'\x02' ORDER BY s.oid)
@@ -165,7 +161,7 @@ ORDER BY f.rel OPERATOR(pg_catalog.<>) $1::bigint::oid, a.attname OPERATOR(pg_ca
 	for rows.Next() {
 		var k familyColumn
 		var parents, sequences string
-		if err := rows.Scan(&k.table, &k.name.Schema, &k.name.Table, &k.column, &k.kind, &parents, &sequences); err != nil {
+		if err := rows.Scan(&k.table, &k.name.Schema, &k.name.Table, &k.column, &k.kind, &k.base, &k.collation, &parents, &sequences); err != nil {
 			return nil, err
 		}
 		for _, p := range strings.Fields(parents) {
@@ -269,7 +265,7 @@ func (w *gathering) order() (out []*member) {
 func (m *member) clauses() (out []string) {
 	for _, k := range m.columns {
 		if k.kind != k.to {
-			out = append(out, "ALTER COLUMN "+ident.Quote(k.column)+" TYPE "+k.to)
+			out = append(out, "ALTER COLUMN "+ident.Quote(k.column)+" TYPE "+k.to+k.clause)
 		}
 	}
 	return out

@@ -28,6 +28,7 @@ type Options struct {
 	LockWait time.Duration // bound of every wait for a lock
 	Route    plan.Route    // the way that the change must go, if there is one; empty: the planner chooses
 	UndoLog  int64         // the change is to be undone for a while, with a log of so many bytes; zero: it is not
+	Kin      []uint32      // tables that are swapped together with this one, whose foreign keys to and from it are none of the plan's
 }
 
 // Plan finds out what the server does with a statement, and how the change goes. It changes nothing: what it tries, it
@@ -138,7 +139,7 @@ func (w *planner) altered(ctx context.Context) (*Relation, error) {
 	w.plan.Rows, w.plan.Bytes, w.plan.Fingerprint = source.Rows, source.Bytes, source.Fingerprint()
 	w.plan.Heap = min(source.Pages*8192, source.Bytes)
 	w.plan.Pair = schema.Pair{Source: name, Table: oid, Owner: source.Owner, Settings: w.user}
-	return source, nil
+	return source.apart(w.options.Kin), nil
 }
 
 // alterTable plans ALTER TABLE.

@@ -38,6 +38,9 @@ func (w *planner) undo(ctx context.Context, r *rehearsal, p schema.Pair, helper 
 	if err != nil || why != "" {
 		return nil, why, err
 	}
+	if !p.Ordered {
+		keysBack(&u.pair)
+	}
 	u.keys = r.formerKeys()
 	for _, k := range u.keys {
 		if !slices.ContainsFunc(keys, func(n foreignKey) bool { return n.Table == k.Table && n.Name == k.Name && n.Def == k.Def }) {
@@ -52,8 +55,8 @@ func (r *rehearsal) oneWay(p schema.Pair, helper string) string {
 	switch {
 	case helper != "":
 		return "the statement drops the key by which the rows of both tables are found"
-	case !p.Ordered:
-		return "the statement changes the key to a type that is not sorted alike"
+	case !p.Ordered && !comesBack(r, p):
+		return "the statement changes the key to a type that is not sorted alike, and of whose values the old ones cannot be told"
 	case r.source.Persistence == "u" || r.shadow.Persistence == "u":
 		return "one of the tables is unlogged: a crash of the server would empty it"
 	case len(r.source.Withheld) > 0:
@@ -71,10 +74,45 @@ func (r *rehearsal) oneWay(p schema.Pair, helper string) string {
 	return ""
 }
 
+// comesBack says that each old value of the key makes a new one of its own, from which it comes back, though the new ones are not sorted as the old.
+func comesBack(r *rehearsal, p schema.Pair) bool {
+	for _, k := range p.Key {
+		from, to := r.source.columnNamed(k.Source), r.shadow.columnNamed(k.Shadow)
+		if to == nil || k.Expr != "" || from.Type != to.Type && !sameOrder(*from, *to) && !slices.Contains(firm[from.Type], to.Type) || from.Collates != to.Collates && from.Collates != "" && from.Collates != "0" {
+			return false
+		}
+	}
+	return true
+}
+
+// keysBack makes the keys of an undo whose tables are not sorted alike. A new key that is none of the old type's, or looks another way as one, such as
+// 007 of an integer, fails as a value does that the type cannot have: it would be taken for the row of another one.
+func keysBack(p *schema.Pair) {
+	for i, k := range p.Key {
+		if k.Type == k.ShadowType {
+			p.Key[i].Expr = ""
+			p.Judge.Key[i].Back = ident.Quote(p.Source.Table) + "." + ident.Quote(k.Source)
+			continue
+		}
+		now := ident.Quote(p.Source.Table) + "." + ident.Quote(k.Source)
+		text := "pg_catalog.text"
+		back := "(" + now + "::" + text + ")::" + k.ShadowType
+		back = "CASE WHEN " + back + "::" + k.Type + "::" + text + " OPERATOR(pg_catalog.=) " + now + "::" + text + " THEN " + back +
+			" ELSE pg_catalog.concat(" + now + "::" + text + ", ' has no place in the old table')::" + k.ShadowType + " END"
+		p.Key[i].Expr, p.Judge.Key[i].Back = back, back
+		for n, m := range p.Columns {
+			if m.Source == k.Source {
+				p.Columns[n].Expr, p.Columns[n].Converted = back, true
+			}
+		}
+	}
+	p.Judge.Turned = true
+}
+
 // turned is the pair of an undo: the new table is the source, and the old one its shadow.
 func (r *rehearsal) turned(p schema.Pair, limit int64) schema.Pair {
 	at := func(name string) schema.Name { return schema.Name{Schema: r.in(), Table: name + r.change} }
-	out := schema.Pair{Change: p.Change, Owner: p.Owner, Settings: p.Settings, Path: p.Path, Ordered: true, SameKey: p.SameKey, Limit: limit,
+	out := schema.Pair{Change: p.Change, Owner: p.Owner, Settings: p.Settings, Path: p.Path, Ordered: p.Ordered, SameKey: p.SameKey, Limit: limit,
 		Source: schema.Name{Schema: p.Source.Schema, Table: p.Shadow.Table}, Shadow: p.Old, Old: p.Shadow,
 		Log: at("undo_keys_"), Checks: at("undo_checks_"), Misfits: at("undo_misfits_"), Capture: schema.Name{Schema: r.in(), Table: "changeling_" + r.change + "_undo"}}
 	if p.First != "" {
@@ -107,6 +145,7 @@ func (r *rehearsal) turned(p schema.Pair, limit int64) schema.Pair {
 	judge := p
 	judge.ShadowParts = out.SourceParts
 	judge.Source, judge.Shadow, judge.Old, judge.Log, judge.Checks, judge.Kept = p.Old, out.Source, p.Source, out.Log, out.Checks, nil
+	judge.Key = slices.Clone(p.Key)
 	judge.Columns = slices.DeleteFunc(slices.Clone(p.Columns), func(m schema.Mapped) bool { return m.Source == "" })
 	out.Judge = &judge
 	return out

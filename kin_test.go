@@ -1,0 +1,101 @@
+package changeling_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/changeling-db/changeling"
+	"github.com/changeling-db/changeling/event"
+	"github.com/changeling-db/changeling/internal/dbtest/pgtest"
+)
+
+// kinKeys are the foreign keys of the relatives that a person would have to take off, and put back, to do by himself what a family does that swaps
+// together.
+var kinKeys = [][3]string{
+	{"orders", "orders_customer_fkey", "FOREIGN KEY (customer) REFERENCES customers ON DELETE CASCADE"},
+	{"items", "items_of", "FOREIGN KEY (customer, no) REFERENCES orders (customer, no) ON UPDATE CASCADE"},
+	{"parcels", "parcels_customer_fkey", "FOREIGN KEY (customer) REFERENCES customers"},
+	{"parcels", "parcels_of_customer_of_no_fkey", "FOREIGN KEY (of_customer, of_no) REFERENCES orders (customer, no) DEFERRABLE INITIALLY DEFERRED"},
+	{"others", "others_customer_fkey", "FOREIGN KEY (customer) REFERENCES customers"},
+}
+
+// kinNatively is what the server itself is told to give the relatives a type. using has a %s for the column.
+func kinNatively(more, typ, using string) (out []string) {
+	for _, k := range kinKeys {
+		out = append(out, "ALTER TABLE "+k[0]+" DROP CONSTRAINT "+k[1])
+	}
+	alter := func(table string, columns ...string) string {
+		var list []string
+		for _, c := range columns {
+			text := "ALTER COLUMN " + c + " TYPE " + typ
+			if using != "" {
+				text += " USING " + fmt.Sprintf(using, c)
+			}
+			list = append(list, text)
+		}
+		return "ALTER TABLE " + table + " " + strings.Join(list, ", ")
+	}
+	out = append(out, alter("items", "customer"), alter("parcels", "customer", "of_customer"), alter("orders", "customer"), alter("others", "customer"), alter("customers", "id", "boss")+more)
+	for _, k := range kinKeys {
+		out = append(out, "ALTER TABLE "+k[0]+" ADD CONSTRAINT "+k[1]+" "+k[2])
+	}
+	return out
+}
+
+// kin is a change of a key whose tables swap together.
+func kin(t *testing.T, c changeling.Config, dsn, ddl string) *changeling.Change {
+	t.Helper()
+	c.WithChildren = true
+	e, err := changeling.Open(t.Context(), pgtest.Open(t, dsn), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.Close)
+	change, err := e.Start(t.Context(), ddl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return change
+}
+
+// TestKin leaves what native ALTERs of all tables leave, and an undo what was before.
+func TestKin(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, ddl string
+		more      []string // of the setup
+		native    []string
+		undo      string // as the status has it
+	}{
+		{"text", `ALTER TABLE customers ALTER COLUMN id TYPE text`, nil, kinNatively("", "text", ""), "open"},
+		{"numeric", `ALTER TABLE customers ALTER COLUMN id TYPE numeric`, nil, kinNatively("", "numeric", ""), "open"},
+		{"uuid", `ALTER TABLE customers ALTER id DROP DEFAULT, ALTER COLUMN id TYPE uuid USING md5(customers.id::text)::uuid, ALTER id SET DEFAULT gen_random_uuid()`, []string{`ALTER TABLE others ALTER customer TYPE int`},
+			kinNatively(", ALTER id SET DEFAULT gen_random_uuid()", "uuid", "md5(%s::text)::uuid"), ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			_, before := family(t, c.more...)
+			if c.name == "uuid" {
+				c.native = slices.Insert(c.native, 0, `ALTER TABLE customers ALTER id DROP DEFAULT`)
+			}
+			_, natively := family(t, append(slices.Clone(c.more), c.native...)...)
+			dsn, db := family(t, c.more...)
+			change := kin(t, changeling.Config{Fast: true, Events: event.Lines(t.Output())}, dsn, c.ddl)
+			if err := change.Run(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			sameAs(t, household(t, db), household(t, natively), "after a family's change")
+			stands(t, change, "done", c.undo)
+			if c.undo == "" {
+				return
+			}
+			if err := change.Undo(t.Context(), changeling.NoLoss); err != nil {
+				t.Fatal(err)
+			}
+			stands(t, change, "undone", "")
+			sameAs(t, household(t, db), household(t, before), "after the undo")
+		})
+	}
+}
