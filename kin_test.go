@@ -1,6 +1,7 @@
 package changeling_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -98,4 +99,43 @@ func TestKin(t *testing.T) {
 			sameAs(t, household(t, db), household(t, before), "after the undo")
 		})
 	}
+}
+
+// TestKinAborted takes all tables back where the family holds, and none of them alone.
+func TestKinAborted(t *testing.T) {
+	t.Parallel()
+	_, before := family(t)
+	dsn, db := family(t)
+	held := make(chan struct{})
+	c := kin(t, changeling.Config{Fast: true, Hold: true, Events: upon(event.Lines(t.Output()), holding, func() { close(held) })}, dsn, `ALTER TABLE customers ALTER COLUMN id TYPE text`)
+	done := make(chan error, 1)
+	go func() { done <- c.Run(t.Context()) }()
+	select {
+	case <-held:
+	case err := <-done:
+		t.Fatal(err)
+	}
+	e, err := changeling.Open(t.Context(), db, changeling.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	s, err := c.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	member, err := e.Find(t.Context(), s.Members[0].Change)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := member.Abort(t.Context()); !errors.Is(err, changeling.ErrUsage) {
+		t.Errorf("one table alone: %v", err)
+	}
+	if err := c.Abort(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err == nil {
+		t.Error("the run ended well")
+	}
+	sameAs(t, household(t, db), household(t, before), "after the abort")
 }
