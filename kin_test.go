@@ -1,8 +1,11 @@
 package changeling_test
 
 import (
+	"context"
+	"database/sql"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -138,4 +141,38 @@ func TestKinAborted(t *testing.T) {
 		t.Error("the run ended well")
 	}
 	sameAs(t, household(t, db), household(t, before), "after the abort")
+}
+
+// TestKinDies kills a run before and after statements that it sends, and does the same again: it must go on, and leave what native ALTERs leave.
+func TestKinDies(t *testing.T) {
+	t.Parallel()
+	const ddl = `ALTER TABLE customers ALTER COLUMN id TYPE text`
+	small := []string{
+		`CREATE TABLE customers (id serial PRIMARY KEY, boss int REFERENCES customers)`,
+		`CREATE TABLE orders (customer int PRIMARY KEY REFERENCES customers)`,
+		`INSERT INTO customers SELECT i, i FROM generate_series(1, 50) i`, `INSERT INTO orders SELECT i FROM generate_series(1, 50) i`,
+	}
+	native := pgtest.Open(t, pgtest.Database(t))
+	pgtest.Exec(t, native, append(slices.Clone(small), `ALTER TABLE orders DROP CONSTRAINT orders_customer_fkey`, `ALTER TABLE orders ALTER customer TYPE text`,
+		ddl+`, ALTER boss TYPE text`, `ALTER TABLE orders ADD FOREIGN KEY (customer) REFERENCES customers`)...)
+	want := couple(t, native)
+	act := func(ctx context.Context, db *sql.DB) error {
+		return changeling.Apply(ctx, db, ddl, changeling.Config{Fast: true, WithChildren: true, DropAfter: changeling.DropNow})
+	}
+	dsn := pgtest.Database(t)
+	db := pgtest.Open(t, dsn)
+	pgtest.Exec(t, db, small...)
+	all := deaths(t, dsn, rand.New(rand.NewPCG(seed(t), 0)), act)
+	if !full() {
+		all = all[:min(len(all), 8)]
+	}
+	for _, death := range all {
+		raze(t, db)
+		pgtest.Exec(t, db, small...)
+		at := dieAt(t, dsn, act, death)
+		if err := act(t.Context(), db); err != nil {
+			t.Errorf("%s: the second time: %v", at, err)
+		}
+		sameAs(t, couple(t, db), want, at)
+	}
 }
