@@ -332,12 +332,45 @@ func TestFamilyHeld(t *testing.T) {
 // is stopped now and then.
 func TestFamilyUnderWriters(t *testing.T) {
 	t.Parallel()
-	dsn, db := family(t,
-		`CREATE TABLE ledger (id bigint GENERATED ALWAYS AS IDENTITY, customer bigint PRIMARY KEY, orders int NOT NULL, items int NOT NULL)`,
-		`INSERT INTO ledger (customer, orders, items) SELECT c.id, (SELECT count(*) FROM orders o WHERE o.customer = c.id), (SELECT count(*) FROM items i WHERE i.customer = c.id) FROM customers c`)
-	users := pgtest.Open(t, dsn)
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
+	dsn, db := family(t, familyLedger...)
+	stop := familyUsers(t, pgtest.Open(t, dsn))
+	random := rand.New(rand.NewPCG(seed(t), 99))
+	stopped(t, random, 4, func(ctx context.Context) error {
+		return changeling.Apply(ctx, db, widenKey, changeling.Config{WithChildren: true, Events: event.Lines(t.Output())})
+	})
+	stop()
+	familyEqual(t, db, "bigint")
+}
+
+// familyLedger is what users of the relatives write besides, and what it says at the beginning.
+var familyLedger = []string{
+	`CREATE TABLE ledger (id bigint GENERATED ALWAYS AS IDENTITY, customer bigint PRIMARY KEY, orders int NOT NULL, items int NOT NULL)`,
+	`INSERT INTO ledger (customer, orders, items) SELECT c.id, (SELECT count(*) FROM orders o WHERE o.customer = c.id), (SELECT count(*) FROM items i WHERE i.customer = c.id) FROM customers c`,
+}
+
+// stopped does something that goes on where it was, and stops it a few times.
+func stopped(t *testing.T, random *rand.Rand, times int, do func(ctx context.Context) error) {
+	t.Helper()
+	for stops := 0; ; stops++ {
+		part, cancel := context.WithTimeout(t.Context(), time.Second+time.Duration(random.IntN(2000))*time.Millisecond)
+		if stops == times {
+			part = t.Context()
+		}
+		err := do(part)
+		cancel()
+		if err == nil {
+			return
+		}
+		if stops == times || !errors.Is(err, changeling.ErrStopped) {
+			t.Fatalf("after %d stops: %v", stops, err)
+		}
+	}
+}
+
+// familyUsers write to the relatives until they are stopped. None of them may fail.
+func familyUsers(t *testing.T, users *sql.DB) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
 	var failed, written atomic.Int64
 	var first atomic.Value
 	var all sync.WaitGroup
@@ -352,36 +385,29 @@ func TestFamilyUnderWriters(t *testing.T) {
 					continue
 				}
 				written.Add(1)
+				time.Sleep(5 * time.Millisecond) // whose tables are always locked by somebody is hard to swap
 			}
 		})
 	}
-	random := rand.New(rand.NewPCG(start, 99))
-	config := changeling.Config{WithChildren: true, Events: event.Lines(t.Output())}
-	for stops := 0; ; stops++ {
-		part, cancel := context.WithTimeout(t.Context(), time.Second+time.Duration(random.IntN(2000))*time.Millisecond)
-		if stops == 4 {
-			part = t.Context()
-		}
-		err := changeling.Apply(part, db, widenKey, config)
+	return sync.OnceFunc(func() {
 		cancel()
-		if err == nil {
-			break
+		all.Wait()
+		if failed.Load() > 0 {
+			t.Errorf("%d transactions of users failed, the first with: %v", failed.Load(), first.Load())
 		}
-		if stops == 4 || !errors.Is(err, changeling.ErrStopped) {
-			t.Fatalf("after %d stops: %v", stops, err)
-		}
-	}
-	stop()
-	all.Wait()
-	if failed.Load() > 0 {
-		t.Errorf("%d transactions of users failed, the first with: %v", failed.Load(), first.Load())
-	}
-	t.Logf("%d transactions", written.Load())
+		t.Logf("%d transactions", written.Load())
+	})
+}
+
+// familyEqual holds the relatives against the ledger, and their key against a type.
+func familyEqual(t *testing.T, db *sql.DB, typ string) {
+	t.Helper()
 	for name, query := range map[string]string{
 		"customers": `SELECT count(*) FROM ledger l FULL JOIN customers c ON c.id = l.customer WHERE c.id IS NULL OR l.customer IS NULL`,
 		"orders":    `SELECT count(*) FROM ledger l LEFT JOIN (SELECT customer, count(*) n FROM orders GROUP BY 1) o USING (customer) WHERE coalesce(o.n, 0) <> l.orders`,
 		"items":     `SELECT count(*) FROM ledger l LEFT JOIN (SELECT customer, count(*) n FROM items GROUP BY 1) i USING (customer) WHERE coalesce(i.n, 0) <> l.items`,
-		"narrow":    `SELECT count(*) FROM pg_attribute WHERE (attrelid, attname) IN (('customers'::regclass, 'id'), ('customers'::regclass, 'boss'), ('orders'::regclass, 'customer'), ('items'::regclass, 'customer'), ('parcels'::regclass, 'customer')) AND atttypid <> 'bigint'::regtype`,
+		"orphans":   `SELECT count(*) FROM items i LEFT JOIN orders o USING (customer, no) WHERE o.no IS NULL AND i.customer IS NOT NULL`,
+		"types":     `SELECT count(*) FROM pg_attribute WHERE (attrelid, attname) IN (('customers'::regclass, 'id'), ('customers'::regclass, 'boss'), ('orders'::regclass, 'customer'), ('items'::regclass, 'customer'), ('parcels'::regclass, 'customer')) AND atttypid <> '` + typ + `'::regtype`,
 	} {
 		var wrong int
 		if err := db.QueryRowContext(t.Context(), query).Scan(&wrong); err != nil || wrong > 0 {
@@ -416,6 +442,13 @@ func writeFamily(db *sql.DB, random *rand.Rand, user int) error {
 			`INSERT INTO customers (id, boss, name) VALUES ($1, $1, 'new')`,
 			`INSERT INTO orders VALUES ($1, 1, 'new')`,
 			`INSERT INTO items (customer, no) VALUES ($1, 1)`,
+		}
+	case random.IntN(3) == 0: // there and back, with what refers to it
+		statements = []string{
+			`UPDATE orders SET no = 7 WHERE customer = $1 AND no = 1`,
+			`INSERT INTO items (customer, no) VALUES ($1, 7)`,
+			`UPDATE ledger SET items = items + 1 WHERE customer = $1`,
+			`UPDATE orders SET no = 1 WHERE customer = $1 AND no = 7`,
 		}
 	case random.IntN(3) == 0:
 		statements = []string{
