@@ -74,8 +74,14 @@ func family(t *testing.T, more ...string) (dsn string, db *sql.DB) {
 	return dsn, db
 }
 
-// takesAlong is a change of a key with all that refers to it.
+// takesAlong is a change that makes the key of the relatives wider, with all that refers to it.
 func takesAlong(t *testing.T, db *sql.DB, config changeling.Config) *changeling.Change {
+	t.Helper()
+	return begun(t, db, config, widenKey)
+}
+
+// begun is a change of a key with all that refers to it, which has not run yet.
+func begun(t *testing.T, db *sql.DB, config changeling.Config, ddl string) *changeling.Change {
 	t.Helper()
 	config.WithChildren = true
 	e, err := changeling.Open(t.Context(), db, config)
@@ -83,7 +89,7 @@ func takesAlong(t *testing.T, db *sql.DB, config changeling.Config) *changeling.
 		t.Fatal(err)
 	}
 	t.Cleanup(e.Close)
-	c, err := e.Start(t.Context(), widenKey)
+	c, err := e.Start(t.Context(), ddl)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,22 +51,6 @@ func kinNatively(more, typ, using string) (out []string) {
 	return out
 }
 
-// kin is a change of a key whose tables swap together.
-func kin(t *testing.T, c changeling.Config, dsn, ddl string) *changeling.Change {
-	t.Helper()
-	c.WithChildren = true
-	e, err := changeling.Open(t.Context(), pgtest.Open(t, dsn), c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(e.Close)
-	change, err := e.Start(t.Context(), ddl)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return change
-}
-
 // TestKin leaves what native ALTERs of all tables leave, and an undo what was before.
 func TestKin(t *testing.T) {
 	t.Parallel()
@@ -88,8 +72,8 @@ func TestKin(t *testing.T) {
 				c.native = slices.Insert(c.native, 0, `ALTER TABLE customers ALTER id DROP DEFAULT`)
 			}
 			_, natively := family(t, append(slices.Clone(c.more), c.native...)...)
-			dsn, db := family(t, c.more...)
-			change := kin(t, changeling.Config{Fast: true, Events: event.Lines(t.Output())}, dsn, c.ddl)
+			_, db := family(t, c.more...)
+			change := begun(t, db, changeling.Config{Fast: true, Events: event.Lines(t.Output())}, c.ddl)
 			if err := change.Run(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -111,9 +95,9 @@ func TestKin(t *testing.T) {
 func TestKinAborted(t *testing.T) {
 	t.Parallel()
 	_, before := family(t)
-	dsn, db := family(t)
+	_, db := family(t)
 	held := make(chan struct{})
-	c := kin(t, changeling.Config{Fast: true, Hold: true, Events: upon(event.Lines(t.Output()), holding, func() { close(held) })}, dsn, `ALTER TABLE customers ALTER COLUMN id TYPE text`)
+	c := begun(t, db, changeling.Config{Fast: true, Hold: true, Events: upon(event.Lines(t.Output()), holding, func() { close(held) })}, `ALTER TABLE customers ALTER COLUMN id TYPE text`)
 	done := make(chan error, 1)
 	go func() { done <- c.Run(t.Context()) }()
 	select {
@@ -188,7 +172,7 @@ func TestKinUnderWriters(t *testing.T) {
 	defer stop()
 	random := rand.New(rand.NewPCG(seed(t), 98))
 	const ddl = `ALTER TABLE customers ALTER COLUMN id TYPE numeric`
-	c := kin(t, changeling.Config{Events: event.Lines(t.Output())}, dsn, ddl)
+	c := begun(t, db, changeling.Config{Events: event.Lines(t.Output())}, ddl)
 	stopped(t, random, 4, c.Run)
 	stopped(t, random, 2, func(ctx context.Context) error { return c.Undo(ctx, changeling.NoLoss) })
 	stop()
