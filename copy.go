@@ -22,7 +22,8 @@ func (r *run) copy(ctx context.Context, s plan.Step) error {
 			return err
 		}
 	}
-	cut, sizer := copier.Blocks(r.record.Blocks), r.sizer(64, fewestBlocks, portion(r.record.Blocks), r.perBlock(r.record.Blocks))
+	heaps := int64(max(len(r.pair.SourceParts), 1)) // a range is of all of them
+	cut, sizer := copier.Blocks(r.record.Blocks), r.sizer(max(64/heaps, 1), max(fewestBlocks/heaps, 1), portion(r.record.Blocks), r.perBlock(r.record.Blocks))
 	if r.rows.Blocks() == "" {
 		cut, sizer = r.keyRanges(), r.sizer(1000, r.fewestRows(), max(portion(r.record.Plan.Rows), 1000), r.perRow())
 	}

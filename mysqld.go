@@ -116,7 +116,11 @@ func (d mysqld) Rebuild(ctx context.Context, db *sql.DB, b Rebuild, id string, w
 }
 
 func (mysqld) Partition(_ context.Context, _ *sql.DB, b Partitioning, _ string, _ time.Duration, _ int64) (*plan.Plan, error) {
-	return nil, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("MySQL and MariaDB partition a table by a statement: `changeling run 'ALTER TABLE %s PARTITION BY …'`, which goes over a second table. Nothing was changed", b.Table)}
+	clause := "PARTITION BY …"
+	if b.None {
+		clause = "REMOVE PARTITIONING"
+	}
+	return nil, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("MySQL and MariaDB partition a table by a statement: `changeling run 'ALTER TABLE %s %s'`, which goes over a second table. Nothing was changed", b.Table, clause)}
 }
 
 func (mysqld) Resolve(ctx context.Context, db *sql.DB, n schema.Name) (schema.Name, uint32, error) {

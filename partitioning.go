@@ -10,8 +10,8 @@ import (
 	"github.com/changeling-db/changeling/schema"
 )
 
-// Partitioning is a change of a plain table into one that is partitioned, on PostgreSQL, which has no statement for that. MySQL and MariaDB
-// have one: ALTER TABLE … PARTITION BY, for Start.
+// Partitioning is a change of a plain table into one that is partitioned, or back, on PostgreSQL, which has no statement for that. MySQL and MariaDB
+// have one: ALTER TABLE … PARTITION BY, and REMOVE PARTITIONING, for Start.
 type Partitioning struct {
 	// Table is written as in a statement: orders, or app.orders.
 	Table string
@@ -24,6 +24,8 @@ type Partitioning struct {
 	Default string
 	// Count is how many partitions a table gets that is partitioned by hash, called as the table is, with _p0, _p1 and so on behind.
 	Count int
+	// None makes a partitioned table plain, with the rows of all its partitions, which may have none of their own. All else is empty then.
+	None bool
 
 	name schema.Name // of Table, as it was found
 }

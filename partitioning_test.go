@@ -202,15 +202,22 @@ func TestPartitionDiesAtEveryStatement(t *testing.T) {
 // TestPartitionDiesInAnUndo kills the undo likewise.
 func TestPartitionDiesInAnUndo(t *testing.T) {
 	t.Parallel()
-	plain := pgtest.Open(t, pgtest.Database(t))
-	pgtest.Exec(t, plain, slices.Concat(parted("", 200), partWrites)...)
-	want := likeness(t, plain)
+	plain := parted("", 200)
+	diesInAnUndo(t, plain, plain, byRegion, 32)
+}
+
+// diesInAnUndo kills the undo of a change before and after its statements. What it leads back to is like the table of like, with what users wrote.
+func diesInAnUndo(t *testing.T, setup, like []string, b changeling.Partitioning, stream uint64) {
+	t.Helper()
+	other := pgtest.Open(t, pgtest.Database(t))
+	pgtest.Exec(t, other, slices.Concat(like, partWrites)...)
+	want := likeness(t, other)
 	dsn := pgtest.Database(t)
 	db := pgtest.Open(t, dsn)
 	begin := func() *changeling.Change {
 		raze(t, db)
-		pgtest.Exec(t, db, parted("", 200)...)
-		c, err := partitions(t.Context(), db, byRegion, changeling.Config{Fast: true})
+		pgtest.Exec(t, db, setup...)
+		c, err := partitions(t.Context(), db, b, changeling.Config{Fast: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -233,7 +240,7 @@ func TestPartitionDiesInAnUndo(t *testing.T) {
 		return c.Undo(ctx, changeling.NoLoss)
 	}
 	begin()
-	all := deaths(t, dsn, rand.New(rand.NewPCG(seed(t), 32)), undo)
+	all := deaths(t, dsn, rand.New(rand.NewPCG(seed(t), stream)), undo)
 	if !full() {
 		all = all[:min(len(all), 14)]
 	}

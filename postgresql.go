@@ -45,7 +45,13 @@ func (postgresql) Rebuild(ctx context.Context, db *sql.DB, b Rebuild, id string,
 }
 
 func (postgresql) Partition(ctx context.Context, db *sql.DB, b Partitioning, id string, wait time.Duration, undoLog int64) (*plan.Plan, error) {
-	by, err := postgres.ParsePartitioning(b.name, b.By, b.Partitions, b.Default, b.Count)
+	by, err := postgres.Partitioning{Table: b.name, None: true}, error(nil)
+	switch {
+	case !b.None:
+		by, err = postgres.ParsePartitioning(b.name, b.By, b.Partitions, b.Default, b.Count)
+	case b.By != "" || len(b.Partitions) > 0 || b.Default != "" || b.Count != 0:
+		err = &fault.Problem{Kind: fault.Usage, Text: "a table is partitioned by something, or not at all: give --none alone. Nothing was changed"}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/changeling-db/changeling/copier"
 	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/internal/postgres"
 	"github.com/changeling-db/changeling/internal/retry"
 	"github.com/changeling-db/changeling/internal/state"
 	"github.com/changeling-db/changeling/internal/verify"
@@ -346,6 +347,12 @@ func (r *run) unaltered(ctx context.Context) error {
 	if missing(err) || err == nil && now != p.Fingerprint {
 		return r.altered()
 	}
+	if len(p.Pair.SourceParts) > 0 && r.record.Step > p.Find(plan.Capture) {
+		var armed bool
+		if err := r.engine.db.QueryRowContext(ctx, postgres.Armed(p.Pair)).Scan(&armed); err == nil && !armed {
+			return r.disarmed()
+		}
+	}
 	return nil
 }
 
@@ -357,8 +364,17 @@ func (r *run) altered() error {
 				"`changeling abort %s` gives the undo up, and then `changeling undo %s` says whether there can be one", r.table(), r.id, r.id)}
 	}
 	return &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf(
-		"the definition of %s, or what hangs on it, was altered by somebody while the change ran (columns, indexes, constraints, rights, views): the shadow was made for another table. "+
+		"the definition of %s, or what hangs on it, was altered by somebody while the change ran (columns, indexes, constraints, rights, views, partitions): the shadow was made for another table. "+
 			"Nothing was swapped; `changeling abort %s` and begin again", r.table(), r.id)}
+}
+
+// disarmed is the end of a change whose capture may have missed something.
+func (r *run) disarmed() error {
+	who := "the triggers that log changed keys on %s were disabled or dropped by somebody"
+	if len(r.pair.SourceParts) > 0 {
+		who += ", or a partition was attached, detached or dropped"
+	}
+	return &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf(who+": writes may be missing from the shadow. Nothing was swapped; `changeling abort %s` and begin again", r.table(), r.id)}
 }
 
 // patience is how often a step is begun again in a row before a person should look.

@@ -169,8 +169,7 @@ func (a *attempt) Check(ctx context.Context) error {
 		return err
 	}
 	if !armed {
-		return &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf(
-			"the triggers that log changed keys on %s were disabled or dropped by somebody: writes may be missing from the shadow. Nothing was swapped; `changeling abort %s` and begin again", a.table(), a.id)}
+		return a.disarmed()
 	}
 	if marks != a.marks {
 		// Somebody altered the table a moment ago, or maintenance touched its catalogue rows. The next attempt tells which.

@@ -73,6 +73,40 @@ func TestPartition(t *testing.T) {
 	}
 }
 
+// TestUnpartition: likewise the other way.
+func TestUnpartition(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	s.exec(`CREATE TABLE visits (id bigint, at date, note text, PRIMARY KEY (id, at)) PARTITION BY RANGE (at)`, `CREATE TABLE visits_2026 PARTITION OF visits FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')`,
+		`CREATE TABLE visits_rest PARTITION OF visits DEFAULT`, `INSERT INTO visits SELECT i, date '2026-01-01' + i % 700, 'n' FROM generate_series(1, 5000) i`,
+		`CREATE TABLE checked (id int PRIMARY KEY) PARTITION BY RANGE (id)`, `CREATE TABLE checked_1 PARTITION OF checked (CHECK (id > 0)) DEFAULT`)
+	contains(t, "--plan", s.run(0, "partition", "visits", "--none", "--plan").stdout, "REMOVE PARTITIONING", "the rows of all partitions", "undo", "This is a plan")
+	for _, c := range []struct {
+		args []string
+		code int
+		says []string
+	}{
+		{[]string{"partition", "visits", "--none", "--by", "hash (id)"}, 2, []string{"give --none alone"}},
+		{[]string{"partition", "visits", "--none", "--default", "x"}, 2, []string{"give --none alone"}},
+		{[]string{"partition", "nothing", "--none"}, 2, []string{"does not exist"}},
+		{[]string{"partition", "visits_2026", "--none"}, 3, []string{"is not partitioned"}},
+		{[]string{"partition", "checked", "--none"}, 3, []string{"checked_1_id_check of its own", "drop it first"}},
+		{[]string{"partition", "visits", "--none", "--drop", "now", "--undo", "on"}, 2, []string{"--undo on needs the old table"}},
+	} {
+		contains(t, strings.Join(c.args, " "), s.run(c.code, c.args...).stderr, c.says...)
+	}
+	contains(t, "partition --none", s.run(0, "partition", "visits", "--none").stdout, "done")
+	if n := s.ask(`SELECT relkind::text || ' ' || (SELECT count(*) FROM visits) FROM pg_class WHERE oid = 'visits'::regclass`); n != "r 5000" {
+		t.Errorf("the table is %s", n)
+	}
+	contains(t, "again", s.run(0, "partition", "visits", "--none").stdout, "nothing to do")
+	s.exec(`INSERT INTO visits VALUES (5001, '2026-05-05', 'new')`)
+	contains(t, "undo", s.run(0, "undo", s.newest().ID).stdout, "undone")
+	if n := s.ask(`SELECT relkind::text || ' ' || (SELECT count(*) FROM visits) || ' ' || (SELECT count(*) FROM visits_2026) FROM pg_class WHERE oid = 'visits'::regclass`); n != "p 5001 2656" {
+		t.Errorf("after the undo the table is %s", n)
+	}
+}
+
 // TestMySQLPartition: there it is a statement.
 func TestMySQLPartition(t *testing.T) {
 	t.Parallel()

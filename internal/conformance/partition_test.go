@@ -115,6 +115,42 @@ func TestTwinPartition(t *testing.T) {
 	}
 }
 
+// TestTwinUnpartition goes the other way: from the table that a script partitioned to the plain one.
+func TestTwinUnpartition(t *testing.T) {
+	for _, major := range pgtest.Majors(t) {
+		pgtest.Exec(t, pgtest.Open(t, pgtest.Server(t, major).DSN("postgres")), roles)
+		for _, p := range partings {
+			if p.Since > major {
+				continue
+			}
+			t.Run(fmt.Sprintf("postgres %d/%s", major, p.Name), func(t *testing.T) {
+				t.Parallel()
+				options := ""
+				if strings.Contains(p.parts, "fillfactor") {
+					options = " WITH (fillfactor = 60, autovacuum_vacuum_threshold = 70, toast.autovacuum_enabled = off)"
+				}
+				parted := p.with(" PARTITION BY "+p.by.By, "", p.parts)
+				native, before, engine := p.with("", options, "").twin(t, major), parted.twin(t, major), parted.twin(t, major)
+				none := changeling.Partitioning{Table: p.by.Table, None: true}
+				c := parts(t, engine, none, changeling.Config{Fast: true})
+				if err := c.Undo(t.Context(), changeling.NoLoss); err != nil {
+					t.Fatal(err)
+				}
+				if dropped, err := c.Cleanup(t.Context(), changeling.Now); !dropped || err != nil {
+					t.Errorf("Cleanup = %v, %v", dropped, err)
+				}
+				alike(t, parted, before, engine, "- before, + after the undo")
+				parts(t, engine, none, changeling.Config{Fast: true, DropAfter: changeling.DropNow})
+				for range 2 { // as many as were asked for between
+					native.next(t)
+				}
+				engine.next(t)
+				alike(t, parted, native, engine, "- native, + engine")
+			})
+		}
+	}
+}
+
 // parts partitions a table.
 func parts(t *testing.T, d *database, b changeling.Partitioning, config changeling.Config) *changeling.Change {
 	t.Helper()

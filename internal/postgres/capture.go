@@ -2,7 +2,9 @@ package postgres
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/changeling-db/changeling/internal/ident"
 	"github.com/changeling-db/changeling/schema"
@@ -18,8 +20,8 @@ const seq = "changeling_seq"
 // user can fail on it for lack of a right or through the new schema. ENABLE ALWAYS makes it fire for replicated writes too.
 // Keys are compared by their image (*<>): that needs no operator of the key's type, which the search path may not find.
 // The log's columns have the base types of the key's: a domain could refuse the NULLs that stand for a TRUNCATE.
-func installCapture(p schema.Pair) []string {
-	return append(makeCapture(p, p.Source), arm(p)...)
+func installCapture(p schema.Pair, wait time.Duration) []string {
+	return slices.Concat(makeCapture(p, p.Source), lockParts(p, wait), arm(p))
 }
 
 // makeCapture makes log and function, and tries them with a key of a table that has the source's columns.

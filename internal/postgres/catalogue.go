@@ -52,6 +52,7 @@ SELECT json_build_object(
   'array_type', (SELECT b.typname FROM pg_type y JOIN pg_type b ON b.oid = y.typarray WHERE y.oid = (SELECT reltype FROM pg_class WHERE oid = $oid)),
   'parents', (SELECT json_agg(inhparent::regclass::text ORDER BY inhseqno) FROM pg_inherits WHERE inhrelid = $oid),
   'children', (SELECT json_agg(inhrelid::regclass::text) FROM pg_inherits WHERE inhparent = $oid),
+  'leaves', (`+leavesSQL+`),
   'columns', (SELECT json_agg(json_build_object('num', a.attnum, 'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod), 'category', y.typtype,
       'base', CASE WHEN y.typnamespace = 'pg_catalog'::regnamespace THEN y.typname END,
       'domain', CASE WHEN y.typtype = 'd' THEN (WITH RECURSIVE b AS (
@@ -130,6 +131,7 @@ type catalogue struct {
 	ArrayType  string        `json:"array_type"`
 	Parents    []string      `json:"parents"`
 	Children   []string      `json:"children"`
+	Leaves     []string      `json:"leaves"`
 	Columns    []attribute   `json:"columns"`
 	Ends       []end         `json:"ends"`
 	Indexes    []indexRow    `json:"indexes"`
@@ -247,7 +249,7 @@ func (c *catalogue) relation(oid uint32) *Relation {
 	}
 	r := &Relation{
 		Version: c.Version, OID: oid, Schema: t.Schema, Name: t.Name, Kind: t.Kind, Persistence: t.Persistence, Owner: t.Owner, Tablespace: t.Tablespace,
-		Access: t.Access, Options: t.Options, Identity: t.Identity, Security: t.Security, Typed: t.Typed, Parents: c.Parents, Children: c.Children,
+		Access: t.Access, Options: t.Options, Identity: t.Identity, Security: t.Security, Typed: t.Typed, Parents: c.Parents, Children: c.Children, Leaves: c.Leaves,
 		Comment: t.Comment, Grants: parseACL(t.ACL), ArrayType: c.ArrayType, Pages: t.Bytes / max(c.BlockSize, 1), Rows: t.Bytes / 100, Bytes: c.Bytes,
 		FileNode: t.FileNode, Triggers: c.Triggers, Strangers: c.Strangers,
 	}

@@ -55,7 +55,7 @@ func TestTexts(t *testing.T) {
 			fmt.Fprintf(&b, "-- %s\n%s\n\n", title, strings.Join(statements, ";\n"))
 		}
 		with := func(query string, args []any) string { return fmt.Sprintf("%s -- %v", query, args) }
-		say("install capture", installCapture(p)...)
+		say("install capture", installCapture(p, 0)...)
 		say("armed", armed(p))
 		say("guard, heap, blocks", w.Guard(), w.Heap(), w.Blocks())
 		say("copy", w.Copy(blocks))

@@ -21,6 +21,8 @@ type Partitioning struct {
 	Table schema.Name
 	By    string // as behind PARTITION BY: range (created_at)
 	Parts []Part
+	None  bool          // the other way: a partitioned table becomes a plain one
+	From  []schema.Name // then, the partitions that it has
 
 	columns  []string // of the table, that By names
 	children []child  // the indexes of partitions, once they were rehearsed
@@ -35,8 +37,14 @@ type child struct{ part, name, parent string }
 // MostParts is how many partitions a table can be given at once: for each of them, and its indexes, the swap writes to the catalogue under its lock.
 const MostParts = 200
 
+// parts says that the shadow has partitions.
+func (b *Partitioning) parts() bool { return b != nil && !b.None }
+
 // said is the change for a person, and the same for the same wish.
 func (b Partitioning) said() string {
+	if b.None {
+		return "ALTER TABLE " + qualified(b.Table) + " REMOVE PARTITIONING"
+	}
 	var parts []string
 	for _, p := range b.Parts {
 		parts = append(parts, ident.Quote(p.Name)+" "+p.Bound)
@@ -68,7 +76,7 @@ func (b Partitioning) make(source *Relation, in string) (out []string) {
 
 // heapOptions are the storage parameters of what has the rows.
 func (r *rehearsal) heapOptions() []string {
-	if r.by != nil {
+	if r.by.parts() {
 		return r.source.Options
 	}
 	return r.shadow.Options
@@ -77,7 +85,7 @@ func (r *rehearsal) heapOptions() []string {
 // nameParts gives the indexes that the server makes on partitions along with one of the whole table the names that they got at the rehearsal. There
 // names were taken that something else has in the table's schema, where they go with the swap.
 func (r *rehearsal) nameParts(parent string) []string {
-	if r.by == nil {
+	if !r.by.parts() {
 		return nil
 	}
 	var values []string
@@ -115,6 +123,9 @@ func Partition(ctx context.Context, db *sql.DB, b Partitioning, o Options) (*pla
 	source, err := w.altered(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if b.None {
+		return w.unpartition(ctx, source)
 	}
 	refusals, err := w.refusals(ctx, source)
 	if err != nil {

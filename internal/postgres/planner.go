@@ -303,7 +303,7 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (*rehearsal, e
 	}
 	var clone []string
 	model := source
-	if r.by = w.by; r.by != nil {
+	if r.by = w.by; r.by.parts() {
 		model = r.by.whole(source)
 	}
 	clone, r.twins = cloneSQL(model, r.in())
@@ -346,7 +346,7 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (*rehearsal, e
 	if r.statement = forClone(text, source, r.in(), w.short, refers); w.statement.Verb == "ALTER TABLE" && len(w.statement.Clauses) == 0 {
 		r.statement = noChange
 	}
-	if r.by != nil {
+	if r.by.parts() {
 		r.statement = strings.Join(r.by.make(source, r.in()), ";\n")
 	}
 	if err := w.alter(ctx, r); err != nil {
@@ -432,7 +432,7 @@ func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, er
 	create := slices.Concat([]string{Ours()}, r.create, take, []string{theirs(r.path, r.settings), r.statement, Ours()}, leave, r.rights, r.strip())
 	add(plan.Step{Kind: plan.Exec, Name: "create shadow", SQL: create, LockWait: wait, Lock: "ACCESS SHARE",
 		Why: "an empty twin under the same names, changed by the statement itself, bare for the copy"})
-	add(plan.Step{Kind: plan.Capture, Name: "install capture", SQL: installCapture(pair), Role: pair.Owner, LockWait: wait, Lock: "SHARE ROW EXCLUSIVE", Done: armed(pair),
+	add(plan.Step{Kind: plan.Capture, Name: "install capture", SQL: installCapture(pair, wait), Role: pair.Owner, LockWait: wait, Lock: "SHARE ROW EXCLUSIVE", Done: armed(pair),
 		Why: "from here on the keys of changed rows are logged; waits for open writers"})
 	add(plan.Step{Kind: plan.Copy, Name: "copy rows", SQL: r.bareAgain(helper), Lock: "ACCESS SHARE", LockWait: wait, Why: "in short transactions, in the order of the heap, under the throttle"})
 	add(plan.Step{Kind: plan.Heal, Name: "heal", Why: "rows that changed during the copy are taken out again, so that what is left is consistent and no unique index can fail"})
@@ -502,7 +502,7 @@ func swapping(p schema.Pair) string {
 
 func releaseSQL(p schema.Pair) []string {
 	return []string{
-		"DROP TABLE IF EXISTS " + qualified(p.Log) + ", " + qualified(p.Checks) + dropAlive(p),
+		"DROP TABLE IF EXISTS " + qualified(p.Log) + ", " + qualified(p.Checks) + dropAlive(p) + dropKnown(p),
 		"DROP FUNCTION IF EXISTS " + qualified(p.Capture) + "()",
 		"DROP FUNCTION IF EXISTS " + ident.Qualified(p.Log.Schema, guard(p)) + "()",
 	}
@@ -525,7 +525,7 @@ func Abandon(p schema.Pair) (quiet, triggers, rest []string) {
 // nothing that data or maintenance change. Two definitions that a dump shows alike have one fingerprint.
 func (r *Relation) Fingerprint() string {
 	c := *r
-	c.OID, c.Version, c.Pages, c.Rows, c.Bytes, c.FileNode = 0, 0, 0, 0, 0, 0
+	c.OID, c.Version, c.Pages, c.Rows, c.Bytes, c.FileNode, c.Partition = 0, 0, 0, 0, 0, 0, "" // what a table is partitioned by nobody can alter
 	c.Indexes = slices.Clone(r.Indexes)
 	for i := range c.Indexes {
 		c.Indexes[i].OID, c.Indexes[i].Bytes, c.Indexes[i].FileNode, c.Indexes[i].Parent = 0, 0, 0, 0

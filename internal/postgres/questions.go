@@ -235,8 +235,11 @@ func (w Rows) Within(r copier.Range) string { return tids(w.alias()+".", r) }
 
 // Among: see Within.
 func (w Rows) Among(places []string) string {
+	if len(w.Pair.SourceParts) > 0 {
+		return w.amongParts(places)
+	}
 	return w.alias() + ".ctid = ANY (" + ident.Literal("{\""+strings.Join(places, `","`)+"\"}") + "::pg_catalog.tid[])"
 }
 
 // Size asks for the number of blocks of the source.
-func (w Rows) Size() string { return blocks(w.Pair.Source) }
+func (w Rows) Size() string { return blocks(w.Pair.Source, w.Pair.SourceParts) }

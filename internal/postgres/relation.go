@@ -37,6 +37,7 @@ type Relation struct {
 	Statistics   []Statistics `json:"statistics"`
 	Sequences    []Sequence   `json:"sequences"`
 	Triggers     []Trigger    `json:"triggers,omitempty"` // of the user
+	Leaves       []string     `json:"leaves,omitempty"`   // of a partitioned table: what its partitions are and have, a line each
 	Strangers    []string     `json:"strangers"`          // what hangs on the table and is not one of the above
 }
 

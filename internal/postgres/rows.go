@@ -122,6 +122,9 @@ func (w Rows) Guard() string {
 // rewrote the table (VACUUM FULL, CLUSTER, TRUNCATE), so that block numbers mean other rows.
 func (w Rows) Heap() string {
 	file := "coalesce(pg_catalog.pg_relation_filenode(" + ident.Literal(qualified(w.Pair.Source)) + "), 0)::bigint"
+	if len(w.Pair.SourceParts) > 0 {
+		file = files(w.Pair)
+	}
 	if w.crashed() != "" {
 		return "SELECT CASE WHEN " + w.crashed() + " THEN 0 ELSE " + file + " END"
 	}
@@ -134,22 +137,21 @@ func (w Rows) Blocks() string {
 	if w.Pair.ByKey {
 		return ""
 	}
-	return blocks(w.Pair.Source)
+	return blocks(w.Pair.Source, w.Pair.SourceParts)
 }
 
-// ShadowBlocks is the number of blocks to heal: of partitions, those of the largest, for a range of blocks is one of each.
-func (w Rows) ShadowBlocks() string {
-	if len(w.Pair.ShadowParts) == 0 {
-		return blocks(w.Pair.Shadow)
-	}
-	var sizes []string
-	for _, p := range w.Pair.ShadowParts {
-		sizes = append(sizes, "("+blocks(p)+")")
-	}
-	return "SELECT greatest(" + strings.Join(sizes, ", ") + ")"
-}
+// ShadowBlocks is the number of blocks to heal.
+func (w Rows) ShadowBlocks() string { return blocks(w.Pair.Shadow, w.Pair.ShadowParts) }
 
-func blocks(n schema.Name) string {
+// blocks asks for the blocks of a table: of partitions, for those of the largest, because a range of blocks is one of each.
+func blocks(n schema.Name, parts []schema.Name) string {
+	if len(parts) > 0 {
+		var sizes []string
+		for _, p := range parts {
+			sizes = append(sizes, "("+blocks(p, nil)+")")
+		}
+		return "SELECT greatest(" + strings.Join(sizes, ", ") + ")"
+	}
 	return "SELECT pg_catalog.pg_relation_size(" + ident.Literal(qualified(n)) + ") OPERATOR(pg_catalog./) pg_catalog.current_setting('block_size')::bigint"
 }
 
@@ -193,12 +195,12 @@ func (w Rows) inOrder() string {
 	return " ORDER BY " + w.sourceKey(w.alias()+".")
 }
 
-// CopyOne is Copy for the single row at a place in a block, and Place lists the places with their keys: so the row that a
+// CopyOne is Copy for the single row at a place, and Places lists the places with their keys: so the row that a
 // conversion fails on is found.
-func (w Rows) CopyOne(tid string) string {
+func (w Rows) CopyOne(place string) string {
 	names, values := w.columns()
 	return "INSERT INTO " + qualified(w.Pair.Shadow) + " (" + strings.Join(names, ", ") + ") OVERRIDING SYSTEM VALUE SELECT " +
-		strings.Join(values, ", ") + " FROM " + w.from() + " WHERE " + w.alias() + ".ctid = " + ident.Literal(tid) + "::pg_catalog.tid"
+		strings.Join(values, ", ") + " FROM " + w.from() + " WHERE " + w.Among([]string{place})
 }
 
 // Places lists the rows of a range: place, key, and the values of the columns that are converted, shortened.
@@ -220,7 +222,7 @@ func (w Rows) places() string {
 	}
 	// json_build_object takes 100 arguments at most.
 	changed = changed[:min(len(changed), 100)]
-	return "SELECT " + w.alias() + ".ctid::pg_catalog.text, " + w.keyText(w.alias()+".") + ", pg_catalog.json_build_object(" + strings.Join(changed, ", ") +
+	return "SELECT " + w.place() + ", " + w.keyText(w.alias()+".") + ", pg_catalog.json_build_object(" + strings.Join(changed, ", ") +
 		")::pg_catalog.text FROM " + w.from()
 }
 

@@ -76,6 +76,9 @@ func (r *rehearsal) pair() (schema.Pair, string, error) {
 	}
 	if r.by != nil {
 		p.PartedBy = r.by.columns
+		if p.SourceParts = r.by.From; len(p.SourceParts) > 0 {
+			p.Known = schema.Name{Schema: r.in(), Table: "parts_" + r.change}
+		}
 		for _, part := range r.by.Parts {
 			p.ShadowParts = append(p.ShadowParts, schema.Name{Schema: r.in(), Table: part.Name})
 		}
@@ -296,7 +299,7 @@ func (r *rehearsal) strip() []string {
 
 // heaps are the tables that have the shadow's rows: itself, or its partitions.
 func (r *rehearsal) heaps() (out []string) {
-	if r.by == nil {
+	if !r.by.parts() {
 		return []string{r.table()}
 	}
 	for _, part := range r.by.Parts {
@@ -350,7 +353,7 @@ func (r *rehearsal) builds(p schema.Pair, helper string) []plan.Step {
 	for _, x := range r.shadow.Indexes {
 		k := r.shadow.backing(x.OID)
 		it := item{name: x.Name, done: exists(x.Name), weight: weight(x.Name)}
-		if k != nil && (inline(*k) || r.by != nil) {
+		if k != nil && (inline(*k) || r.by.parts()) {
 			it.sql = "ALTER TABLE " + r.table() + " ADD CONSTRAINT " + ident.Quote(k.Name) + " " + inlineDef(*k, x)
 		} else {
 			it.sql = createIndex(x, r.table())
@@ -394,7 +397,7 @@ func (r *rehearsal) finish() []string {
 		out = append(out, alter+strings.Join(scans, ", "))
 	}
 	for _, k := range constraintsInOrder(r.shadow) {
-		if (k.Type == "p" || k.Type == "u") && !inline(k) && r.by == nil {
+		if (k.Type == "p" || k.Type == "u") && !inline(k) && !r.by.parts() {
 			out = append(out, addConstraint(r.shadow, k, r.table()))
 		}
 	}

@@ -40,6 +40,19 @@ func (k foreignKey) addToParts(parts []schema.Name) (out []string) {
 	return out
 }
 
+// addKeys gives foreign keys to the table that takes the source's place, and to those that refer to it.
+func addKeys(keys []foreignKey, p schema.Pair) (out []string) {
+	for _, k := range keys {
+		if k.Table == p.Source && len(p.ShadowParts) > 0 {
+			out = append(out, k.addToParts(within(p.ShadowParts, p.Source.Schema))...)
+			continue
+		}
+		out = append(out, k.add())
+		out = append(out, comment("CONSTRAINT "+ident.Quote(k.Name)+" ON "+qualified(k.Table), k.Comment)...)
+	}
+	return out
+}
+
 // validate are the steps that make a key valid on the new table. A partitioned one gets it from its partitions, where it is valid by then, so that
 // no row is read.
 func (w *planner) validate(k foreignKey, parts []schema.Name) []plan.Step {
@@ -181,7 +194,7 @@ func (r *rehearsal) swap(p schema.Pair, keys []foreignKey, helper string) []stri
 			}
 		}
 	}
-	out = append(out, moveParts(p.ShadowParts, p.Source.Schema)...)
+	out = append(append(out, moveParts(p.ShadowParts, p.Source.Schema)...), moveParts(p.SourceParts, r.old())...)
 	out = append(out,
 		"ALTER TABLE "+source+" SET SCHEMA "+ident.Quote(r.old()),
 		"ALTER TABLE "+shadow+" SET SCHEMA "+ident.Quote(p.Source.Schema))
@@ -201,15 +214,7 @@ func (r *rehearsal) swap(p schema.Pair, keys []foreignKey, helper string) []stri
 	}
 	out = append(out, makeTriggers(r.shadow.triggers(), source)...)
 	out = append(out, withhold(r.source, source)...)
-	for _, k := range keys {
-		if k.Table == p.Source && len(p.ShadowParts) > 0 {
-			out = append(out, k.addToParts(within(p.ShadowParts, p.Source.Schema))...)
-			continue
-		}
-		out = append(out, k.add())
-		out = append(out, comment("CONSTRAINT "+ident.Quote(k.Name)+" ON "+qualified(k.Table), k.Comment)...)
-	}
-	return out
+	return append(out, addKeys(keys, p)...)
 }
 
 // statisticsOwner gives a statistics object back to its owner, if he is not the table's and the statement left it alone.

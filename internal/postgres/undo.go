@@ -142,8 +142,9 @@ func (r *rehearsal) turned(p schema.Pair, limit int64) schema.Pair {
 	if len(p.ShadowParts) > 0 {
 		out.SourceParts, out.Known = within(p.ShadowParts, p.Source.Schema), at("undo_parts_")
 	}
+	out.ShadowParts = within(p.SourceParts, r.old())
 	judge := p
-	judge.ShadowParts = out.SourceParts
+	judge.SourceParts, judge.ShadowParts = out.ShadowParts, out.SourceParts
 	judge.Source, judge.Shadow, judge.Old, judge.Log, judge.Checks, judge.Kept = p.Old, out.Source, p.Source, out.Log, out.Checks, nil
 	judge.Key = slices.Clone(p.Key)
 	judge.Columns = slices.DeleteFunc(slices.Clone(p.Columns), func(m schema.Mapped) bool { return m.Source == "" })
@@ -283,7 +284,7 @@ func (r *rehearsal) swapBack(u undoing) []string {
 	for _, s := range r.shadow.Statistics {
 		out = append(out, "ALTER STATISTICS "+ident.Qualified(r.statisticsIn(s), s.Name)+" SET SCHEMA "+ident.Quote(r.in()))
 	}
-	out = append(out, moveParts(p.SourceParts, r.in())...)
+	out = append(append(out, moveParts(p.SourceParts, r.in())...), moveParts(p.ShadowParts, p.Source.Schema)...)
 	out = append(out,
 		"ALTER TABLE "+source+" SET SCHEMA "+ident.Quote(r.in()),
 		"ALTER TABLE "+shadow+" SET SCHEMA "+ident.Quote(p.Source.Schema))
@@ -292,11 +293,7 @@ func (r *rehearsal) swapBack(u undoing) []string {
 		out = append(out, "ALTER STATISTICS "+ident.Qualified(r.old(), s.Name)+" SET SCHEMA "+ident.Quote(s.Schema))
 	}
 	out = append(out, makeTriggers(r.source.triggers(), source)...)
-	for _, k := range u.keys {
-		out = append(out, k.add())
-		out = append(out, comment("CONSTRAINT "+ident.Quote(k.Name)+" ON "+qualified(k.Table), k.Comment)...)
-	}
-	return out
+	return append(out, addKeys(u.keys, p)...)
 }
 
 // statisticsIn is the schema that a statistics object of the new table has.

@@ -13,8 +13,12 @@ import (
 // catalogue rows that describe it or lean on it. The slow answer, the fingerprint, is asked before the lock, and this
 // before and after: so the lock is not held for it.
 func Marks(p schema.Pair) string {
+	tables := fmt.Sprint(p.Table)
+	if len(p.SourceParts) > 0 {
+		tables = "ANY (ARRAY(SELECT " + tables + "::oid UNION ALL SELECT h.inhrelid FROM pg_catalog.pg_inherits h WHERE h.inhparent = " + tables + "))"
+	}
 	of := func(catalogue, where string) string {
-		return "SELECT '" + catalogue + "' || x.xmin::text || x.ctid::text AS mark FROM pg_catalog." + catalogue + " x WHERE " + strings.ReplaceAll(where, "$t", fmt.Sprint(p.Table))
+		return "SELECT '" + catalogue + "' || x.xmin::text || x.ctid::text AS mark FROM pg_catalog." + catalogue + " x WHERE " + strings.ReplaceAll(where, "$t", tables)
 	}
 	return "SELECT coalesce(pg_catalog.md5(pg_catalog.string_agg(m.mark, ',' ORDER BY m.mark)), '') FROM (" + strings.Join([]string{
 		of("pg_class", "x.oid = $t OR x.oid IN (SELECT i.indexrelid FROM pg_catalog.pg_index i WHERE i.indrelid = $t)"),
@@ -28,8 +32,8 @@ func Marks(p schema.Pair) string {
 		of("pg_inherits", "x.inhrelid = $t OR x.inhparent = $t"),
 		of("pg_publication", "true"), of("pg_publication_rel", "x.prrelid = $t"),
 		of("pg_description", "x.objoid = $t AND x.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass"),
-		"SELECT 'pg_depend' || p.classid::text || '.' || p.objid::text FROM pg_catalog.pg_depend p WHERE p.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND p.refobjid = " + fmt.Sprint(p.Table),
-		"SELECT 'pg_depend' || p.classid::text || '.' || p.objid::text FROM pg_catalog.pg_depend p, pg_catalog.pg_class c WHERE c.oid = " + fmt.Sprint(p.Table) +
+		"SELECT 'pg_depend' || p.classid::text || '.' || p.objid::text FROM pg_catalog.pg_depend p WHERE p.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND p.refobjid = " + tables,
+		"SELECT 'pg_depend' || p.classid::text || '.' || p.objid::text FROM pg_catalog.pg_depend p, pg_catalog.pg_class c WHERE c.oid = " + tables +
 			" AND p.refclassid = 'pg_catalog.pg_type'::pg_catalog.regclass AND p.refobjid = c.reltype",
 	}, " UNION ALL ") + ") m"
 }

@@ -1,0 +1,188 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/changeling-db/changeling/internal/ident"
+	"github.com/changeling-db/changeling/plan"
+	"github.com/changeling-db/changeling/schema"
+)
+
+// leavesSQL describes the partitions of a table, one line for each of them and for what each has of its own or inherits. What the engine puts there
+// is left out, and so are the clones of foreign keys, whose names the server chooses.
+const leavesSQL = `WITH h AS (SELECT i.inhrelid AS oid, i.inhrelid::regclass::text AS name FROM pg_inherits i JOIN pg_class w ON w.oid = i.inhparent WHERE i.inhparent = $oid AND w.relkind = 'p')
+    SELECT json_agg(l.line ORDER BY l.line) FROM (
+    SELECT concat_ws(' ', h.name, c.relkind, c.relpersistence, pg_get_userbyid(c.relowner), c.reltablespace, c.reloptions, c.relacl, c.relreplident, c.relrowsecurity, c.relhassubclass,
+      pg_get_expr(c.relpartbound, c.oid), obj_description(c.oid, 'pg_class')) AS line FROM h JOIN pg_class c ON c.oid = h.oid
+    UNION ALL SELECT concat_ws(' ', h.name, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity, a.attgenerated, a.attstorage, a.attacl, pg_get_expr(d.adbin, d.adrelid))
+      FROM h JOIN pg_attribute a ON a.attrelid = h.oid LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum WHERE a.attnum > 0 AND NOT a.attisdropped
+    UNION ALL SELECT concat_ws(' ', h.name, pg_get_indexdef(x.indexrelid)) FROM h JOIN pg_index x ON x.indrelid = h.oid
+    UNION ALL SELECT concat_ws(' ', h.name, k.conname, pg_get_constraintdef(k.oid), k.convalidated) FROM h JOIN pg_constraint k ON k.conrelid = h.oid WHERE k.contype <> 't' AND (k.contype <> 'f' OR k.conparentid = 0)
+    UNION ALL SELECT concat_ws(' ', h.name, 'trigger', g.tgname) FROM h JOIN pg_trigger g ON g.tgrelid = h.oid WHERE NOT g.tgisinternal AND g.tgparentid = 0 AND g.tgname !~ '^[!~]?changeling_'
+    UNION ALL SELECT concat_ws(' ', h.name, pg_describe_object(p.classid, p.objid, 0)) FROM h JOIN pg_depend p ON p.refclassid = 'pg_class'::regclass AND p.refobjid = h.oid
+      WHERE p.classid IN ('pg_rewrite'::regclass, 'pg_policy'::regclass, 'pg_statistic_ext'::regclass, 'pg_publication_rel'::regclass)) l`
+
+// unpartition plans a plain table that takes the place of a partitioned one.
+func (w *planner) unpartition(ctx context.Context, source *Relation) (*plan.Plan, error) {
+	p := w.plan
+	if source.Kind != "p" {
+		return refuse(p, fmt.Sprintf("%s is not partitioned: there is nothing to do", w.by.Table)), nil
+	}
+	parts, why, err := w.leaves(ctx, source)
+	if err != nil {
+		return nil, err
+	}
+	plain := unparted(source, parts)
+	for _, k := range plain.Constraints {
+		switch {
+		case k.Type == "f" && k.ToOID == source.OID:
+			why = append(why, fmt.Sprintf("foreign key %s refers to the table itself: it cannot be carried from partitions yet", k.Name))
+		case k.Type == "f" && !k.Validated: // an undo could not give it back to the partitions before PostgreSQL 18
+			why = append(why, fmt.Sprintf("foreign key %s is not valid, or not enforced: ALTER TABLE %s VALIDATE CONSTRAINT %s first", k.Name, qualified(w.by.Table), ident.Quote(k.Name)))
+		}
+	}
+	if len(parts) == 0 {
+		why = append(why, fmt.Sprintf("%s has no partition, and so no rows: drop it, and create it again", w.by.Table))
+	}
+	refusals, err := w.refusals(ctx, plain)
+	if err != nil {
+		return nil, err
+	}
+	if why = append(refusals, why...); len(why) > 0 {
+		return refuse(p, why...), nil
+	}
+	for _, part := range parts {
+		w.by.From = append(w.by.From, schema.Name{Schema: part.Schema, Table: part.Name})
+	}
+	p.Rows, p.Bytes, p.Heap = plain.Rows, plain.Bytes, plain.Pages*8192
+	r, err := w.rehearse(ctx, plain)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := w.shadowTable(ctx, r); err != nil {
+		return nil, err
+	}
+	if p.Route == plan.ShadowTable {
+		p.Why = "asked for: the rows of all partitions go to a second table, which is plain and takes this one's place"
+	}
+	return p, nil
+}
+
+// leaves inspects the partitions of a table, and says what of them cannot be carried, or would be lost.
+func (w *planner) leaves(ctx context.Context, source *Relation) (parts []*Relation, why []string, err error) {
+	rows, err := w.tx.QueryContext(ctx, `SELECT inhrelid, inhdetachpending FROM pg_inherits WHERE inhparent = $1::bigint::oid ORDER BY inhrelid::regclass::text LIMIT $2::int`, int64(source.OID), MostParts+1)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer rows.Close()
+	var oids []uint32
+	for rows.Next() {
+		var oid uint32
+		var leaving bool
+		if err := rows.Scan(&oid, &leaving); err != nil {
+			return nil, nil, err
+		}
+		if oids = append(oids, oid); leaving {
+			why = append(why, fmt.Sprintf("a DETACH PARTITION … CONCURRENTLY of %s was interrupted: end it with DETACH PARTITION … FINALIZE first", w.plan.Table))
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return nil, nil, err
+	}
+	rows.Close()
+	if len(oids) > MostParts {
+		return nil, append(why, fmt.Sprintf("%s has more than %d partitions: the swap writes to the catalogue for each of them under its lock", w.plan.Table, MostParts)), nil
+	}
+	for _, oid := range oids {
+		part, err := Inspect(ctx, w.tx, oid)
+		if err != nil {
+			return nil, nil, err
+		}
+		parts, why = append(parts, part), append(why, ownOfPart(source, part)...)
+	}
+	return parts, why, nil
+}
+
+// ownOfPart says what of a partition stands in the way.
+func ownOfPart(source, part *Relation) (why []string) {
+	name := "partition " + qualified(schema.Name{Schema: part.Schema, Table: part.Name})
+	add := func(format string, args ...any) { why = append(why, name+" "+fmt.Sprintf(format, args...)) }
+	switch {
+	case part.Kind == "p":
+		add("is partitioned itself: one level of partitions can be taken together")
+		return why
+	case part.Kind == "f":
+		add("is a foreign table, whose rows are on another server")
+		return why
+	case part.Access != "heap":
+		add("uses the access method %s: only heap tables are copied", part.Access)
+	}
+	if part.Persistence != source.Persistence {
+		add("is unlogged, and a crash would empty it alone: SET LOGGED first")
+	}
+	if part.Owner != source.Owner {
+		add("belongs to %s, and the table to %s, who moves the rows: ALTER TABLE … OWNER TO first", part.Owner, source.Owner)
+	}
+	if part.Schema != source.Schema {
+		add("is not in the schema of its table: ALTER TABLE … SET SCHEMA first")
+	}
+	for _, s := range part.Strangers {
+		add("has something of its own, which would be lost: %s", s)
+	}
+	for _, q := range part.Sequences {
+		add("owns the sequence %s.%s: ALTER SEQUENCE … OWNED BY NONE first", q.Schema, q.Name)
+	}
+	for _, k := range part.References {
+		if !k.Inherited {
+			add("is referred to by the foreign key %s of %s.%s, for which there will be no such table: drop it first", k.Name, k.Schema, k.Table)
+		}
+	}
+	for _, k := range part.Constraints {
+		if !k.Inherited {
+			add("has the constraint %s of its own, which would not hold for the whole table: drop it first", k.Name)
+		}
+	}
+	for _, x := range part.Indexes {
+		if x.Unique && x.Parent == 0 && part.backing(x.OID) == nil {
+			add("has the unique index %s of its own, which would not hold for the whole table: drop it first", x.Name)
+		}
+	}
+	return why
+}
+
+// unparted is the definition of a table as it is without its partitions. Storage parameters and the replica identity are those of the partitions, where all have the same.
+func unparted(source *Relation, parts []*Relation) *Relation {
+	out := *source
+	out.Kind, out.Partition, out.Access, out.Children, out.Leaves = "r", "", "heap", nil, nil
+	out.Options, out.ToastOptions, out.Rows, out.Bytes, out.Pages = nil, nil, 0, 0, 0
+	out.Triggers = nil // of a partitioned table they cannot be carried yet, and are strangers
+	out.Strangers = slices.DeleteFunc(slices.Clone(source.Strangers), func(s string) bool {
+		name, found := strings.CutPrefix(s, "table ")
+		return found && slices.Contains(source.Children, name)
+	})
+	out.Indexes = slices.Clone(source.Indexes)
+	for i, part := range parts {
+		first := parts[0]
+		if i == 0 {
+			out.Options, out.ToastOptions, out.Identity = part.Options, part.ToastOptions, part.Identity
+		}
+		if !slices.Equal(part.Options, first.Options) || !slices.Equal(part.ToastOptions, first.ToastOptions) {
+			out.Options, out.ToastOptions = nil, nil
+		}
+		if part.Identity != first.Identity || part.Identity == "i" {
+			out.Identity = source.Identity
+		}
+		out.Rows, out.Bytes, out.Pages = out.Rows+part.Rows, out.Bytes+part.Bytes, out.Pages+part.Pages
+		for _, x := range part.Indexes {
+			for j := range out.Indexes {
+				if out.Indexes[j].OID == x.Parent {
+					out.Indexes[j].Bytes += x.Bytes
+				}
+			}
+		}
+	}
+	return &out
+}

@@ -1,0 +1,278 @@
+package changeling_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/changeling-db/changeling"
+	"github.com/changeling-db/changeling/event"
+	"github.com/changeling-db/changeling/internal/dbtest/ledger"
+	"github.com/changeling-db/changeling/internal/dbtest/mutant"
+	"github.com/changeling-db/changeling/internal/dbtest/pgtest"
+)
+
+// toPlain is the way back from byRegion.
+var toPlain = changeling.Partitioning{Table: "orders", None: true}
+
+// TestUnpartition makes a partitioned table plain: it is what it would be, had it always been plain. Its undo leads back to the partitioned one.
+func TestUnpartition(t *testing.T) {
+	t.Parallel()
+	plain := pgtest.Open(t, pgtest.Database(t))
+	pgtest.Exec(t, plain, slices.Concat(parted("", 400), partWrites)...)
+	want := likeness(t, plain)
+	native := pgtest.Open(t, pgtest.Database(t))
+	pgtest.Exec(t, native, slices.Concat(parted(" PARTITION BY LIST (region)", 400, nativelyParted...), partWrites, partWrites[:1])...)
+	db := pgtest.Open(t, pgtest.Database(t))
+	pgtest.Exec(t, db, parted(" PARTITION BY LIST (region)", 400, nativelyParted...)...)
+	var once bool
+	config := changeling.Config{Fast: true, Events: upon(event.Lines(t.Output()), began("drain"), func() {
+		once = true
+		pgtest.Exec(t, db, partWrites...)
+	})}
+	change, err := partitions(t.Context(), db, toPlain, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !once {
+		t.Error("nothing was written meanwhile")
+	}
+	ours := func(line string) bool {
+		return strings.Contains(line, "changeling_") || strings.Contains(line, "Changeling_")
+	}
+	sameAs(t, slices.DeleteFunc(likeness(t, db), ours), want, "after the change")
+	again, err := partitions(t.Context(), db, toPlain, config)
+	if err != nil || again.ID() != change.ID() {
+		t.Errorf("the same again: %v", err)
+	}
+	stands(t, change, "done", "open")
+	pgtest.Exec(t, db, partWrites[0])
+	if err := change.Undo(t.Context(), changeling.NoLoss); err != nil {
+		t.Fatal(err)
+	}
+	stands(t, change, "undone", "")
+	if dropped, err := change.Cleanup(t.Context(), changeling.Now); !dropped || err != nil {
+		t.Fatal(dropped, err)
+	}
+	sameAs(t, likeness(t, db), likeness(t, native), "after the undo")
+	if _, err := partitions(t.Context(), db, toPlain, quick); err != nil {
+		t.Fatal(err)
+	}
+	pgtest.Exec(t, plain, partWrites[0])
+	sameAs(t, likeness(t, db), likeness(t, plain), "after the change was made again")
+}
+
+// TestUnpartitionLedger makes a partitioned table plain under writers that keep a ledger, and takes it back: no write is lost. Keys change, so rows
+// move between partitions.
+func TestUnpartitionLedger(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, pgtest.Database(t), ledger.Options{Seed: seed(t), Rows: 20_000, Replica: true, Rate: 600})
+	pgtest.Exec(t, s.db, `ALTER TABLE accounts DROP CONSTRAINT accounts_email_key`)
+	if _, err := partitions(t.Context(), s.db, changeling.Partitioning{Table: "accounts", By: "range (id)",
+		Partitions: []string{"low FOR VALUES FROM (MINVALUE) TO (10000)", "mid FOR VALUES FROM (10000) TO (20010)", "high FOR VALUES FROM (20010) TO (MAXVALUE)"}}, quick); err != nil {
+		t.Fatal(err)
+	}
+	stop := s.write()
+	s.pause(200 * time.Millisecond)
+	c, err := partitions(t.Context(), s.db, changeling.Partitioning{Table: "accounts", None: true}, s.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.pause(500 * time.Millisecond)
+	t.Logf("%s; users: %s", s.figures(), s.ledger.Lap())
+	if kind := ask[string](t, s.db, `SELECT relkind FROM pg_class WHERE oid = 'accounts'::regclass`); kind != "r" {
+		t.Errorf("the table is of kind %s", kind)
+	}
+	if err := c.Undo(t.Context(), changeling.NoLoss); err != nil {
+		t.Fatal(err)
+	}
+	s.pause(300 * time.Millisecond)
+	stop()
+	s.untouched()
+	if kind := ask[string](t, s.db, `SELECT relkind FROM pg_class WHERE oid = 'accounts'::regclass`); kind != "p" {
+		t.Errorf("after the undo the table is of kind %s", kind)
+	}
+	t.Logf("%s; users: %s", s.figures(), s.ledger.Stats())
+}
+
+// TestUnpartitionDiesAtEveryStatement kills the change before and after its statements, lets users write, and makes it again.
+func TestUnpartitionDiesAtEveryStatement(t *testing.T) {
+	t.Parallel()
+	plain := pgtest.Open(t, pgtest.Database(t))
+	pgtest.Exec(t, plain, slices.Concat(parted("", 200), partWrites)...)
+	act := func(ctx context.Context, db *sql.DB) error {
+		_, err := partitions(ctx, db, toPlain, quick)
+		return err
+	}
+	mortal{setup: parted(" PARTITION BY LIST (region)", 200, nativelyParted...), act: act, look: likeness, want: likeness(t, plain), stream: 33, writes: partWrites}.test(t)
+}
+
+// TestUnpartitionDiesInAnUndo kills the undo likewise.
+func TestUnpartitionDiesInAnUndo(t *testing.T) {
+	t.Parallel()
+	native := parted(" PARTITION BY LIST (region)", 200, nativelyParted...)
+	diesInAnUndo(t, native, native, toPlain, 34)
+}
+
+// detached is a partition that went and came again, and what was written to it in between no trigger saw.
+var detached = []string{`ALTER TABLE items DROP CONSTRAINT items_order_fkey`, `ALTER TABLE orders DETACH PARTITION orders_eu`, `UPDATE orders_eu SET amount = 0 WHERE id = 200`,
+	`ALTER TABLE orders ATTACH PARTITION orders_eu FOR VALUES IN ('eu')`, `ALTER TABLE items ADD CONSTRAINT items_order_fkey FOREIGN KEY ("order", region) REFERENCES orders ON DELETE CASCADE`}
+
+// TestUnpartitionAltered: where partitions come or go, or are altered, while the change runs, it stops and says so, nothing is swapped, and an abort
+// leaves the table as it is.
+func TestUnpartitionAltered(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		act  []string
+		says string
+	}{
+		"added":    {[]string{`CREATE TABLE orders_more PARTITION OF orders FOR VALUES IN ('moon')`}, "was altered by somebody"},
+		"dropped":  {append(slices.Clone(detached[:1]), `DROP TABLE orders_eu`), "was altered by somebody"},
+		"detached": {detached, "a partition was attached, detached or dropped"},
+		"trigger":  {[]string{`CREATE FUNCTION mine() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'`, `CREATE TRIGGER mine BEFORE INSERT ON orders_eu FOR EACH ROW EXECUTE FUNCTION mine()`}, "was altered by somebody"},
+		"view":     {[]string{`CREATE VIEW europe AS SELECT id FROM orders_eu`}, "was altered by somebody"},
+		"disabled": {[]string{`DO $$ DECLARE g text; BEGIN FOR g IN SELECT tgname FROM pg_trigger WHERE tgrelid = 'orders_eu'::regclass AND tgname LIKE 'changeling%truncate' LOOP EXECUTE format('ALTER TABLE orders_eu DISABLE TRIGGER %I', g); END LOOP; END $$`}, "were disabled"},
+	} {
+		for at, match := range map[string]func(event.Event) bool{"copy": began("copy"), "drain": began("drain"), "cutover": began("cutover")} {
+			t.Run(name+" at the "+at, func(t *testing.T) {
+				t.Parallel()
+				db := pgtest.Open(t, pgtest.Database(t))
+				pgtest.Exec(t, db, parted(" PARTITION BY LIST (region)", 400, nativelyParted...)...)
+				var once sync.Once
+				config := changeling.Config{DropAfter: changeling.DropNow, Events: upon(event.Lines(t.Output()), match, func() { once.Do(func() { pgtest.Exec(t, db, c.act...) }) })}
+				change, err := partitions(t.Context(), db, toPlain, config)
+				if !errors.Is(err, changeling.ErrRefused) || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "Nothing was swapped") {
+					t.Fatalf("the change = %v, want a refusal that says %q", err, c.says)
+				}
+				if err := change.Abort(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if n := ask[int](t, db, `SELECT (SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'changeling%') + (SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'changeling\__%')`); n != 0 {
+					t.Errorf("%d triggers and schemas are left", n)
+				}
+				if kind := ask[string](t, db, `SELECT relkind FROM pg_class WHERE oid = 'orders'::regclass`); kind != "p" {
+					t.Errorf("the table is of kind %s", kind)
+				}
+			})
+		}
+	}
+}
+
+// leaves is a partitioned table whose rows move to the front when they are rewritten.
+var leaves = []string{`CREATE TABLE leaves (id int, part int, note text, PRIMARY KEY (id, part)) PARTITION BY LIST (part)`, `CREATE TABLE leaf_0 PARTITION OF leaves FOR VALUES IN (0)`,
+	`CREATE TABLE leaf_1 PARTITION OF leaves FOR VALUES IN (1)`, `CREATE TABLE leaf_2 PARTITION OF leaves FOR VALUES IN (2)`, `CREATE TABLE leaf_3 PARTITION OF leaves DEFAULT`,
+	`INSERT INTO leaves SELECT i, i % 3, repeat('x', 300) FROM generate_series(1, 6000) i`, `DELETE FROM leaves WHERE id < 1500`}
+
+// writing is what a user does to partitions between two chunks of a copy, and how the table looks after it.
+var writing = map[string][]string{
+	"truncated":       {`TRUNCATE leaf_1`},
+	"all truncated":   {`TRUNCATE leaves`, `INSERT INTO leaves SELECT i, i % 3, 'n' FROM generate_series(1, 30) i`},
+	"rewritten":       {`VACUUM FULL leaf_1`},
+	"rows that moved": {`UPDATE leaves SET part = 2 WHERE part = 0 AND id < 2000`, `UPDATE leaves SET part = 0 WHERE part = 2 AND id > 4000`},
+	"by themselves":   {`INSERT INTO leaf_2 SELECT i, 2, 'n' FROM generate_series(10001, 10100) i`, `DELETE FROM leaf_0 WHERE id < 2400`, `UPDATE leaf_1 SET note = 'x' WHERE id < 2400`},
+}
+
+// TestUnpartitionMutants: what users do to partitions while they are copied is in the plain table; each mutant loses some of it, which
+// the comparison notices.
+func TestUnpartitionMutants(t *testing.T) {
+	t.Parallel()
+	replaced := func(pattern, by string) func(string) string {
+		r := regexp.MustCompile(pattern)
+		return func(x string) string { return r.ReplaceAllString(x, by) }
+	}
+	type broken struct {
+		what    string
+		rewrite func(string) string
+	}
+	whole := broken{"", func(x string) string { return x }}
+	for _, c := range []struct {
+		writes string
+		by     broken
+	}{
+		{"truncated", whole}, {"all truncated", whole}, {"rewritten", whole}, {"rows that moved", whole}, {"by themselves", whole},
+		{"rewritten", broken{"files of partitions are not looked at", replaced(`(?s)\(SELECT coalesce\(pg_catalog\.hashtextextended\(.*?regclass\)`, `1::bigint`)}},
+		{"rewritten", broken{"the file of the table alone is looked at", replaced(`(?s)\(SELECT coalesce\(pg_catalog\.hashtextextended\(.*?regclass\)`, `(coalesce(pg_catalog.pg_relation_filenode('public.leaves'::pg_catalog.regclass), 0)::bigint OPERATOR(pg_catalog.+) 1)`)}},
+		{"by themselves", broken{"the copy reads ONLY", replaced(`FROM "public"\."leaves" AS "leaves" WHERE "leaves"\.ctid`, `FROM ONLY "public"."leaves" AS "leaves" WHERE "leaves".ctid`)}},
+		{"by themselves", broken{"the size is that of the table", replaced(`^SELECT greatest\(\(SELECT pg_catalog\.pg_relation_size\('"public"\."leaf_0.*$`, `SELECT 0`)}},
+	} {
+		t.Run(strings.TrimSuffix(c.writes+", "+c.by.what, ", "), func(t *testing.T) {
+			t.Parallel()
+			dsn := pgtest.Database(t)
+			db := pgtest.Open(t, dsn)
+			pgtest.Exec(t, db, leaves...)
+			var chunks, hits atomic.Int64
+			var mu sync.Mutex
+			pool := pgtest.Mutant(t, dsn, func(_ context.Context, x mutant.Statement) string {
+				if strings.Contains(x.Text, `LOCK TABLE "public"."leaves" IN ACCESS SHARE MODE`) { // before it, because it holds off whoever rewrites
+					mu.Lock() // nobody copies meanwhile
+					defer mu.Unlock()
+					if chunks.Add(1) == 16 {
+						for _, w := range writing[c.writes] {
+							if _, err := db.Exec(w); err != nil {
+								t.Errorf("%s: %v", w, err)
+							}
+						}
+					}
+				}
+				out := c.by.rewrite(x.Text)
+				if out != x.Text {
+					hits.Add(1)
+				}
+				return out
+			})
+			told := &story{}
+			_, err := partitions(t.Context(), pool, changeling.Partitioning{Table: "leaves", None: true}, changeling.Config{DropAfter: changeling.DropNow, ChunkTime: 1, Events: event.Tee(told.tell, event.Lines(t.Output()))})
+			native := pgtest.Open(t, pgtest.Database(t))
+			pgtest.Exec(t, native, slices.Concat(leaves, writing[c.writes])...)
+			same := err == nil && slices.Equal(sorted(t, db, `SELECT l::text FROM leaves l`), sorted(t, native, `SELECT l::text FROM leaves l`))
+			noticed := !same || told.count(differed) > 0
+			if noticed != (c.by.what != "") || c.by.what == "" && chunks.Load() < 17 || c.by.what != "" && hits.Load() == 0 {
+				t.Errorf("the rows are the same: %v, differences %d, error %v, %d chunks, %d statements of the mutant", same, told.count(differed), err, chunks.Load(), hits.Load())
+			}
+		})
+	}
+}
+
+// TestUnpartitionRefused: what cannot be carried, or would be lost, is named with what to do, and nothing is made.
+func TestUnpartitionRefused(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		setup []string
+		says  string
+	}{
+		"plain":           {[]string{`CREATE TABLE t (id int PRIMARY KEY)`}, "is not partitioned"},
+		"no partitions":   {[]string{`CREATE TABLE t (id int PRIMARY KEY) PARTITION BY RANGE (id)`}, "has no partition"},
+		"two levels":      {[]string{`CREATE TABLE t (id int PRIMARY KEY) PARTITION BY RANGE (id)`, `CREATE TABLE a PARTITION OF t DEFAULT PARTITION BY HASH (id)`}, `partition "public"."a" is partitioned itself`},
+		"a part":          {[]string{`CREATE TABLE w (id int PRIMARY KEY) PARTITION BY RANGE (id)`, `CREATE TABLE t PARTITION OF w DEFAULT PARTITION BY HASH (id)`, `CREATE TABLE a PARTITION OF t FOR VALUES WITH (MODULUS 1, REMAINDER 0)`}, "is a partition of"},
+		"no key":          {[]string{`CREATE TABLE t (id int) PARTITION BY RANGE (id)`, `CREATE TABLE a PARTITION OF t DEFAULT`}, "no usable key"},
+		"unlogged":        {[]string{`CREATE TABLE t (id int PRIMARY KEY) PARTITION BY RANGE (id)`, `CREATE UNLOGGED TABLE a PARTITION OF t DEFAULT`}, "is unlogged"},
+		"elsewhere":       {[]string{`CREATE TABLE t (id int PRIMARY KEY) PARTITION BY RANGE (id)`, `CREATE SCHEMA other`, `CREATE TABLE other.a PARTITION OF t DEFAULT`}, "is not in the schema of its table"},
+		"own check":       {[]string{`CREATE TABLE t (id int PRIMARY KEY) PARTITION BY RANGE (id)`, `CREATE TABLE a PARTITION OF t (CONSTRAINT mine CHECK (id > 0)) DEFAULT`}, "the constraint mine of its own"},
+		"own unique":      {[]string{`CREATE TABLE t (id int PRIMARY KEY, x int) PARTITION BY RANGE (id)`, `CREATE TABLE a PARTITION OF t DEFAULT`, `CREATE UNIQUE INDEX mine ON a (x)`}, "the unique index mine of its own"},
+		"referred to":     {[]string{`CREATE TABLE t (id int PRIMARY KEY) PARTITION BY RANGE (id)`, `CREATE TABLE a PARTITION OF t DEFAULT`, `CREATE TABLE c (a int CONSTRAINT mine REFERENCES a)`}, "the foreign key mine of public.c"},
+		"a view":          {[]string{`CREATE TABLE t (id int PRIMARY KEY) PARTITION BY RANGE (id)`, `CREATE TABLE a PARTITION OF t DEFAULT`, `CREATE VIEW mine AS SELECT id FROM a`}, "view public.mine"},
+		"a trigger":       {[]string{`CREATE TABLE t (id int PRIMARY KEY) PARTITION BY RANGE (id)`, `CREATE TABLE a PARTITION OF t DEFAULT`, `CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'`, `CREATE TRIGGER mine BEFORE INSERT ON a FOR EACH ROW EXECUTE FUNCTION f()`}, "trigger mine"},
+		"its trigger":     {[]string{`CREATE TABLE t (id int PRIMARY KEY) PARTITION BY RANGE (id)`, `CREATE TABLE a PARTITION OF t DEFAULT`, `CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'`, `CREATE TRIGGER mine BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()`}, "carried to a new table yet: trigger mine"},
+		"row security":    {[]string{`CREATE TABLE t (id int PRIMARY KEY) PARTITION BY RANGE (id)`, `CREATE TABLE a PARTITION OF t DEFAULT`, `ALTER TABLE a ENABLE ROW LEVEL SECURITY`}, "row level security"},
+		"a publication":   {[]string{`CREATE TABLE t (id int PRIMARY KEY) PARTITION BY RANGE (id)`, `CREATE TABLE a PARTITION OF t DEFAULT`, `CREATE PUBLICATION mine FOR TABLE a`}, "publication mine"},
+		"to itself":       {[]string{`CREATE TABLE t (id int PRIMARY KEY, up int CONSTRAINT mine REFERENCES t) PARTITION BY RANGE (id)`, `CREATE TABLE a PARTITION OF t DEFAULT`}, "mine refers to the table itself"},
+		"a foreign table": {[]string{`CREATE TABLE t (id int) PARTITION BY RANGE (id)`, `CREATE FOREIGN DATA WRAPPER w`, `CREATE SERVER s FOREIGN DATA WRAPPER w`, `CREATE FOREIGN TABLE a PARTITION OF t DEFAULT SERVER s`}, "is a foreign table"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := pgtest.Open(t, pgtest.Database(t))
+			pgtest.Exec(t, db, c.setup...)
+			if _, err := partitions(t.Context(), db, changeling.Partitioning{Table: "t", None: true}, quick); !errors.Is(err, changeling.ErrRefused) || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("the change = %v, want a refusal that says %q", err, c.says)
+			}
+			nothingLeft(t, db)
+		})
+	}
+}
