@@ -84,8 +84,12 @@ func (e *Engine) family(ctx context.Context, ddl string) (*plan.Plan, error) {
 		p.Route, p.Why, p.Steps, p.Family = plan.Refuse, p.Refusals[0], nil, nil
 		return p, nil
 	}
+	last := "until then no key can have a value that those who refer to it cannot"
+	if len(f.Kin) > 0 {
+		last = "its cutover swaps all of them"
+	}
 	ahead = append(append(ahead, f.Sequences...), plan.Step{Kind: plan.Anew, Name: "plan " + p.Table.Table, Lock: "none",
-		Why: "the table itself is the last: until then no key can have a value that those who refer to it cannot. What follows is planned again for what the tables are by then"})
+		Why: "the table itself is the last: " + last + ". What follows is planned again for what the tables are by then"})
 	p.Steps = append(ahead, p.Steps...)
 	return p, nil
 }

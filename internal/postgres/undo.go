@@ -362,9 +362,13 @@ func quieten(p schema.Pair) string {
 
 // dropTriggers finds a capture's triggers by name and not by table: somebody may have renamed it.
 func dropTriggers(p schema.Pair) string {
+	names := []string{ident.Literal(p.Capture.Table), ident.Literal(p.Capture.Table + "_truncate")}
+	if p.First != "" {
+		names = append(names, ident.Literal(p.First))
+	}
 	return `DO $changeling$ DECLARE g record; BEGIN
   FOR g IN SELECT tgname, tgrelid::pg_catalog.regclass AS on FROM pg_catalog.pg_trigger WHERE NOT tgisinternal AND tgparentid = 0 AND tgname IN (` +
-		ident.Literal(p.Capture.Table) + `, ` + ident.Literal(first(p)) + `, ` + ident.Literal(p.Capture.Table+"_truncate") + `) LOOP
+		strings.Join(names, ", ") + `) LOOP
     EXECUTE pg_catalog.format('DROP TRIGGER %I ON %s', g.tgname, g.on);
   END LOOP; END $changeling$`
 }

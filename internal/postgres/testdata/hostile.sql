@@ -42,7 +42,7 @@ SELECT pg_catalog.pg_relation_size('"shop"."Ord""ers"') OPERATOR(pg_catalog./) p
 INSERT INTO "changeling_1f3a9c2e"."Ord""ers" ("region", "no", "at") OVERRIDING SYSTEM VALUE SELECT "Ord""ers"."Re gion", ('n' || no), ('2026-01-01'::timestamp with time zone) FROM ONLY "shop"."Ord""ers" AS "Ord""ers" WHERE "Ord""ers".ctid >= '(100,0)'::pg_catalog.tid AND "Ord""ers".ctid < '(200,0)'::pg_catalog.tid
 
 -- copy one, places
-INSERT INTO "changeling_1f3a9c2e"."Ord""ers" ("region", "no", "at") OVERRIDING SYSTEM VALUE SELECT "Ord""ers"."Re gion", ('n' || no), ('2026-01-01'::timestamp with time zone) FROM ONLY "shop"."Ord""ers" AS "Ord""ers" WHERE "Ord""ers".ctid = '(7,3)'::pg_catalog.tid;
+INSERT INTO "changeling_1f3a9c2e"."Ord""ers" ("region", "no", "at") OVERRIDING SYSTEM VALUE SELECT "Ord""ers"."Re gion", ('n' || no), ('2026-01-01'::timestamp with time zone) FROM ONLY "shop"."Ord""ers" AS "Ord""ers" WHERE "Ord""ers".ctid = ANY ('{"(7,3)"}'::pg_catalog.tid[]);
 SELECT "Ord""ers".ctid::pg_catalog.text, pg_catalog.json_build_array("Ord""ers"."Re gion"::pg_catalog.text, "Ord""ers"."no"::pg_catalog.text)::pg_catalog.text, pg_catalog.json_build_object('no', pg_catalog.left("Ord""ers"."no"::pg_catalog.text, 60))::pg_catalog.text FROM ONLY "shop"."Ord""ers" AS "Ord""ers" WHERE "Ord""ers".ctid >= '(100,0)'::pg_catalog.tid AND "Ord""ers".ctid < '(200,0)'::pg_catalog.tid;
 SELECT "Ord""ers".ctid::pg_catalog.text, pg_catalog.json_build_array("Ord""ers"."Re gion"::pg_catalog.text, "Ord""ers"."no"::pg_catalog.text)::pg_catalog.text, pg_catalog.json_build_object('no', pg_catalog.left("Ord""ers"."no"::pg_catalog.text, 60))::pg_catalog.text FROM ONLY "shop"."Ord""ers" AS "Ord""ers" WHERE EXISTS (SELECT FROM "changeling_1f3a9c2e"."keys_1f3a9c2e" l WHERE l."Re gion" OPERATOR(pg_catalog.=) "Ord""ers"."Re gion" AND l."no" OPERATOR(pg_catalog.=) "Ord""ers"."no") LIMIT 20000
 
@@ -104,7 +104,7 @@ INSERT INTO changeling.history (change_id, step, next) SELECT id, 11::int, 12::i
 -- abandon
 DO $changeling$ BEGIN IF pg_catalog.to_regprocedure('"changeling_1f3a9c2e"."changeling_1f3a9c2e"()') IS NOT NULL THEN CREATE OR REPLACE FUNCTION "changeling_1f3a9c2e"."changeling_1f3a9c2e"() RETURNS trigger LANGUAGE plpgsql AS $body$ BEGIN RETURN NULL; END $body$; END IF; END $changeling$;
 DO $changeling$ DECLARE g record; BEGIN
-  FOR g IN SELECT tgname, tgrelid::pg_catalog.regclass AS on FROM pg_catalog.pg_trigger WHERE NOT tgisinternal AND tgparentid = 0 AND tgname IN ('changeling_1f3a9c2e', 'changeling_1f3a9c2e', 'changeling_1f3a9c2e_truncate') LOOP
+  FOR g IN SELECT tgname, tgrelid::pg_catalog.regclass AS on FROM pg_catalog.pg_trigger WHERE NOT tgisinternal AND tgparentid = 0 AND tgname IN ('changeling_1f3a9c2e', 'changeling_1f3a9c2e_truncate') LOOP
     EXECUTE pg_catalog.format('DROP TRIGGER %I ON %s', g.tgname, g.on);
   END LOOP; END $changeling$;
 DROP TABLE IF EXISTS "changeling_1f3a9c2e"."Ord""ers";

@@ -42,7 +42,7 @@ SELECT pg_catalog.pg_relation_size('"shop"."orders"') OPERATOR(pg_catalog./) pg_
 INSERT INTO "changeling_1f3a9c2e"."orders" ("id", "amount") OVERRIDING SYSTEM VALUE SELECT "orders"."id", "orders"."amount" FROM ONLY "shop"."orders" AS "orders" WHERE "orders".ctid >= '(100,0)'::pg_catalog.tid AND "orders".ctid < '(200,0)'::pg_catalog.tid
 
 -- copy one, places
-INSERT INTO "changeling_1f3a9c2e"."orders" ("id", "amount") OVERRIDING SYSTEM VALUE SELECT "orders"."id", "orders"."amount" FROM ONLY "shop"."orders" AS "orders" WHERE "orders".ctid = '(7,3)'::pg_catalog.tid;
+INSERT INTO "changeling_1f3a9c2e"."orders" ("id", "amount") OVERRIDING SYSTEM VALUE SELECT "orders"."id", "orders"."amount" FROM ONLY "shop"."orders" AS "orders" WHERE "orders".ctid = ANY ('{"(7,3)"}'::pg_catalog.tid[]);
 SELECT "orders".ctid::pg_catalog.text, pg_catalog.json_build_array("orders"."id"::pg_catalog.text)::pg_catalog.text, pg_catalog.json_build_object('amount', pg_catalog.left("orders"."amount"::pg_catalog.text, 60))::pg_catalog.text FROM ONLY "shop"."orders" AS "orders" WHERE "orders".ctid >= '(100,0)'::pg_catalog.tid AND "orders".ctid < '(200,0)'::pg_catalog.tid;
 SELECT "orders".ctid::pg_catalog.text, pg_catalog.json_build_array("orders"."id"::pg_catalog.text)::pg_catalog.text, pg_catalog.json_build_object('amount', pg_catalog.left("orders"."amount"::pg_catalog.text, 60))::pg_catalog.text FROM ONLY "shop"."orders" AS "orders" WHERE EXISTS (SELECT FROM "changeling_1f3a9c2e"."keys_1f3a9c2e" l WHERE l."id" OPERATOR(pg_catalog.=) "orders"."id") LIMIT 20000
 
@@ -104,7 +104,7 @@ INSERT INTO changeling.history (change_id, step, next) SELECT id, 11::int, 12::i
 -- abandon
 DO $changeling$ BEGIN IF pg_catalog.to_regprocedure('"changeling_1f3a9c2e"."changeling_1f3a9c2e"()') IS NOT NULL THEN CREATE OR REPLACE FUNCTION "changeling_1f3a9c2e"."changeling_1f3a9c2e"() RETURNS trigger LANGUAGE plpgsql AS $body$ BEGIN RETURN NULL; END $body$; END IF; END $changeling$;
 DO $changeling$ DECLARE g record; BEGIN
-  FOR g IN SELECT tgname, tgrelid::pg_catalog.regclass AS on FROM pg_catalog.pg_trigger WHERE NOT tgisinternal AND tgparentid = 0 AND tgname IN ('changeling_1f3a9c2e', 'changeling_1f3a9c2e', 'changeling_1f3a9c2e_truncate') LOOP
+  FOR g IN SELECT tgname, tgrelid::pg_catalog.regclass AS on FROM pg_catalog.pg_trigger WHERE NOT tgisinternal AND tgparentid = 0 AND tgname IN ('changeling_1f3a9c2e', 'changeling_1f3a9c2e_truncate') LOOP
     EXECUTE pg_catalog.format('DROP TRIGGER %I ON %s', g.tgname, g.on);
   END LOOP; END $changeling$;
 DROP TABLE IF EXISTS "changeling_1f3a9c2e"."orders";
