@@ -28,6 +28,7 @@ type shape struct {
 	Native       string   // what runs natively instead of Alter
 	Volatile     []string // columns (table.column) whose values differ from run to run and from row to row
 	Stable       []string // columns whose value differs from run to run and is one in all rows
+	Children     bool     // tables that refer to the key are taken along; Native has all statements then
 
 	// What must come out instead of a changed table. The text is a part of the error.
 	Refused string // a plan that refuses and names what stands in the way
@@ -114,7 +115,7 @@ func directive(line string) (word, value string, ok bool) {
 	switch word {
 	case "alter":
 		return word, "", strings.TrimSpace(rest) == "alter"
-	case "shape", "since", "until", "needs", "as", "native", "volatile", "stable", "refused", "usage", "data", "direct", "recipe":
+	case "shape", "since", "until", "needs", "as", "native", "volatile", "stable", "refused", "usage", "data", "direct", "recipe", "children":
 		return word, strings.TrimSpace(value), true
 	}
 	return "", "", false
@@ -142,6 +143,8 @@ func (s *shape) set(word, value string) (err error) {
 		s.Usage = value
 	case "data":
 		s.Data = value
+	case "children":
+		s.Children = true
 	case "direct":
 		s.Direct = true
 	case "recipe":

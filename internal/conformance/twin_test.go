@@ -85,7 +85,7 @@ func (s shape) run(t *testing.T, major int) {
 		}
 	}
 	var events []event.Event
-	config := changeling.Config{DropAfter: changeling.DropNow, Fast: true, Events: func(e event.Event) {
+	config := changeling.Config{DropAfter: changeling.DropNow, Fast: true, WithChildren: s.Children, Events: func(e event.Event) {
 		events = append(events, e)
 		t.Logf("%T %+v", e, e)
 	}}
