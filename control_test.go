@@ -52,14 +52,18 @@ func reaches(t *testing.T, c *changeling.Change, what string, there func(changel
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
+	var last changeling.Status
 	for {
 		s, err := c.Status(ctx)
 		if err == nil && there(s) {
 			return s
 		}
+		if err == nil {
+			last = s
+		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("the change did not come to %s; it is %+v, %v", what, s, err)
+			t.Fatalf("the change did not come to %s; it is %+v, %v", what, last, err)
 		case <-tick.C:
 		}
 	}

@@ -65,11 +65,15 @@ type run struct {
 	asking, querying         chan struct{} // held while a signal of ours, of the user's, asks the server
 	toldUnseen, toldAttached bool
 	toldBuild                atomic.Bool
+	waits                    atomic.Int64 // how often the gate told of a wait, or of the end of one
 }
 
 func newRun(c *Change, l *state.Lease) *run {
 	r := &run{Change: c, id: c.record.ID, lease: l, rows: c.engine.dialect.Rows(c.record.Plan.Pair), pair: c.record.Plan.Pair, born: time.Now()}
-	r.gate = &throttle.Gate{Sink: c.engine.config.Events}
+	r.gate = &throttle.Gate{Sink: func(e event.Event) {
+		r.waits.Add(1)
+		c.engine.config.Events(e)
+	}}
 	r.verifier = &verify.Verifier{Tables: tables{r}, Counted: !r.pair.Ordered, Late: r.pair.Binlog, Sink: c.engine.config.Events}
 	r.wish.Store(state.Beat{Want: c.record.Want, Hold: c.record.Hold, Settings: c.record.Settings})
 	r.asking, r.querying = make(chan struct{}, 1), make(chan struct{}, 1)

@@ -228,9 +228,10 @@ func (r *run) standBy(ctx context.Context) error {
 	}
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	waits := r.waits.Load()
 	for told := ""; why != ""; why = r.notYet() {
-		if why != told {
-			told = why
+		if now := r.waits.Load(); why != told || now != waits { // a drain may have waited meanwhile, and said so
+			told, waits = why, now
 			r.engine.config.Events(event.Waiting{Step: "hold", Reason: why})
 		}
 		if err := r.inStep(ctx); err != nil {
@@ -252,8 +253,8 @@ func (r *run) standBy(ctx context.Context) error {
 
 // notYet is why the cutover should not be tried now, or empty. The word of a person counts more than the hour.
 func (r *run) notYet() string {
+	window := r.settings.Load().CutoverWindow // before the wish, which is stored first: who says hold, and then opens the window, is heeded
 	b := r.wish.Load().(state.Beat)
-	window := r.settings.Load().CutoverWindow
 	switch now := time.Now(); {
 	case b.Want == state.WantCutover:
 		return ""

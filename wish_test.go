@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -173,6 +175,47 @@ func TestHoldWhileItRuns(t *testing.T) {
 	}
 	if err := c.Hold(t.Context()); !errors.Is(err, changeling.ErrUsage) {
 		t.Errorf("Hold of a change that is over = %v", err)
+	}
+}
+
+// TestHoldIsToldAgain: a drain that had to wait while the change holds leaves nobody with the belief that nothing is waited for.
+func TestHoldIsToldAgain(t *testing.T) {
+	t.Parallel()
+	db := ordersTable(t, 5000)
+	flag := filepath.Join(t.TempDir(), "busy")
+	var g gauges
+	c, end := start(t, db, widenOrders, changeling.Config{Hold: true, DropAfter: changeling.DropNow, Events: g.sink, Throttle: changeling.Throttle{Files: []string{flag}}})
+	waitsFor := func(reason string) func(changeling.Status) bool {
+		return func(changeling.Status) bool {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			return strings.Contains(g.waiting, reason)
+		}
+	}
+	reaches(t, c, "a hold", waitsFor("changeling cutover"))
+	if err := os.WriteFile(flag, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	write, stop := context.WithCancel(t.Context())
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		for write.Err() == nil { // so that there is always something to drain
+			pgtest.Exec(t, db, `UPDATE orders SET amount = -1 WHERE id <= 500`)
+		}
+	}()
+	reaches(t, c, "a wait for the file", waitsFor(flag))
+	stop()
+	<-written
+	if err := os.Remove(flag); err != nil {
+		t.Fatal(err)
+	}
+	reaches(t, c, "the hold again", waitsFor("changeling cutover"))
+	if err := c.Cutover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-end; err != nil {
+		t.Fatal(err)
 	}
 }
 
