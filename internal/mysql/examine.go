@@ -203,7 +203,7 @@ func (x *examination) settings(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	set, err := variables(ctx, x.q, "lock_wait_timeout", "innodb_lock_wait_timeout", "innodb_deadlock_detect", "innodb_flush_log_at_trx_commit", "max_write_lock_count")
+	set, err := variables(ctx, x.q, "lock_wait_timeout", "innodb_lock_wait_timeout", "innodb_deadlock_detect", "innodb_flush_log_at_trx_commit", "innodb_log_writer_threads", "max_write_lock_count")
 	if err != nil {
 		return err
 	}
@@ -216,6 +216,10 @@ func (x *examination) settings(ctx context.Context) error {
 	}
 	if set["innodb_deadlock_detect"] == "OFF" {
 		x.add("settings", "warn", "innodb_deadlock_detect is OFF: transactions that wait for each other wait for innodb_lock_wait_timeout, users among them", "switch it on while changes run")
+	}
+	if set["innodb_log_writer_threads"] == "OFF" { // who commits waits for redo of others with a time-out of 100 ms, and misses wake-ups
+		x.add("settings", "warn", "innodb_log_writer_threads is OFF, as is the default of MySQL 8.4 and later on machines with few processors: while others write much, as a change does that copies rows, a commit can wait 100 ms, once in some seconds",
+			"SET GLOBAL innodb_log_writer_threads = ON for as long as changes run, if there are processors to spare")
 	}
 	if set["innodb_flush_log_at_trx_commit"] != "1" {
 		x.add("settings", "warn", "innodb_flush_log_at_trx_commit is "+set["innodb_flush_log_at_trx_commit"]+": a crash of the machine can lose what was committed, with or without a change", "set it to 1 unless this is a test server")

@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +26,14 @@ func TestExamineAnswersEverything(t *testing.T) {
 			if f.Level == "fail" || strings.Contains(f.Text, "could not be looked at") || f.Level != "ok" && f.Fix == "" {
 				t.Errorf("%+v", f)
 			}
+		}
+		set, err := variables(t.Context(), db, "innodb_log_writer_threads")
+		if err != nil {
+			t.Fatal(err)
+		}
+		told := slices.ContainsFunc(found, func(f Finding) bool { return strings.Contains(f.Text, "innodb_log_writer_threads") })
+		if off := set["innodb_log_writer_threads"] == "OFF"; told != off {
+			t.Errorf("innodb_log_writer_threads is off: %v, told of: %v", off, told)
 		}
 		if len(seen) != 11 {
 			t.Errorf("%d checks, want 11: %v", len(seen), seen)
