@@ -43,10 +43,15 @@ func main() {
 	emptied := flag.Bool("emptied", false, "with -drop: its rows are deleted in batches before")
 	handover := flag.Int("handover", 0, "on PostgreSQL, rows of a table that a user's statement of 10,000 rows writes to in the seconds before the swap; 0: none")
 	memory := flag.Int("memory", 0, "rows of a table that the command changes in a process of its own, whose peak memory is told; 0: none")
+	var settings []string
+	flag.Func("set", "a setting of the server, as name=value; may be said several times", func(s string) error {
+		settings = append(settings, s)
+		return nil
+	})
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	server, err := sample.Start(ctx, *db, *version)
+	server, err := sample.Start(ctx, *db, *version, settings...)
 	if err == nil {
 		defer server.Stop()
 		b := &bench{Server: server, rounds: *rounds, rate: *rate, warm: *warm, fast: *fast, triggers: *triggers, peer: *peer, emptied: *emptied}

@@ -35,10 +35,15 @@ func main() {
 	fast := flag.Bool("fast", true, "also change it with --fast")
 	triggers := flag.Bool("triggers", false, "on MySQL and MariaDB use triggers and not the binary log")
 	peer := flag.Bool("peer", false, "also run pg_repack or pt-online-schema-change, which has to be installed")
+	var settings []string
+	flag.Func("set", "a setting of the server, as name=value; may be said several times", func(s string) error {
+		settings = append(settings, s)
+		return nil
+	})
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	server, err := sample.Start(ctx, *db, *version)
+	server, err := sample.Start(ctx, *db, *version, settings...)
 	if err == nil {
 		g := &guest{Server: server, rows: *rows, rounds: *rounds, warm: *warm, triggers: *triggers}
 		g.ways = append(g.ways, way{name: "default", do: g.change(false)})

@@ -7,7 +7,9 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"maps"
 	"strconv"
+	"strings"
 	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib"
@@ -33,15 +35,25 @@ type Server struct {
 func (s *Server) CPU() (time.Duration, error) { return s.cpu() }
 
 // Start makes a server of a kind: postgres, mysql or mariadb. An empty version is the one that the set-up installs; others are
-// majors of PostgreSQL and names such as 9.7.
-func Start(ctx context.Context, kind, version string) (*Server, error) {
+// majors of PostgreSQL and names such as 9.7. Settings are more of the server's, such as innodb_log_writer_threads=ON.
+func Start(ctx context.Context, kind, version string, settings ...string) (*Server, error) {
+	more := map[string]string{}
+	for _, s := range settings {
+		name, value, ok := strings.Cut(s, "=")
+		if !ok {
+			return nil, fmt.Errorf("setting %q: expected name=value", s)
+		}
+		more[name] = value
+	}
 	if kind == "postgres" {
 		major, err := strconv.Atoi(cmp.Or(version, strconv.Itoa(dbtest.DefaultMajor)))
 		if err != nil {
 			return nil, fmt.Errorf("version %q: expected a major version of PostgreSQL, such as %d", version, dbtest.DefaultMajor)
 		}
-		s, err := dbtest.Start(ctx, dbtest.Options{Major: major, Durable: true, Settings: map[string]string{
-			"shared_buffers": "2GB", "max_wal_size": "8GB", "maintenance_work_mem": "512MB", "checkpoint_timeout": "15min"}})
+		options := dbtest.Options{Major: major, Durable: true, Settings: map[string]string{
+			"shared_buffers": "2GB", "max_wal_size": "8GB", "maintenance_work_mem": "512MB", "checkpoint_timeout": "15min"}}
+		maps.Copy(options.Settings, more)
+		s, err := dbtest.Start(ctx, options)
 		if err != nil {
 			return nil, err
 		}
@@ -60,6 +72,7 @@ func Start(ctx context.Context, kind, version string) (*Server, error) {
 	if version != "" {
 		options.Version = kind + version
 	}
+	maps.Copy(options.Settings, more)
 	s, err := dbtest.StartMySQL(ctx, options)
 	if err != nil {
 		return nil, err
