@@ -203,11 +203,18 @@ func TestPartitionDiesAtEveryStatement(t *testing.T) {
 func TestPartitionDiesInAnUndo(t *testing.T) {
 	t.Parallel()
 	plain := parted("", 200)
-	diesInAnUndo(t, plain, plain, byRegion, 32)
+	diesInAnUndo(t, plain, plain, partitioned(byRegion), 32)
+}
+
+// partitioned is a change that can be undone.
+func partitioned(b changeling.Partitioning) func(context.Context, *sql.DB) (*changeling.Change, error) {
+	return func(ctx context.Context, db *sql.DB) (*changeling.Change, error) {
+		return partitions(ctx, db, b, changeling.Config{Fast: true})
+	}
 }
 
 // diesInAnUndo kills the undo of a change before and after its statements. What it leads back to is like the table of like, with what users wrote.
-func diesInAnUndo(t *testing.T, setup, like []string, b changeling.Partitioning, stream uint64) {
+func diesInAnUndo(t *testing.T, setup, like []string, change func(context.Context, *sql.DB) (*changeling.Change, error), stream uint64) {
 	t.Helper()
 	other := pgtest.Open(t, pgtest.Database(t))
 	pgtest.Exec(t, other, slices.Concat(like, partWrites)...)
@@ -217,7 +224,7 @@ func diesInAnUndo(t *testing.T, setup, like []string, b changeling.Partitioning,
 	begin := func() *changeling.Change {
 		raze(t, db)
 		pgtest.Exec(t, db, setup...)
-		c, err := partitions(t.Context(), db, b, changeling.Config{Fast: true})
+		c, err := change(t.Context(), db)
 		if err != nil {
 			t.Fatal(err)
 		}

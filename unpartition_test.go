@@ -118,7 +118,7 @@ func TestUnpartitionDiesAtEveryStatement(t *testing.T) {
 func TestUnpartitionDiesInAnUndo(t *testing.T) {
 	t.Parallel()
 	native := parted(" PARTITION BY LIST (region)", 200, nativelyParted...)
-	diesInAnUndo(t, native, native, toPlain, 34)
+	diesInAnUndo(t, native, native, partitioned(toPlain), 34)
 }
 
 // detached is a partition that went and came again, and what was written to it in between no trigger saw.
@@ -179,19 +179,66 @@ var writing = map[string][]string{
 	"by themselves":   {`INSERT INTO leaf_2 SELECT i, 2, 'n' FROM generate_series(10001, 10100) i`, `DELETE FROM leaf_0 WHERE id < 2400`, `UPDATE leaf_1 SET note = 'x' WHERE id < 2400`},
 }
 
+// broken is a mutant, or the program as it is.
+type broken struct {
+	what    string
+	rewrite func(string) string
+}
+
+func replaced(pattern, by string) func(string) string {
+	r := regexp.MustCompile(pattern)
+	return func(x string) string { return r.ReplaceAllString(x, by) }
+}
+
+// whileCopied lets users write to the leaves while a change copies them: their rows are as they should be, and a mutant loses some, which the
+// comparison notices.
+func whileCopied(t *testing.T, writes string, by broken, change func(context.Context, *sql.DB, changeling.Config) error) {
+	t.Helper()
+	dsn := pgtest.Database(t)
+	db := pgtest.Open(t, dsn)
+	pgtest.Exec(t, db, leaves...)
+	var chunks, hits atomic.Int64
+	var mu sync.Mutex
+	pool := pgtest.Mutant(t, dsn, func(_ context.Context, x mutant.Statement) string {
+		if strings.Contains(x.Text, `LOCK TABLE "public"."leaves" IN ACCESS SHARE MODE`) { // before it, because it holds off whoever rewrites
+			mu.Lock() // nobody copies meanwhile
+			defer mu.Unlock()
+			if chunks.Add(1) == 16 {
+				for _, w := range writing[writes] {
+					if _, err := db.Exec(w); err != nil {
+						t.Errorf("%s: %v", w, err)
+					}
+				}
+			}
+		}
+		out := by.rewrite(x.Text)
+		if out != x.Text {
+			hits.Add(1)
+		}
+		return out
+	})
+	told := &story{}
+	err := change(t.Context(), pool, changeling.Config{DropAfter: changeling.DropNow, ChunkTime: 1, Events: event.Tee(told.tell, event.Lines(t.Output()))})
+	native := pgtest.Open(t, pgtest.Database(t))
+	pgtest.Exec(t, native, slices.Concat(leaves, writing[writes])...)
+	rows := `SELECT l::text FROM leaves l`
+	if ask[string](t, db, `SELECT relkind FROM pg_class WHERE oid = 'leaves'::regclass`) == "p" {
+		rows = `SELECT tableoid::regclass || ' ' || l::text FROM leaves l`
+	}
+	same := err == nil && slices.Equal(sorted(t, db, rows), sorted(t, native, rows))
+	noticed := !same || told.count(differed) > 0
+	if noticed != (by.what != "") || by.what == "" && chunks.Load() < 17 || by.what != "" && hits.Load() == 0 {
+		t.Errorf("the rows are the same: %v, differences %d, error %v, %d chunks, %d statements of the mutant", same, told.count(differed), err, chunks.Load(), hits.Load())
+	}
+}
+
+// whole is no mutant.
+var whole = broken{"", func(x string) string { return x }}
+
 // TestUnpartitionMutants: what users do to partitions while they are copied is in the plain table; each mutant loses some of it, which
 // the comparison notices.
 func TestUnpartitionMutants(t *testing.T) {
 	t.Parallel()
-	replaced := func(pattern, by string) func(string) string {
-		r := regexp.MustCompile(pattern)
-		return func(x string) string { return r.ReplaceAllString(x, by) }
-	}
-	type broken struct {
-		what    string
-		rewrite func(string) string
-	}
-	whole := broken{"", func(x string) string { return x }}
 	for _, c := range []struct {
 		writes string
 		by     broken
@@ -204,38 +251,10 @@ func TestUnpartitionMutants(t *testing.T) {
 	} {
 		t.Run(strings.TrimSuffix(c.writes+", "+c.by.what, ", "), func(t *testing.T) {
 			t.Parallel()
-			dsn := pgtest.Database(t)
-			db := pgtest.Open(t, dsn)
-			pgtest.Exec(t, db, leaves...)
-			var chunks, hits atomic.Int64
-			var mu sync.Mutex
-			pool := pgtest.Mutant(t, dsn, func(_ context.Context, x mutant.Statement) string {
-				if strings.Contains(x.Text, `LOCK TABLE "public"."leaves" IN ACCESS SHARE MODE`) { // before it, because it holds off whoever rewrites
-					mu.Lock() // nobody copies meanwhile
-					defer mu.Unlock()
-					if chunks.Add(1) == 16 {
-						for _, w := range writing[c.writes] {
-							if _, err := db.Exec(w); err != nil {
-								t.Errorf("%s: %v", w, err)
-							}
-						}
-					}
-				}
-				out := c.by.rewrite(x.Text)
-				if out != x.Text {
-					hits.Add(1)
-				}
-				return out
+			whileCopied(t, c.writes, c.by, func(ctx context.Context, db *sql.DB, config changeling.Config) error {
+				_, err := partitions(ctx, db, changeling.Partitioning{Table: "leaves", None: true}, config)
+				return err
 			})
-			told := &story{}
-			_, err := partitions(t.Context(), pool, changeling.Partitioning{Table: "leaves", None: true}, changeling.Config{DropAfter: changeling.DropNow, ChunkTime: 1, Events: event.Tee(told.tell, event.Lines(t.Output()))})
-			native := pgtest.Open(t, pgtest.Database(t))
-			pgtest.Exec(t, native, slices.Concat(leaves, writing[c.writes])...)
-			same := err == nil && slices.Equal(sorted(t, db, `SELECT l::text FROM leaves l`), sorted(t, native, `SELECT l::text FROM leaves l`))
-			noticed := !same || told.count(differed) > 0
-			if noticed != (c.by.what != "") || c.by.what == "" && chunks.Load() < 17 || c.by.what != "" && hits.Load() == 0 {
-				t.Errorf("the rows are the same: %v, differences %d, error %v, %d chunks, %d statements of the mutant", same, told.count(differed), err, chunks.Load(), hits.Load())
-			}
 		})
 	}
 }

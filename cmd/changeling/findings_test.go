@@ -108,7 +108,7 @@ func TestPlanFindings(t *testing.T) {
 	t.Parallel()
 	s := newShell(t)
 	s.orders()
-	s.exec(`CREATE TABLE days (day date PRIMARY KEY, amount int) PARTITION BY RANGE (day)`, `CREATE TABLE days_all PARTITION OF days DEFAULT`)
+	s.exec(`CREATE TABLE days (day date PRIMARY KEY, amount int) PARTITION BY RANGE (day)`, `CREATE TABLE days_all PARTITION OF days DEFAULT PARTITION BY HASH (day)`)
 	dir := t.TempDir()
 	file := func(name, text string) string {
 		t.Helper()
@@ -139,7 +139,7 @@ func TestPlanFindings(t *testing.T) {
 	text := s.startWith(func(c *exec.Cmd) {
 		c.Stdin = strings.NewReader("ALTER TABLE orders ADD COLUMN x int;\nALTER TABLE days ALTER COLUMN amount TYPE bigint;")
 	}, "plan", "--github", "-").ends(3).stdout
-	contains(t, "plan --github", text, "::error file=-,line=2,title=refuse::refused: public.days is partitioned")
+	contains(t, "plan --github", text, "::error file=-,line=2,title=refuse::refused: partition \"public\".\"days_all\" is partitioned itself")
 	if strings.Count(text, "\n") != 1 {
 		t.Errorf("an annotation is a line, and the first statement is none:\n%s", text)
 	}

@@ -57,10 +57,10 @@ func TestDetailedExitCode(t *testing.T) {
 func TestRefusalExitsThree(t *testing.T) {
 	t.Parallel()
 	s := newShell(t)
-	s.exec(`CREATE TABLE days (day date NOT NULL, amount int, PRIMARY KEY (day)) PARTITION BY RANGE (day)`, `CREATE TABLE days_all PARTITION OF days DEFAULT`)
+	s.exec(`CREATE TABLE days (day date NOT NULL, amount int, PRIMARY KEY (day)) PARTITION BY RANGE (day)`, `CREATE TABLE days_all PARTITION OF days DEFAULT PARTITION BY HASH (day)`)
 	const statement = "ALTER TABLE days ALTER COLUMN amount TYPE bigint"
 	planned := s.run(3, "plan", statement)
-	contains(t, "plan", planned.stdout, "route      refuse", "refused    public.days is partitioned")
+	contains(t, "plan", planned.stdout, "route      refuse", "refused    partition \"public\".\"days_all\" is partitioned itself")
 	contains(t, "plan's error", planned.stderr, "nothing was changed")
 	contains(t, "plan --json", s.run(3, "plan", "--json", statement).stdout, `"route": "refuse"`, `"refusals": [`, `"steps": []`)
 	contains(t, "run's error", s.run(3, "run", statement).stderr, "partitioned")

@@ -29,6 +29,9 @@ func (w *planner) partitions(ctx context.Context, r *rehearsal) error {
 	if r.source.Kind != "p" {
 		return nil
 	}
+	if _, err := w.tx.ExecContext(ctx, "SAVEPOINT whole"); err != nil { // see keeping
+		return err
+	}
 	rows, err := w.tx.QueryContext(ctx, `SELECT c.oid, n.nspname, c.relname, c.relkind, pg_get_expr(c.relpartbound, c.oid)
 FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE i.inhparent = $1::bigint::oid ORDER BY c.relname LIMIT $2::int`, int64(r.source.OID), mostParts)
 	if err != nil {
@@ -60,7 +63,11 @@ FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_namespace n ON 
 			return err
 		}
 		real.Name = p.twin
-		r.create = append(append(r.create, bareTwin(real, r.in())...),
+		twin := bareTwin
+		if r.by.keeps() {
+			twin = fullTwin
+		}
+		r.create = append(append(r.create, twin(inherited(real), r.in())...),
 			"ALTER TABLE "+ident.Qualified(r.in(), r.source.Name)+" ATTACH PARTITION "+ident.Qualified(r.in(), p.twin)+" "+bounds[i])
 	}
 	return nil

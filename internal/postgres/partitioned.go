@@ -22,10 +22,11 @@ type Partitioning struct {
 	By    string // as behind PARTITION BY: range (created_at)
 	Parts []Part
 	None  bool          // the other way: a partitioned table becomes a plain one
-	From  []schema.Name // then, the partitions that it has
+	From  []schema.Name // the partitions that it has, of a table that is partitioned already
 
-	columns  []string // of the table, that By names
-	children []child  // the indexes of partitions, once they were rehearsed
+	columns  []string    // of the table, that By names
+	children []child     // the indexes of partitions, once they were rehearsed
+	leaves   []*Relation // From, inspected, of a table that keeps its partitions
 }
 
 // Part is a partition: its name, not quoted, and its bound, FOR VALUES … or DEFAULT.
@@ -39,6 +40,10 @@ const MostParts = 200
 
 // parts says that the shadow has partitions.
 func (b *Partitioning) parts() bool { return b != nil && !b.None }
+
+// makes says that the change is to make these partitions, and keeps that the source has them as well.
+func (b *Partitioning) makes() bool { return b.parts() && len(b.leaves) == 0 }
+func (b *Partitioning) keeps() bool { return b.parts() && len(b.leaves) > 0 }
 
 // said is the change for a person, and the same for the same wish.
 func (b Partitioning) said() string {
@@ -74,9 +79,12 @@ func (b Partitioning) make(source *Relation, in string) (out []string) {
 	return out
 }
 
-// heapOptions are the storage parameters of what has the rows.
-func (r *rehearsal) heapOptions() []string {
-	if r.by.parts() {
+// heapOptions are the storage parameters of what has the rows, in the order of heaps.
+func (r *rehearsal) heapOptions(i int) []string {
+	switch {
+	case r.by.keeps():
+		return r.parts[i].after.Options
+	case r.by.parts():
 		return r.source.Options
 	}
 	return r.shadow.Options
@@ -85,7 +93,7 @@ func (r *rehearsal) heapOptions() []string {
 // nameParts gives the indexes that the server makes on partitions along with one of the whole table the names that they got at the rehearsal. There
 // names were taken that something else has in the table's schema, where they go with the swap.
 func (r *rehearsal) nameParts(parent string) []string {
-	if !r.by.parts() {
+	if !r.by.makes() {
 		return nil
 	}
 	var values []string

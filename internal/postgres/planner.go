@@ -73,6 +73,7 @@ type planner struct {
 	short     bool                      // the table's name without a schema finds it
 	user      map[string]string         // settings that his conversions depend on
 	by        *Partitioning             // what the table is to be partitioned by; nil: as it is
+	kept      *Partitioning             // what it is partitioned by, should it need a second table
 	expansion *Expansion                // both columns are to be in use for a while; nil: one takes the place of the other
 	others    map[schema.Name]*Relation // tables that the statement refers to, by the name that it gives them
 }
@@ -159,17 +160,17 @@ func (w *planner) alterTable(ctx context.Context) (*plan.Plan, error) {
 	if len(why) > 0 && source.Kind != "p" {
 		return refuse(w.plan, why...), nil
 	}
-	refusals := why
-	refusals = append(refusals, unsupported(source, w.statement)...)
-	missing, err := w.ownersRights(ctx, source.OID)
+	refusals, err := w.refusals(ctx, source)
 	if err != nil {
 		return nil, err
 	}
-	refusals = append(refusals, w.withheld(source, missing)...)
 	if len(w.statement.Clauses) == 1 && w.statement.Clauses[0].Action == plan.DetachPartition && w.statement.Clauses[0].Concurrently {
 		return w.detach(ctx)
 	}
 	r, err := w.rehearse(ctx, source)
+	if source.Kind == "p" {
+		refusals, err = w.keeping(ctx, source, r, err)
+	}
 	if err != nil && len(refusals) > 0 && !fault.Lost(err) && !fault.Canceled(err) {
 		return refuse(w.plan, refusals...), nil // what stands in the way of a twin has a name
 	}
@@ -203,10 +204,7 @@ func (w *planner) chooseWay(ctx context.Context, r *rehearsal, refusals []string
 	case w.options.Route == plan.ShadowTable && len(refusals) > 0:
 		return refuse(w.plan, refusals...), nil
 	case w.options.Route == plan.ShadowTable:
-		if err := w.constants(ctx, r); err != nil {
-			return nil, err
-		}
-		return w.shadowTable(ctx, r)
+		return w.second(ctx, r)
 	case r.effect == AtOnce:
 		return w.direct("rehearsed on an empty twin: the server keeps the table's files, builds no index and checks no rows"), nil
 	}
@@ -220,6 +218,21 @@ func (w *planner) chooseWay(ctx context.Context, r *rehearsal, refusals []string
 			refusals = append(refusals, "a second column in the same table would do: --route column. The new column then comes last in the order of the table")
 		}
 		return refuse(w.plan, refusals...), nil
+	}
+	return w.second(ctx, r)
+}
+
+// second plans a second table for a statement that was rehearsed.
+func (w *planner) second(ctx context.Context, r *rehearsal) (*plan.Plan, error) {
+	if r.source.Kind == "p" {
+		var why []string
+		var err error
+		if r, why, err = w.keptParts(ctx, r); err != nil {
+			return nil, err
+		}
+		if len(why) > 0 {
+			return refuse(w.plan, why...), nil
+		}
 	}
 	if err := w.constants(ctx, r); err != nil {
 		return nil, err
@@ -303,7 +316,7 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (*rehearsal, e
 	}
 	var clone []string
 	model := source
-	if r.by = w.by; r.by.parts() {
+	if r.by = w.by; r.by.makes() {
 		model = r.by.whole(source)
 	}
 	clone, r.twins = cloneSQL(model, r.in())
@@ -346,7 +359,7 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (*rehearsal, e
 	if r.statement = forClone(text, source, r.in(), w.short, refers); w.statement.Verb == "ALTER TABLE" && len(w.statement.Clauses) == 0 {
 		r.statement = noChange
 	}
-	if r.by.parts() {
+	if r.by.makes() {
 		r.statement = strings.Join(r.by.make(source, r.in()), ";\n")
 	}
 	if err := w.alter(ctx, r); err != nil {

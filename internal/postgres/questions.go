@@ -38,7 +38,7 @@ func (w *planner) questions(r *rehearsal) []plan.Question {
 
 // add asks for rows d, as the statement makes them, for which a condition holds.
 func (q *inquiry) add(name, condition string) {
-	q.ask(plan.Question{Name: name, SQL: "SELECT changeling_key FROM " + q.rows() + " WHERE (" + condition + ")", Chunked: q.source.Kind == "r"})
+	q.ask(plan.Question{Name: name, SQL: "SELECT changeling_key FROM " + q.rows() + " WHERE (" + condition + ")", Chunked: q.source.Kind == "r" || q.by.keeps()})
 }
 
 func (q *inquiry) ask(one plan.Question) {

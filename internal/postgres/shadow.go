@@ -291,6 +291,9 @@ func (r *rehearsal) strip() []string {
 			out = append(out, "DROP INDEX "+ident.Qualified(r.in(), x.Name))
 		}
 	}
+	for _, x := range r.ownIndexes() {
+		out = append(out, "DROP INDEX "+ident.Qualified(r.in(), x.Name))
+	}
 	for _, c := range r.newNotNulls() {
 		out = append(out, alter+"ALTER COLUMN "+ident.Quote(c.Name)+" DROP NOT NULL")
 	}
@@ -332,6 +335,7 @@ func (r *rehearsal) newNotNulls() []Column {
 func (r *rehearsal) builds(p schema.Pair, helper string) []plan.Step {
 	type item struct {
 		name, sql, done string
+		more            []string // behind sql
 		weight          int64
 	}
 	var items []item
@@ -352,8 +356,11 @@ func (r *rehearsal) builds(p schema.Pair, helper string) []plan.Step {
 	}
 	for _, x := range r.shadow.Indexes {
 		k := r.shadow.backing(x.OID)
-		it := item{name: x.Name, done: exists(x.Name), weight: weight(x.Name)}
-		if k != nil && (inline(*k) || r.by.parts()) {
+		it := item{name: x.Name, done: exists(x.Name), more: r.nameParts(x.Name), weight: weight(x.Name)}
+		if r.by.keeps() {
+			list := r.byPart(x)
+			it.sql, it.more = list[0], list[1:]
+		} else if k != nil && (inline(*k) || r.by.parts()) {
 			it.sql = "ALTER TABLE " + r.table() + " ADD CONSTRAINT " + ident.Quote(k.Name) + " " + inlineDef(*k, x)
 		} else {
 			it.sql = createIndex(x, r.table())
@@ -363,6 +370,9 @@ func (r *rehearsal) builds(p schema.Pair, helper string) []plan.Step {
 		}
 		items = append(items, it)
 	}
+	for _, x := range r.ownIndexes() {
+		items = append(items, item{name: x.Name, sql: createIndex(x.Index, x.table), done: exists(x.Name), weight: x.weight})
+	}
 	if helper != "" {
 		name := "changeling_" + r.change + "_key"
 		items = append(items, item{name: name, sql: helper, done: exists(name), weight: 1 << 62})
@@ -370,7 +380,7 @@ func (r *rehearsal) builds(p schema.Pair, helper string) []plan.Step {
 	slices.SortStableFunc(items, func(a, b item) int { return int(min(max(b.weight-a.weight, -1), 1)) })
 	var out []plan.Step
 	for _, it := range items {
-		out = append(out, plan.Step{Kind: plan.Build, Name: "build " + it.name, SQL: append([]string{it.sql}, r.nameParts(it.name)...), Done: it.done, Role: p.Owner,
+		out = append(out, plan.Step{Kind: plan.Build, Name: "build " + it.name, SQL: append([]string{it.sql}, it.more...), Done: it.done, Role: p.Owner,
 			Why: "built in bulk on the shadow, which nobody else writes to"})
 	}
 	return out
@@ -415,13 +425,14 @@ func (r *rehearsal) finish() []string {
 			out = append(out, comment("CONSTRAINT "+ident.Quote(c.NotNullName)+" ON "+r.table(), c.NotNullNote)...)
 		}
 	}
-	// The catalogue keeps storage parameters in the order in which they were set.
-	names, values := []string{"autovacuum_enabled"}, []string{}
-	for _, o := range r.heapOptions() {
-		name, _, _ := strings.Cut(o, "=")
-		names, values = append(names, ident.Quote(name)), append(values, option(o, ""))
-	}
-	for _, heap := range r.heaps() {
+	out = append(out, r.finishParts()...)
+	for i, heap := range r.heaps() {
+		// The catalogue keeps storage parameters in the order in which they were set.
+		names, values := []string{"autovacuum_enabled"}, []string{}
+		for _, o := range r.heapOptions(i) {
+			name, _, _ := strings.Cut(o, "=")
+			names, values = append(names, ident.Quote(name)), append(values, option(o, ""))
+		}
 		out = append(out, "ALTER TABLE "+heap+" RESET ("+strings.Join(names, ", ")+")")
 		if len(values) > 0 {
 			out = append(out, "ALTER TABLE "+heap+" SET ("+strings.Join(values, ", ")+")")
@@ -451,6 +462,9 @@ func (r *rehearsal) bareAgain(helper string) []string {
 		}
 	}
 	for _, x := range r.shadow.Indexes {
+		out = append(out, "DROP INDEX IF EXISTS "+ident.Qualified(r.in(), x.Name))
+	}
+	for _, x := range r.ownIndexes() {
 		out = append(out, "DROP INDEX IF EXISTS "+ident.Qualified(r.in(), x.Name))
 	}
 	if helper != "" {

@@ -194,11 +194,13 @@ func (r *rehearsal) swap(p schema.Pair, keys []foreignKey, helper string) []stri
 			}
 		}
 	}
-	out = append(append(out, moveParts(p.ShadowParts, p.Source.Schema)...), moveParts(p.SourceParts, r.old())...)
+	out = append(append(out, moveParts(p.SourceParts, r.old())...), moveParts(p.ShadowParts, p.Source.Schema)...)
 	out = append(out,
 		"ALTER TABLE "+source+" SET SCHEMA "+ident.Quote(r.old()),
 		"ALTER TABLE "+shadow+" SET SCHEMA "+ident.Quote(p.Source.Schema))
 	out = append(out, owned...)
+	was, now := r.partStatistics()
+	out = append(append(out, leave(was, r.old())...), enter(now, r.in())...)
 	for _, s := range r.source.Statistics {
 		out = append(out, "ALTER STATISTICS "+ident.Qualified(s.Schema, s.Name)+" SET SCHEMA "+ident.Quote(r.old()))
 	}

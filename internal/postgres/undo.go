@@ -289,6 +289,8 @@ func (r *rehearsal) swapBack(u undoing) []string {
 		"ALTER TABLE "+source+" SET SCHEMA "+ident.Quote(r.in()),
 		"ALTER TABLE "+shadow+" SET SCHEMA "+ident.Quote(p.Source.Schema))
 	out = append(out, owned...)
+	was, now := r.partStatistics()
+	out = append(append(out, leave(now, r.in())...), enter(was, r.old())...)
 	for _, s := range r.source.Statistics {
 		out = append(out, "ALTER STATISTICS "+ident.Qualified(r.old(), s.Name)+" SET SCHEMA "+ident.Quote(s.Schema))
 	}

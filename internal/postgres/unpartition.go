@@ -101,7 +101,7 @@ func (w *planner) leaves(ctx context.Context, source *Relation) (parts []*Relati
 		if err != nil {
 			return nil, nil, err
 		}
-		parts, why = append(parts, part), append(why, ownOfPart(source, part)...)
+		parts, why = append(parts, part), append(append(why, ownOfPart(source, part)...), w.by.alone(part)...)
 	}
 	return parts, why, nil
 }
@@ -135,6 +135,16 @@ func ownOfPart(source, part *Relation) (why []string) {
 	for _, q := range part.Sequences {
 		add("owns the sequence %s.%s: ALTER SEQUENCE … OWNED BY NONE first", q.Schema, q.Name)
 	}
+	return why
+}
+
+// alone says what of a partition would not hold for the whole table.
+func (b *Partitioning) alone(part *Relation) (why []string) {
+	if b == nil || !b.None {
+		return nil
+	}
+	name := "partition " + qualified(schema.Name{Schema: part.Schema, Table: part.Name})
+	add := func(format string, args ...any) { why = append(why, name+" "+fmt.Sprintf(format, args...)) }
 	for _, k := range part.References {
 		if !k.Inherited {
 			add("is referred to by the foreign key %s of %s.%s, for which there will be no such table: drop it first", k.Name, k.Schema, k.Table)
@@ -156,14 +166,9 @@ func ownOfPart(source, part *Relation) (why []string) {
 // unparted is the definition of a table as it is without its partitions. Storage parameters and the replica identity are those of the partitions, where all have the same.
 func unparted(source *Relation, parts []*Relation) *Relation {
 	out := *source
-	out.Kind, out.Partition, out.Access, out.Children, out.Leaves = "r", "", "heap", nil, nil
-	out.Options, out.ToastOptions, out.Rows, out.Bytes, out.Pages = nil, nil, 0, 0, 0
-	out.Triggers = nil // of a partitioned table they cannot be carried yet, and are strangers
-	out.Strangers = slices.DeleteFunc(slices.Clone(source.Strangers), func(s string) bool {
-		name, found := strings.CutPrefix(s, "table ")
-		return found && slices.Contains(source.Children, name)
-	})
-	out.Indexes = slices.Clone(source.Indexes)
+	out.Kind, out.Partition, out.Access = "r", "", "heap"
+	out.Options, out.ToastOptions = nil, nil
+	out.carry(parts)
 	for i, part := range parts {
 		first := parts[0]
 		if i == 0 {
@@ -175,14 +180,28 @@ func unparted(source *Relation, parts []*Relation) *Relation {
 		if part.Identity != first.Identity || part.Identity == "i" {
 			out.Identity = source.Identity
 		}
-		out.Rows, out.Bytes, out.Pages = out.Rows+part.Rows, out.Bytes+part.Bytes, out.Pages+part.Pages
+	}
+	return &out
+}
+
+// carry makes of a partitioned table one whose partitions are spoken of elsewhere: they are nothing that hangs on it, and its rows are theirs.
+func (r *Relation) carry(parts []*Relation) {
+	r.Triggers = nil // of a partitioned table they cannot be carried yet, and are strangers
+	children := r.Children
+	r.Strangers = less(r.Strangers, func(s string) bool {
+		name, found := strings.CutPrefix(s, "table ")
+		return found && slices.Contains(children, name)
+	})
+	r.Children, r.Leaves, r.Indexes = nil, nil, slices.Clone(r.Indexes)
+	r.Rows, r.Bytes, r.Pages = 0, 0, 0
+	for _, part := range parts {
+		r.Rows, r.Bytes, r.Pages = r.Rows+part.Rows, r.Bytes+part.Bytes, r.Pages+part.Pages
 		for _, x := range part.Indexes {
-			for j := range out.Indexes {
-				if out.Indexes[j].OID == x.Parent {
-					out.Indexes[j].Bytes += x.Bytes
+			for i := range r.Indexes {
+				if r.Indexes[i].OID == x.Parent {
+					r.Indexes[i].Bytes += x.Bytes
 				}
 			}
 		}
 	}
-	return &out
 }

@@ -1,4 +1,4 @@
--- Partitioned tables: no second table takes their place yet, but much can be done in steps.
+-- Partitioned tables: much can be done in steps, and what the server would write anew goes to a second table with the same partitions.
 
 -- shape: a partitioned table gets a column
 CREATE TABLE t (id int, k int NOT NULL) PARTITION BY RANGE (k);
@@ -68,12 +68,163 @@ CREATE TABLE td PARTITION OF t DEFAULT;
 -- alter
 ALTER TABLE t DETACH PARTITION t1;
 
--- shape: refuses to write a partitioned table anew
+-- shape: refuses to write a partitioned table anew that has no key
 CREATE TABLE t (id int, k int NOT NULL) PARTITION BY RANGE (k);
 CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (100);
--- refused: is partitioned
+-- refused: no usable key
 -- alter
 ALTER TABLE t ALTER id TYPE bigint;
+
+-- shape: a partitioned table is written anew, and each partition is what it was
+CREATE TABLE "Parents" (id int PRIMARY KEY);
+INSERT INTO "Parents" SELECT generate_series(1, 20);
+CREATE TABLE t (id bigserial, k int NOT NULL, "V v" int DEFAULT 3, name text, parent int, note varchar(20), twice int GENERATED ALWAYS AS (k * 2) STORED, CONSTRAINT "P k" PRIMARY KEY (id, k)) PARTITION BY RANGE (k);
+CREATE TABLE "T 1" PARTITION OF t FOR VALUES FROM (MINVALUE) TO (10) WITH (fillfactor = 70, autovacuum_enabled = false, toast.autovacuum_enabled = off);
+CREATE TABLE t2 (note varchar(20), gone int, parent int, k int NOT NULL DEFAULT 12, name text NOT NULL, "V v" int, id bigint NOT NULL, twice int GENERATED ALWAYS AS (k * 2) STORED);
+ALTER TABLE t2 DROP COLUMN gone;
+CREATE INDEX of_its_own ON t2 (name) WITH (fillfactor = 55);
+CREATE UNIQUE INDEX "once Here" ON t2 (name, "V v") WHERE "V v" > 0;
+ALTER TABLE t ATTACH PARTITION t2 FOR VALUES FROM (10) TO (100);
+CREATE TABLE td PARTITION OF t DEFAULT;
+CREATE UNIQUE INDEX u ON t (name, k) INCLUDE (parent);
+CREATE INDEX ON t (lower(name)) WHERE k > 1;
+CREATE INDEX ON t USING hash (note);
+ALTER TABLE t ADD CONSTRAINT once UNIQUE (k, "V v", id) DEFERRABLE INITIALLY DEFERRED;
+ALTER TABLE t ADD CONSTRAINT positive CHECK ("V v" > -5);
+ALTER TABLE t ADD CONSTRAINT later CHECK (name <> 'x') NOT VALID;
+ALTER TABLE t ADD CONSTRAINT to_parent FOREIGN KEY (parent) REFERENCES "Parents" ON DELETE SET NULL;
+ALTER INDEX t2_lower_idx SET (fillfactor = 60);
+ALTER INDEX t2_lower_idx ALTER COLUMN 1 SET STATISTICS 44;
+ALTER TABLE t2 CLUSTER ON of_its_own;
+ALTER TABLE td REPLICA IDENTITY FULL;
+ALTER TABLE "T 1" REPLICA IDENTITY USING INDEX "T 1_pkey";
+ALTER TABLE td ALTER "V v" SET STATISTICS 99, ALTER name SET STORAGE EXTERNAL, ALTER "V v" SET DEFAULT 9, ALTER k SET (n_distinct = 4);
+CREATE STATISTICS st ON k, parent FROM t2;
+CREATE STATISTICS stt ON "V v", parent FROM t;
+COMMENT ON TABLE t2 IS 'two'; COMMENT ON COLUMN t2.k IS 'kk'; COMMENT ON INDEX of_its_own IS 'own'; COMMENT ON CONSTRAINT positive ON t2 IS 'pos'; COMMENT ON CONSTRAINT "T 1_pkey" ON "T 1" IS 'key'; COMMENT ON INDEX t2_lower_idx IS 'low';
+COMMENT ON STATISTICS st IS 'st'; COMMENT ON TABLE t IS 'all';
+GRANT SELECT ON t2 TO bob WITH GRANT OPTION; GRANT INSERT (k) ON td TO carol; GRANT ALL ON t TO alice;
+INSERT INTO t (k, name, parent, note) SELECT i % 120, 'n' || i, 1 + i % 20, 'x' FROM generate_series(1, 600) i;
+CREATE TABLE children (id bigint, k int, CONSTRAINT to_t FOREIGN KEY (id, k) REFERENCES t ON DELETE CASCADE);
+INSERT INTO children SELECT id, k FROM t WHERE id < 20;
+-- alter
+ALTER TABLE t ALTER "V v" TYPE bigint, ALTER note TYPE text USING note || k;
+
+-- shape: a partitioned table gets a column with a value for each row
+CREATE TABLE t (id int, k text, PRIMARY KEY (k, id)) PARTITION BY LIST (k);
+CREATE TABLE t1 PARTITION OF t FOR VALUES IN ('a', 'b');
+CREATE TABLE t2 PARTITION OF t FOR VALUES IN (NULL, 'c');
+INSERT INTO t SELECT i, chr(97 + i % 3) FROM generate_series(1, 50) i;
+-- volatile: t.token t1.token t2.token
+-- alter
+ALTER TABLE t ADD COLUMN token uuid DEFAULT gen_random_uuid(), ADD COLUMN more int GENERATED ALWAYS AS (id + 1) STORED, DROP CONSTRAINT t_pkey, ADD PRIMARY KEY (id, k);
+
+-- shape: a partitioned table by hash, whose key gets another type
+CREATE SCHEMA "In";
+CREATE TABLE "In".t (id int, k int, PRIMARY KEY (k, id)) PARTITION BY HASH (k);
+CREATE TABLE "In".t1 PARTITION OF "In".t FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+CREATE TABLE "In".t2 PARTITION OF "In".t FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+INSERT INTO "In".t SELECT i, i % 7 FROM generate_series(1, 50) i;
+-- alter
+ALTER TABLE "In".t ALTER id TYPE bigint;
+
+-- shape: a partitioned table with an identity
+-- since: 17
+CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY (START 5 INCREMENT 3), k int NOT NULL, v int, PRIMARY KEY (id, k), EXCLUDE USING btree (k WITH =, v WITH =)) PARTITION BY RANGE (k);
+CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (30);
+CREATE TABLE t2 PARTITION OF t FOR VALUES FROM (30) TO (100);
+INSERT INTO t (k, v) SELECT i, i FROM generate_series(1, 50) i;
+-- alter
+ALTER TABLE t ALTER v TYPE bigint, ALTER id TYPE bigint;
+
+-- shape: a partitioned table with an identity gets a check
+-- since: 17
+CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY, k int NOT NULL, v int, PRIMARY KEY (id, k)) PARTITION BY RANGE (k);
+CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (30);
+INSERT INTO t (k, v) SELECT 1, 1;
+-- recipe: yes
+-- alter
+ALTER TABLE t ADD CHECK (v > 0);
+
+-- shape: a partition's NOT NULL, and one that the statement makes for all
+CREATE TABLE t (id int, k int, v int, w int, PRIMARY KEY (id, k)) PARTITION BY RANGE (k);
+CREATE TABLE t1 PARTITION OF t (v NOT NULL) FOR VALUES FROM (0) TO (30);
+CREATE TABLE t2 PARTITION OF t (w NOT NULL) FOR VALUES FROM (30) TO (100);
+INSERT INTO t SELECT i, i, i, i FROM generate_series(1, 50) i;
+-- alter
+ALTER TABLE t ALTER v TYPE bigint, ALTER w SET NOT NULL;
+
+-- shape: a conversion fails on a row of a partition
+CREATE TABLE t (id int, k int, v text, PRIMARY KEY (id, k)) PARTITION BY RANGE (k);
+CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (30);
+CREATE TABLE t2 PARTITION OF t FOR VALUES FROM (30) TO (100);
+INSERT INTO t SELECT i, i, CASE i WHEN 44 THEN 'odd' ELSE i::text END FROM generate_series(1, 50) i;
+-- data: id 44
+-- alter
+ALTER TABLE t ALTER v TYPE int USING v::int;
+
+-- shape: what a table is partitioned by gets no other type
+CREATE TABLE t (id int PRIMARY KEY, v int) PARTITION BY RANGE (id);
+CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (10);
+-- usage: cannot alter column "id" because it is part of the partition key of relation "t"
+-- alter
+ALTER TABLE t ALTER id TYPE bigint;
+
+-- shape: refuses subpartitions
+CREATE TABLE t (id int PRIMARY KEY, v int) PARTITION BY RANGE (id);
+CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (10) PARTITION BY HASH (id);
+CREATE TABLE t11 PARTITION OF t1 FOR VALUES WITH (MODULUS 1, REMAINDER 0);
+-- refused: partition "public"."t1" is partitioned itself
+-- alter
+ALTER TABLE t ALTER v TYPE bigint;
+
+-- shape: refuses a partition that is a foreign table
+CREATE FOREIGN DATA WRAPPER w;
+CREATE SERVER s FOREIGN DATA WRAPPER w;
+CREATE TABLE t (id int NOT NULL, v int) PARTITION BY RANGE (id);
+CREATE FOREIGN TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (10) SERVER s;
+-- refused: partition "public"."t1" is a foreign table
+-- alter
+ALTER TABLE t ALTER v TYPE bigint;
+
+-- shape: refuses a partition with a constraint of its own
+CREATE TABLE t (id int PRIMARY KEY, v int) PARTITION BY RANGE (id);
+CREATE TABLE t1 PARTITION OF t (CONSTRAINT mine CHECK (v > 0)) FOR VALUES FROM (0) TO (10);
+-- refused: the constraint mine of its own
+-- alter
+ALTER TABLE t ALTER v TYPE bigint;
+
+-- shape: refuses a partition with a trigger of its own
+CREATE TABLE t (id int PRIMARY KEY, v int) PARTITION BY RANGE (id);
+CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (10);
+CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+CREATE TRIGGER mine BEFORE INSERT ON t1 FOR EACH ROW EXECUTE FUNCTION f();
+-- refused: trigger mine
+-- alter
+ALTER TABLE t ALTER v TYPE bigint;
+
+-- shape: refuses a partition that a foreign key refers to
+CREATE TABLE t (id int PRIMARY KEY, v int) PARTITION BY RANGE (id);
+CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (10);
+CREATE TABLE c (a int CONSTRAINT mine REFERENCES t1);
+-- refused: the foreign key mine of public.c
+-- alter
+ALTER TABLE t ALTER v TYPE bigint;
+
+-- shape: refuses a partition in another schema
+CREATE SCHEMA other;
+CREATE TABLE t (id int PRIMARY KEY, v int) PARTITION BY RANGE (id);
+CREATE TABLE other.t1 PARTITION OF t FOR VALUES FROM (0) TO (10);
+-- refused: is not in the schema of its table
+-- alter
+ALTER TABLE t ALTER v TYPE bigint;
+
+-- shape: refuses a partitioned table that refers to itself
+CREATE TABLE t (id int PRIMARY KEY, v int, up int CONSTRAINT mine REFERENCES t) PARTITION BY RANGE (id);
+CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (10);
+-- refused: mine refers to the table itself
+-- alter
+ALTER TABLE t ALTER v TYPE bigint;
 
 -- shape: a foreign key of a partitioned table
 CREATE TABLE parents (id int PRIMARY KEY);
