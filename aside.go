@@ -49,6 +49,9 @@ func (r *run) putAside(ctx context.Context, s plan.Step) error {
 				return err
 			}
 			began := time.Now()
+			if err := r.undisturbed(ctx, t); err != nil {
+				return err
+			}
 			if err := r.objections(ctx, t, s); err != nil {
 				return err
 			}
@@ -158,6 +161,9 @@ func (e *Engine) stillAside(ctx context.Context, r *state.Record) (bool, error) 
 	gone := missing(err)
 	if err != nil && !gone {
 		return false, err
+	}
+	if r.Plan.Attaches() {
+		return e.stillAttached(ctx, r)
 	}
 	if !r.Plan.Covers() {
 		return gone, nil // another table of the name is another matter

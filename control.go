@@ -65,7 +65,7 @@ func statusOf(r *state.Record) Status {
 		if r.Step <= cut && r.Step > r.Plan.Ahead() && r.Status != state.Aborted {
 			s.ShadowTable = r.Plan.Pair.Shadow.String() // empty for a second column
 		}
-		if r.Step > cut && !r.Dropped {
+		if r.Step > cut && !r.Dropped && !r.Plan.Attaches() {
 			s.OldTable = leftover(r.Plan.Pair)
 			if !r.DropAt.IsZero() {
 				s.DropAt = &r.DropAt

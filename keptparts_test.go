@@ -121,7 +121,7 @@ func TestKeptPartsDiesInAnUndo(t *testing.T) {
 			return nil, err
 		}
 		return c, c.Run(ctx)
-	}, 36)
+	}, partWrites, 36)
 }
 
 // TestKeptPartsAltered: where partitions come or go while the change runs, it stops and says so, nothing is swapped, and an abort leaves the table as

@@ -20,6 +20,9 @@ type Partitioning struct {
 	// Partitions are the partitions, each a name and a bound: "orders_2026 FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')". They go to
 	// the table's schema.
 	Partitions []string
+	// Attach is the partition that the table itself becomes, a name and a bound like those of Partitions: no row moves then. Empty: its rows go to
+	// partitions that are new.
+	Attach string
 	// Default is the name of the partition for all other rows. Empty: there is none, and a row that fits no partition stops the change.
 	Default string
 	// Count is how many partitions a table gets that is partitioned by hash, called as the table is, with _p0, _p1 and so on behind.

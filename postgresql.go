@@ -48,8 +48,8 @@ func (postgresql) Partition(ctx context.Context, db *sql.DB, b Partitioning, id 
 	by, err := postgres.Partitioning{Table: b.name, None: true}, error(nil)
 	switch {
 	case !b.None:
-		by, err = postgres.ParsePartitioning(b.name, b.By, b.Partitions, b.Default, b.Count)
-	case b.By != "" || len(b.Partitions) > 0 || b.Default != "" || b.Count != 0:
+		by, err = postgres.ParsePartitioning(b.name, postgres.Wanted{By: b.By, Attach: b.Attach, Parts: b.Partitions, Default: b.Default, Count: b.Count})
+	case b.By != "" || b.Attach != "" || len(b.Partitions) > 0 || b.Default != "" || b.Count != 0:
 		err = &fault.Problem{Kind: fault.Usage, Text: "a table is partitioned by something, or not at all: give --none alone. Nothing was changed"}
 	}
 	if err != nil {

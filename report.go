@@ -44,7 +44,7 @@ func named(moves []state.Move, p *plan.Plan) {
 	if p.Undoes != nil {
 		change, undo = p.Undoes, p
 	}
-	last := change.Find(plan.Drop)
+	last := change.Last()
 	for i, m := range moves {
 		switch {
 		case p == undo && m.Next == last && m.Next >= len(undo.Steps):

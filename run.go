@@ -494,7 +494,7 @@ func (r *run) end(ctx context.Context, drop plan.Step) error {
 	if missing(err) { // the statement may have renamed or moved the table
 		name, oid, err = r.table(), r.pair.Table, nil
 	}
-	if r.inStages() != nil { // it has another name, or another place, and somebody else may have its own
+	if p := r.inStages(); p != nil && !p.Attaches() { // it has another name, or another place, and somebody else may have its own
 		oid, err = r.pair.Table, nil
 	}
 	var fingerprint string

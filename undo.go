@@ -227,7 +227,7 @@ func (r *run) giveUp(ctx context.Context) error {
 			if err := s.Replan(ctx, t, p.Undoes); err != nil {
 				return err
 			}
-			if err := s.Advance(ctx, t, r.id, r.record.Step, p.Undoes.Find(plan.Drop)); err != nil {
+			if err := s.Advance(ctx, t, r.id, r.record.Step, p.Undoes.Last()); err != nil {
 				return err
 			}
 			if err := r.recognise(ctx, t, p.Undoes); err != nil {

@@ -118,7 +118,7 @@ func TestUnpartitionDiesAtEveryStatement(t *testing.T) {
 func TestUnpartitionDiesInAnUndo(t *testing.T) {
 	t.Parallel()
 	native := parted(" PARTITION BY LIST (region)", 200, nativelyParted...)
-	diesInAnUndo(t, native, native, partitioned(toPlain), 34)
+	diesInAnUndo(t, native, native, partitioned(toPlain), partWrites, 34)
 }
 
 // detached is a partition that went and came again, and what was written to it in between no trigger saw.

@@ -242,6 +242,17 @@ func (p *Plan) Members() (out []Member) {
 // Covers says that the change leaves a view under the old name of its table, which is what it keeps.
 func (p *Plan) Covers() bool { return p.Back != nil && p.Pair.Old == p.Pair.Source }
 
+// Attaches says that the change makes a table a partition of one that takes its place.
+func (p *Plan) Attaches() bool { return p.Back != nil && len(p.Pair.ShadowParts) > 0 }
+
+// Last is the index of the step that a change which is done stands at: the drop, or behind all of them.
+func (p *Plan) Last() int {
+	if i := p.Find(Drop); i >= 0 {
+		return i
+	}
+	return len(p.Steps)
+}
+
 // Find is the index of the first step of a kind, or -1.
 func (p *Plan) Find(k Kind) int {
 	for i, s := range p.Steps {

@@ -23,6 +23,10 @@ with one that is not finished.
 A primary key or unique index must have all columns that the table is partitioned by. A row that fits no
 partition is named, and stops the change before anything is swapped.
 
+With --attach the table itself becomes a partition, and no row moves: its rows are checked against the bound while
+everybody works, and one short transaction makes a partitioned table of it. From the check on the table takes rows
+of that partition alone, so let its bound lie ahead.
+
 With --none it is the other way: a partitioned table becomes a plain one, with the rows of all its partitions.
 
 On a terminal it shows the plan and asks first. Without one it does not ask.
@@ -30,6 +34,7 @@ MySQL and MariaDB have a statement for it: changeling run "ALTER TABLE orders PA
 		Example: `  changeling partition orders --by 'range (created_at)' --partition "orders_2025 FOR VALUES FROM (MINVALUE) TO ('2026-01-01')" \
     --partition "orders_2026 FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')" --default orders_rest
   changeling partition app.orders --by 'list (region)' --partition "orders_eu FOR VALUES IN ('de', 'fr')" --default orders_rest
+  changeling partition visits --by 'range (at)' --attach "visits_old FOR VALUES FROM (MINVALUE) TO ('2027-01-01')" --default visits_rest
   changeling partition events --by 'hash (id)' --partitions 8 --plan
   changeling partition events --none`,
 		Args: oneTable,
@@ -45,6 +50,7 @@ MySQL and MariaDB have a statement for it: changeling run "ALTER TABLE orders PA
 	f := cmd.Flags()
 	f.StringVar(&b.By, "by", "", "`what` to partition by: 'range (created_at)', 'list (region)', 'hash (id)'")
 	f.StringArrayVar(&b.Partitions, "partition", nil, "a `partition`, its name and its bound: \"orders_2026 FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')\"; once for each")
+	f.StringVar(&b.Attach, "attach", "", "the `partition` that the table itself becomes, its name and its bound: no row moves, the others are new and empty")
 	f.StringVar(&b.Default, "default", "", "the `name` of the partition for all other rows; without one a row that fits none stops the change")
 	f.IntVar(&b.Count, "partitions", 0, "by hash: so many `partitions`, called TABLE_p0, TABLE_p1, …")
 	f.BoolVar(&b.None, "none", false, "the other way: make a partitioned table plain, with the rows of all its partitions")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -71,6 +72,60 @@ func TestPartition(t *testing.T) {
 	if n := s.ask(`SELECT relkind::text || ' ' || (SELECT count(*) FROM visits) || ' ' || (SELECT at FROM visits WHERE id = 5) FROM pg_class WHERE oid = 'visits'::regclass`); n != "r 5000 2030-01-01" {
 		t.Errorf("after the undo the table is %s", n)
 	}
+}
+
+// TestAttach: likewise for a table that becomes a partition itself.
+func TestAttach(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	s.exec(`CREATE TABLE visits (id bigint, at date, note text, PRIMARY KEY (id, at))`, `INSERT INTO visits SELECT i, date '2026-01-01' + i % 700, 'n' FROM generate_series(1, 5000) i`,
+		`CREATE TABLE keyed (id bigint PRIMARY KEY, at date NOT NULL)`, `CREATE TABLE parted (id int PRIMARY KEY) PARTITION BY RANGE (id)`, `CREATE TABLE numbered (id bigint GENERATED ALWAYS AS IDENTITY, at date)`)
+	const old, next = "visits_old FOR VALUES FROM (MINVALUE) TO ('2030-01-01')", "visits_2030 FOR VALUES FROM ('2030-01-01') TO ('2031-01-01')"
+	by := []string{"partition", "visits", "--by", "range (at)", "--attach", old, "--partition", next}
+	contains(t, "--plan", s.run(0, append(slices.Clone(by), "--plan")...).stdout, "ATTACH", "visits_old", "no row moves", "recipe", "check data", "This is a plan")
+	for _, c := range []struct {
+		args []string
+		code int
+		says []string
+	}{
+		{[]string{"partition", "visits", "--attach", old}, 2, []string{"expected range, list or hash"}},
+		{[]string{"partition", "visits", "--none", "--attach", old}, 2, []string{"give --none alone"}},
+		{[]string{"partition", "visits", "--by", "hash (id)", "--attach", "x FOR VALUES WITH (MODULUS 1, REMAINDER 0)"}, 2, []string{"no one partition by hash"}},
+		{[]string{"partition", "visits", "--by", "range (at)", "--attach", "x DEFAULT"}, 2, []string{"no partition to attach the table as", "a default partition"}},
+		{[]string{"partition", "visits", "--by", "range (at)", "--attach", "x"}, 2, []string{"expected a name and FOR VALUES"}},
+		{[]string{"partition", "visits", "--by", "range (at)", "--attach", "visits FOR VALUES FROM (MINVALUE) TO (MAXVALUE)"}, 2, []string{"the table's own"}},
+		{[]string{"partition", "visits", "--by", "range (at)", "--attach", "keyed FOR VALUES FROM (MINVALUE) TO (MAXVALUE)"}, 2, []string{"has something called keyed"}},
+		{[]string{"partition", "visits", "--by", "range (at)", "--attach", old, "--default", "visits_old"}, 2, []string{"given twice"}},
+		{[]string{"partition", "visits", "--by", "range (at)", "--attach", old, "--partition", "x FOR VALUES FROM ('2029-01-01') TO (MAXVALUE)"}, 2, []string{"overlap"}},
+		{[]string{"partition", "keyed", "--by", "range (at)", "--attach", "x FOR VALUES FROM (MINVALUE) TO (MAXVALUE)"}, 3, []string{"primary key keyed_pkey (id) does not have at"}},
+		{[]string{"partition", "numbered", "--by", "range (at)", "--attach", "x FOR VALUES FROM (MINVALUE) TO (MAXVALUE)"}, 3, []string{"column id is an identity"}},
+		{[]string{"partition", "parted", "--by", "range (id)", "--attach", "x FOR VALUES FROM (MINVALUE) TO (MAXVALUE)"}, 3, []string{"partitioned already"}},
+		{[]string{"partition", "visits", "--by", "range (at)", "--attach", "x FOR VALUES FROM (MINVALUE) TO ('2027-11-29')", "--yes"}, 5, []string{"a row of the partition", "id 697", "at 2027-11-29"}},
+		{[]string{"partition", "visits", "--by", "range (at)", "--attach", "x FOR VALUES FROM (MINVALUE) TO ('2027-11-29')", "--yes", "--no-check-data"}, 5, []string{"id 697"}},
+	} {
+		contains(t, strings.Join(c.args, " "), s.run(c.code, c.args...).stderr, c.says...)
+	}
+	s.run(0, "abort", s.newest().ID)
+	if n := s.ask(`SELECT count(*) FROM pg_constraint WHERE conname LIKE 'changeling%'`); n != "0" {
+		t.Errorf("the abort left %s checks", n)
+	}
+	contains(t, "partition", s.run(0, by...).stdout, "done")
+	const where = `SELECT relkind::text || ' ' || (SELECT count(*) FROM visits) || ' ' || coalesce((SELECT count(*) FROM pg_inherits WHERE inhparent = c.oid), 0) FROM pg_class c WHERE oid = 'visits'::regclass`
+	if n := s.ask(where); n != "p 5000 2" {
+		t.Errorf("the table is %s", n)
+	}
+	c := s.newest()
+	contains(t, "again", s.run(0, by...).stdout, "nothing to do")
+	contains(t, "status", s.run(0, "status", c.ID).stdout, "done", "undo")
+	s.run(0, "cleanup", c.ID, "--now")
+	s.exec(`INSERT INTO visits VALUES (1, '2030-05-05', 'new')`)
+	contains(t, "undo", s.run(3, "undo", c.ID).stderr, "partition public.visits_2030 has rows", "move them to visits_old", "--none")
+	s.exec(`UPDATE visits SET at = '2029-05-05' WHERE at > '2030-01-01'`)
+	contains(t, "undo", s.run(0, "undo", c.ID).stdout, "undone")
+	if n := s.ask(where); n != "r 5001 0" {
+		t.Errorf("after the undo the table is %s", n)
+	}
+	contains(t, "report", s.run(0, "report", c.ID).stdout, "attach", "undo", "detach")
 }
 
 // TestUnpartition: likewise the other way.

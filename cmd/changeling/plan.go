@@ -329,6 +329,8 @@ func (v planView) print(w io.Writer) error {
 		row("disk", "%s more while the change runs; the old table's space comes back when it is dropped", size(v.Spare))
 	}
 	switch {
+	case v.Undo == "yes" && v.plan.Attaches():
+		row("undo", "possible as long as the other partitions are empty: `changeling undo` detaches the table")
 	case v.Undo == "yes" && v.plan.Back != nil:
 		row("undo", "possible until then: `changeling undo` brings it back")
 	case v.Undo == "yes" && v.plan.Pair.Binlog:

@@ -21,9 +21,12 @@ type Partitioning struct {
 	Table schema.Name
 	By    string // as behind PARTITION BY: range (created_at)
 	Parts []Part
-	None  bool          // the other way: a partitioned table becomes a plain one
-	From  []schema.Name // the partitions that it has, of a table that is partitioned already
+	// Attach is the partition that the table itself becomes; no name: its rows go to the Parts.
+	Attach Part
+	None   bool          // the other way: a partitioned table becomes a plain one
+	From   []schema.Name // the partitions that it has, of a table that is partitioned already
 
+	bound    string      // of Attach, as a condition
 	columns  []string    // of the table, that By names
 	children []child     // the indexes of partitions, once they were rehearsed
 	leaves   []*Relation // From, inspected, of a table that keeps its partitions
@@ -51,6 +54,9 @@ func (b Partitioning) said() string {
 		return "ALTER TABLE " + qualified(b.Table) + " REMOVE PARTITIONING"
 	}
 	var parts []string
+	if b.Attach.Name != "" {
+		parts = append(parts, "ATTACH "+ident.Quote(b.Attach.Name)+" "+b.Attach.Bound)
+	}
 	for _, p := range b.Parts {
 		parts = append(parts, ident.Quote(p.Name)+" "+p.Bound)
 	}
@@ -148,6 +154,9 @@ func Partition(ctx context.Context, db *sql.DB, b Partitioning, o Options) (*pla
 	if err := w.probe(ctx, source); err != nil {
 		return nil, err
 	}
+	if b.Attach.Name != "" {
+		return w.attaching(ctx, source)
+	}
 	if why := b.keyless(source); len(why) > 0 {
 		return refuse(p, why...), nil
 	}
@@ -235,10 +244,13 @@ LEFT JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = k.num AND k.
 	if err != nil {
 		return err
 	}
+	if err := w.boundOf(ctx, "changeling_probe_"+w.options.ID, source); err != nil {
+		return err
+	}
 	if _, err := w.tx.ExecContext(ctx, "ROLLBACK TO SAVEPOINT probe"); err != nil {
 		return err
 	}
-	var names []string
+	names := []string{ident.Literal(w.by.Attach.Name)}
 	for _, part := range w.by.Parts {
 		names = append(names, ident.Literal(part.Name))
 	}
@@ -364,10 +376,17 @@ func (q *inquiry) outside(bounds string, columns []string) {
 		SQL: "SELECT pg_catalog.json_build_array(" + strings.Join(list, ", ") + ")::pg_catalog.text FROM " + q.rows() + " WHERE NOT coalesce(" + bounds + ", false)"})
 }
 
-// ParsePartitioning reads what a person gives: by is "range (created_at)", each part "name FOR VALUES …". A default partition has an empty name if
-// there is none, and count is how many a table that is partitioned by hash gets, zero for none by that rule.
-func ParsePartitioning(table schema.Name, by string, parts []string, byDefault string, count int) (Partitioning, error) {
-	b := Partitioning{Table: table}
+// Wanted is a partitioning as a person gives it: By is "range (created_at)", Attach and each of the Parts "name FOR VALUES …". A default partition has
+// an empty name if there is none, and Count is how many a table that is partitioned by hash gets, zero for none by that rule.
+type Wanted struct {
+	By, Attach, Default string
+	Parts               []string
+	Count               int
+}
+
+// ParsePartitioning reads that.
+func ParsePartitioning(table schema.Name, o Wanted) (Partitioning, error) {
+	b, by, parts, byDefault, count := Partitioning{Table: table}, o.By, o.Parts, o.Default, o.Count
 	wrong := func(format string, args ...any) (Partitioning, error) {
 		return b, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf(format, args...) + ". Nothing was changed"}
 	}
@@ -384,7 +403,19 @@ func ParsePartitioning(table schema.Name, by string, parts []string, byDefault s
 		}
 		b.Parts = append(b.Parts, Part{name, bound})
 	}
+	if o.Attach != "" {
+		name, bound, err := parsePart(o.Attach)
+		if err == nil && bound == "DEFAULT" {
+			err = errors.New("a default partition has no bound of its own, which a check could prove")
+		}
+		if err != nil {
+			return wrong("%q is no partition to attach the table as: %v", o.Attach, err)
+		}
+		b.Attach = Part{name, bound}
+	}
 	switch {
+	case o.Attach != "" && kind == "HASH":
+		return wrong("rows that are there fit no one partition by hash: give --attach with range or list, or none")
 	case count != 0 && kind != "HASH":
 		return wrong("a number of partitions is for hash alone: give each partition with its bound, 'name FOR VALUES …'")
 	case count < 0 || count > MostParts || len(parts) > MostParts:
@@ -403,11 +434,11 @@ func ParsePartitioning(table schema.Name, by string, parts []string, byDefault s
 	switch {
 	case len(b.Parts) > MostParts:
 		return wrong("expected at most %d partitions, with the default one", MostParts)
-	case len(b.Parts) == 0:
+	case len(b.Parts) == 0 && b.Attach.Name == "":
 		return wrong("no partition is given: 'name FOR VALUES …' for each, or a default one, or a number for hash")
 	}
 	seen := map[string]bool{table.Table: true}
-	for _, p := range b.Parts {
+	for _, p := range append([]Part{b.Attach}, b.Parts...) {
 		if seen[p.Name] {
 			return wrong("the name %s is given twice, or is the table's own", p.Name)
 		}
