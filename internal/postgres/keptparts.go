@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/changeling-db/changeling/internal/fault"
 	"github.com/changeling-db/changeling/internal/ident"
@@ -91,10 +92,12 @@ func ownOfKept(source, part *Relation) (why []string) {
 	return why
 }
 
-// lateKeys are the foreign keys that the partitions could not be given behind the swap.
+// lateKeys are the constraints that the partitions could not be given.
 func lateKeys(r *Relation) (why []string) {
 	for _, k := range r.Constraints {
 		switch {
+		case k.Type == "x": // the server does not find that two of them are alike
+			why = append(why, fmt.Sprintf("exclusion constraint %s of a partitioned table cannot be carried to partitions yet", k.Name))
 		case k.Type == "f" && k.ToOID == r.OID:
 			why = append(why, fmt.Sprintf("foreign key %s refers to the table itself: it cannot be carried for partitions yet", k.Name))
 		case k.Type == "f" && !k.Validated: // before PostgreSQL 18 a partitioned table has none
@@ -124,6 +127,13 @@ func (w *planner) keptParts(ctx context.Context, r *rehearsal) (*rehearsal, []st
 	for i, p := range r.parts {
 		if !samePlaces(r.source, w.by.leaves[i], r.clone, p.before) {
 			why = append(why, fmt.Sprintf("partition %s has two indexes that are alike, and the server would tell them apart another way: drop one of them first", qualified(p.real)))
+		}
+	}
+	for _, x := range r.shadow.Indexes {
+		for _, p := range r.parts {
+			if mine, ok := p.childOf(x); ok {
+				w.by.children = append(w.by.children, child{part: p.twin, name: mine.Name, parent: x.Name})
+			}
 		}
 	}
 	w.plan.Checks = w.questions(r)
@@ -170,6 +180,9 @@ func fullTwin(part *Relation, in string) []string {
 // byPart builds an index of the whole shadow: those of its partitions first, under the names and with the settings that they came to have, then
 // that of the table alone, which is valid once all of them are attached to it.
 func (r *rehearsal) byPart(x Index) (out []string) {
+	if k := r.shadow.backing(x.OID); k != nil && k.Type == "p" && r.shadow.Version >= 180000 {
+		return r.primary(x, *k)
+	}
 	var attach []string
 	for _, p := range r.parts {
 		mine, _ := p.childOf(x)
@@ -187,6 +200,34 @@ func (r *rehearsal) byPart(x Index) (out []string) {
 		return slices.Concat(out, []string{addConstraint(r.shadow, *k, r.table())}, attach)
 	}
 	return slices.Concat(out, []string{createIndex(x, "ONLY "+r.table())}, attach)
+}
+
+// primary is byPart for a primary key from PostgreSQL 18 on: there one that a partition is given by itself makes the NOT NULLs of its columns its own,
+// and they would stay when the table loses them. So the server makes those of the partitions along with the table's.
+func (r *rehearsal) primary(x Index, k Constraint) []string {
+	out := append([]string{"ALTER TABLE " + r.table() + " ADD CONSTRAINT " + ident.Quote(k.Name) + " " + inlineDef(k, x)}, r.rename(x.Name)...)
+	for _, p := range r.parts {
+		mine, _ := p.childOf(x)
+		name := ident.Qualified(r.in(), mine.Name)
+		if mine.Tablespace != x.Tablespace {
+			to := mine.Tablespace
+			if to == "" {
+				to = "pg_default"
+			}
+			out = append(out, "ALTER INDEX "+name+" SET TABLESPACE "+ident.Quote(to))
+		}
+		if slices.Equal(mine.Parameters, x.Parameters) {
+			continue
+		}
+		for _, o := range x.Parameters {
+			parameter, _, _ := strings.Cut(o, "=")
+			out = append(out, "ALTER INDEX "+name+" RESET ("+ident.Quote(parameter)+")")
+		}
+		for _, o := range mine.Parameters {
+			out = append(out, "ALTER INDEX "+name+" SET ("+option(o, "")+")")
+		}
+	}
+	return out
 }
 
 // ownIndex is one that a partition has for itself.

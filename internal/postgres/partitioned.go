@@ -102,6 +102,11 @@ func (r *rehearsal) nameParts(parent string) []string {
 	if !r.by.makes() {
 		return nil
 	}
+	return r.rename(parent)
+}
+
+// rename gives them these names.
+func (r *rehearsal) rename(parent string) []string {
 	var values []string
 	for _, c := range r.by.children {
 		if c.parent == parent {

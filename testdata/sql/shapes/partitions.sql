@@ -130,9 +130,10 @@ ALTER TABLE "In".t ALTER id TYPE bigint;
 
 -- shape: a partitioned table with an identity
 -- since: 17
-CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY (START 5 INCREMENT 3), k int NOT NULL, v int, PRIMARY KEY (id, k), EXCLUDE USING btree (k WITH =, v WITH =)) PARTITION BY RANGE (k);
+CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY (START 5 INCREMENT 3), k int NOT NULL, v int, PRIMARY KEY (id, k)) PARTITION BY RANGE (k);
 CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (30);
 CREATE TABLE t2 PARTITION OF t FOR VALUES FROM (30) TO (100);
+ALTER INDEX t2_pkey SET (fillfactor = 60);
 INSERT INTO t (k, v) SELECT i, i FROM generate_series(1, 50) i;
 -- alter
 ALTER TABLE t ALTER v TYPE bigint, ALTER id TYPE bigint;
@@ -169,6 +170,14 @@ CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (10);
 -- usage: cannot alter column "id" because it is part of the partition key of relation "t"
 -- alter
 ALTER TABLE t ALTER id TYPE bigint;
+
+-- shape: refuses a partitioned table with an exclusion constraint
+-- since: 17
+CREATE TABLE t (id int PRIMARY KEY, v int, EXCLUDE USING btree (id WITH =, v WITH =)) PARTITION BY RANGE (id);
+CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (10);
+-- refused: exclusion constraint t_id_v_excl
+-- alter
+ALTER TABLE t ALTER v TYPE bigint;
 
 -- shape: refuses subpartitions
 CREATE TABLE t (id int PRIMARY KEY, v int) PARTITION BY RANGE (id);
