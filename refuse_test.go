@@ -48,7 +48,7 @@ func TestRefusals(t *testing.T) {
 			`ALTER TABLE orders ALTER COLUMN note SET NOT NULL, ALTER COLUMN amount TYPE bigint`, changeling.ErrData, []string{"note", "id 3"}, `UPDATE orders SET note = 'three' WHERE id = 3`},
 		{"a new foreign key that rows break", []string{orders, rows, `CREATE TABLE parents (id int PRIMARY KEY)`, `INSERT INTO parents SELECT generate_series(1, 2999)`},
 			`ALTER TABLE orders ADD CONSTRAINT child FOREIGN KEY (parent) REFERENCES parents, ALTER COLUMN amount TYPE bigint`, changeling.ErrData, []string{"child", "id 3000"}, `INSERT INTO parents VALUES (3000)`},
-		{"a view", []string{orders, `CREATE VIEW big AS SELECT id FROM orders WHERE amount > 9`}, `ALTER TABLE orders ALTER COLUMN note TYPE varchar(10)`,
+		{"a materialized view", []string{orders, `CREATE MATERIALIZED VIEW big AS SELECT id FROM orders WHERE amount > 9`}, `ALTER TABLE orders ALTER COLUMN note TYPE varchar(10)`,
 			changeling.ErrRefused, []string{"big"}, ""},
 		{"a trigger on a column that is changed", []string{orders, `CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'`, `CREATE TRIGGER mine BEFORE UPDATE OF amount ON orders FOR EACH ROW EXECUTE FUNCTION f()`},
 			`ALTER TABLE orders ALTER COLUMN amount TYPE bigint`, changeling.ErrUsage, []string{"mine"}, ""},

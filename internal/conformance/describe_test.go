@@ -109,7 +109,8 @@ var descriptions = []string{
 
 	`SELECT format('publication %I: %s', pubname, puballtables) FROM pg_publication`,
 	`SELECT format('published: %s', prrelid::regclass) FROM pg_publication_rel`,
-	`SELECT format('policy %I on %s', polname, polrelid::regclass) FROM pg_policy`,
+	`SELECT format('policy %I on %s: %s', polname, polrelid::regclass, jsonb_build_object('command', polcmd, 'permissive', polpermissive, 'roles', (SELECT jsonb_agg(coalesce(nullif(o, 0)::regrole::text, 'PUBLIC') ORDER BY n) FROM unnest(polroles) WITH ORDINALITY u(o, n)),
+   'using', pg_get_expr(polqual, polrelid), 'check', pg_get_expr(polwithcheck, polrelid), 'comment', obj_description(oid, 'pg_policy'))) FROM pg_policy`,
 	`SELECT format('function %s', p.oid::regprocedure) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE ` + users,
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/changeling-db/changeling/schema"
 )
 
 // catalogueSQL answers one JSON object with the rows of the system catalogues that are about a table.
@@ -42,7 +44,8 @@ SELECT json_build_object(
   'version', current_setting('server_version_num')::int, 'block_size', current_setting('block_size')::int,
   'classes', (SELECT json_agg(json_build_object('oid', c.oid::bigint, 'schema', n.nspname, 'name', c.relname, 'kind', c.relkind, 'persistence', c.relpersistence,
       'owner', pg_get_userbyid(c.relowner), 'tablespace', s.spcname, 'access', m.amname, 'options', c.reloptions, 'acl', c.relacl::text[],
-      'toast', c.reltoastrelid::bigint, 'identity', c.relreplident, 'security', c.relrowsecurity OR c.relforcerowsecurity, 'typed', c.reloftype <> 0,
+      'toast', c.reltoastrelid::bigint, 'identity', c.relreplident, 'security', c.relrowsecurity OR c.relforcerowsecurity,
+      'secured', c.relrowsecurity, 'forced', c.relforcerowsecurity, 'bypass', (SELECT bool_and(o.rolsuper OR o.rolbypassrls) FROM pg_roles o WHERE o.oid = c.relowner OR o.rolname = session_user), 'typed', c.reloftype <> 0,
       'tuples', c.reltuples, 'pages', c.relpages, 'filenode', coalesce(pg_relation_filenode(c.oid), 0)::bigint, 'comment', obj_description(c.oid, 'pg_class'),
       'bytes', CASE WHEN c.oid = $oid OR c.relkind = 'i' THEN pg_relation_size(c.oid) END))
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_am m ON m.oid = c.relam LEFT JOIN pg_tablespace s ON s.oid = c.reltablespace
@@ -96,6 +99,8 @@ SELECT json_build_object(
       'denied', NOT has_function_privilege(c.relowner, g.tgfoid, 'EXECUTE'), 'comment', obj_description(g.oid, 'pg_trigger')) ORDER BY g.tgname)
     FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid
     WHERE g.tgrelid = $oid AND NOT g.tgisinternal AND g.tgparentid = 0 AND g.tgname NOT LIKE 'changeling\_%' AND g.tgname NOT LIKE '~changeling\_%' AND g.tgname NOT LIKE '!changeling\_%'),
+  'policies', (`+policiesSQL+`),
+  'views', (`+viewsSQL+`),
   'strangers', (SELECT json_agg(DISTINCT s.what ORDER BY s.what) FROM (`+strangersSQL+schemaPublications+`) s WHERE s.what IS NOT NULL))::text`, "$oid", fmt.Sprintf("'%d'::oid", oid))
 }
 
@@ -141,6 +146,8 @@ type catalogue struct {
 	Statistics []Statistics  `json:"statistics"`
 	Sequences  []sequenceRow `json:"sequences"`
 	Triggers   []Trigger     `json:"triggers"`
+	Policies   []Policy      `json:"policies"`
+	Views      []View        `json:"views"`
 	Strangers  []string      `json:"strangers"`
 }
 
@@ -159,6 +166,9 @@ type class struct {
 	Toast       uint32   `json:"toast"`
 	Identity    string   `json:"identity"`
 	Security    bool     `json:"security"`
+	Secured     bool     `json:"secured"`
+	Forced      bool     `json:"forced"`
+	Bypass      bool     `json:"bypass"`
 	Typed       bool     `json:"typed"`
 	Tuples      float64  `json:"tuples"`
 	Pages       float64  `json:"pages"`
@@ -251,7 +261,10 @@ func (c *catalogue) relation(oid uint32) *Relation {
 		Version: c.Version, OID: oid, Schema: t.Schema, Name: t.Name, Kind: t.Kind, Persistence: t.Persistence, Owner: t.Owner, Tablespace: t.Tablespace,
 		Access: t.Access, Options: t.Options, Identity: t.Identity, Security: t.Security, Typed: t.Typed, Parents: c.Parents, Children: c.Children, Leaves: c.Leaves,
 		Comment: t.Comment, Grants: parseACL(t.ACL), ArrayType: c.ArrayType, Pages: t.Bytes / max(c.BlockSize, 1), Rows: t.Bytes / 100, Bytes: c.Bytes,
-		FileNode: t.FileNode, Triggers: c.Triggers, Strangers: c.Strangers,
+		FileNode: t.FileNode, Triggers: c.Triggers, Secured: t.Secured, Forced: t.Forced, Bypass: t.Bypass, Policies: c.Policies, Views: c.Views, Strangers: c.Strangers,
+	}
+	for i := range r.Policies {
+		r.Policies[i].on = schema.Name{Schema: r.Schema, Table: r.Name}
 	}
 	if toast := c.class(t.Toast); toast != nil {
 		r.ToastOptions = toast.Options
@@ -300,7 +313,7 @@ func (c *catalogue) relation(oid uint32) *Relation {
 	}
 	slices.SortFunc(r.Sequences, func(a, b Sequence) int { return cmp.Compare(a.Name, b.Name) })
 	if r.Security {
-		r.Strangers = append(r.Strangers, "row level security")
+		r.Strangers = append(r.Strangers, rowLevel)
 	}
 	slices.Sort(r.Strangers)
 	slices.Sort(r.Children)

@@ -70,6 +70,7 @@ func cloneSQL(r *Relation, in string) ([]string, twins) {
 	made, keys := foreignKeyTwins(r, in)
 	out = append(out, keys...)
 	out = append(out, makeTriggers(r.triggers(), table)...)
+	out = append(out, rowSecurity(r, table)...)
 	for _, k := range r.Constraints {
 		if k.Type != "t" {
 			out = append(out, comment("CONSTRAINT "+ident.Quote(k.Name)+" ON "+table, k.Comment)...)

@@ -189,8 +189,8 @@ func unpartitionable(r *Relation) (out []string) {
 	if r.Persistence == "u" {
 		out = append(out, r.Name+" is unlogged, which a partitioned table cannot be: "+alter+"SET LOGGED first")
 	}
-	for _, t := range r.triggers() {
-		out = append(out, fmt.Sprintf("%s has the trigger %s: it cannot be carried to a partitioned table yet", r.Name, t.quoted()))
+	for _, what := range r.carried() {
+		out = append(out, fmt.Sprintf("%s has, or is used by, what cannot be carried to a partitioned table yet: %s", r.Name, what))
 	}
 	if r.Identity == "i" {
 		out = append(out, r.Name+" has an index as its replica identity, and each partition would need one of its own: "+alter+"REPLICA IDENTITY DEFAULT or FULL first")

@@ -178,7 +178,7 @@ func (w *planner) alterTable(ctx context.Context) (*plan.Plan, error) {
 		return nil, err
 	}
 	w.plan.Effect, w.plan.Checks = string(r.effect), w.questions(r)
-	p, err := w.chooseWay(ctx, r, refusals)
+	p, err := w.chooseWay(ctx, r, append(refusals, r.stuck...))
 	if err != nil {
 		return nil, err
 	}
@@ -342,7 +342,10 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (*rehearsal, e
 			return nil, w.explain(err, "making an empty twin of "+w.plan.Table.String())
 		}
 	}
-	var err error
+	err := w.viewTwins(ctx, r)
+	if err != nil {
+		return nil, err
+	}
 	if r.clone, err = w.inspect(ctx, r.in(), source.Name); err != nil {
 		return nil, err
 	}
@@ -365,7 +368,7 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (*rehearsal, e
 	if err := w.alter(ctx, r); err != nil {
 		return nil, err
 	}
-	return r, nil
+	return r, w.viewsAfter(ctx, r)
 }
 
 func makeSchemas(r *rehearsal) []string {
@@ -410,6 +413,9 @@ func (w *planner) explain(err error, doing string) error {
 // shadowTable is the program of a change by a second table.
 func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, error) {
 	p := w.plan
+	if len(r.stuck) > 0 {
+		return refuse(p, r.stuck...), nil
+	}
 	pair, helper, err := r.pair()
 	var noKey errNoKey
 	if errors.As(err, &noKey) {
@@ -477,7 +483,7 @@ func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, er
 		dropLock += ", and on the new one to take two triggers off"
 	}
 	add(plan.Step{Kind: plan.Hold, Name: "hold", Why: "waits for `changeling cutover` if asked to, and stays in step"})
-	add(plan.Step{Kind: plan.Cutover, Name: "cutover", SQL: swap, Tables: lockedNames(r.locked(keys, pair), pair), LockWait: wait, Lock: "ACCESS EXCLUSIVE",
+	add(plan.Step{Kind: plan.Cutover, Name: "cutover", SQL: swap, Tables: append(viewNames(r.views), lockedNames(r.locked(keys, pair), pair)...), LockWait: wait, Lock: "ACCESS EXCLUSIVE",
 		Why: swapping(pair)})
 	for _, k := range validations(keys) {
 		p.Steps = append(p.Steps, w.validate(k, pair.ShadowParts)...)
@@ -549,7 +555,10 @@ func (r *Relation) Fingerprint() string {
 			(*list)[i].OID, (*list)[i].Index, (*list)[i].TableOID, (*list)[i].ToOID = 0, 0, 0, 0
 		}
 	}
-	c.Statistics, c.Sequences = slices.Clone(r.Statistics), slices.Clone(r.Sequences)
+	c.Statistics, c.Sequences, c.Views = slices.Clone(r.Statistics), slices.Clone(r.Sequences), slices.Clone(r.Views)
+	for i := range c.Views {
+		c.Views[i].OID, c.Views[i].Stranger = 0, false
+	}
 	for i := range c.Statistics {
 		c.Statistics[i].OID = 0
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/changeling-db/changeling/internal/fault"
@@ -101,7 +102,7 @@ func (w *planner) refusals(ctx context.Context, source *Relation) ([]string, err
 	if err != nil {
 		return nil, err
 	}
-	return append(unsupported(source, w.statement), w.withheld(source, missing)...), nil
+	return slices.Concat(unsupported(source, w.statement), w.viewsOfKin(source), w.withheld(source, missing)), nil
 }
 
 // withheld says which privileges the owner needs and took from himself.

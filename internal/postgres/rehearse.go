@@ -204,23 +204,9 @@ func (w *planner) statementError(err error) error {
 // rows are copied from an alias, and a reference of the table to itself becomes one of the clone. short says that the table's
 // name alone finds it. refers are the tables that stand for others that the text refers to.
 func forClone(text string, r *Relation, in string, short bool, refers map[schema.Name]string) string {
-	tokens, err := plan.Lex(text, plan.PostgresSyntax())
+	tokens, is, err := words(text)
 	if err != nil {
 		return text
-	}
-	tokens = slices.DeleteFunc(tokens, func(t plan.Token) bool { return t.Kind == plan.TokenSpace || t.Kind == plan.TokenComment })
-	is := func(i int, name string) bool {
-		if i >= len(tokens) {
-			return false
-		}
-		word := text[tokens[i].Start:tokens[i].End]
-		switch tokens[i].Kind {
-		case plan.TokenWord:
-			return strings.ToLower(word) == name
-		case plan.TokenIdent:
-			return word == ident.Quote(name)
-		}
-		return word == name
 	}
 	var out strings.Builder
 	from := 0

@@ -34,6 +34,10 @@ type rehearsal struct {
 	taken     []taken       // names that are taken in the source's schema
 	rights    []string      // statements that grant what the source's schema gives to new sequences by default
 
+	views  []View   // of the source, that have a twin on the clone
+	viewed []View   // and as the statement leaves them
+	stuck  []string // why a second table is refused, of what only the rehearsal tells
+
 	inPlace    *columns // how second columns would do it; nil: not asked yet
 	notInPlace []string // why they would not
 }

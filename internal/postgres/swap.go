@@ -159,7 +159,7 @@ func lockedNames(tables []string, p schema.Pair) []string {
 // The first statement is the lock itself. After the last one every name is what a native ALTER would have left.
 func (r *rehearsal) swap(p schema.Pair, keys []foreignKey, helper string) []string {
 	source, shadow := qualified(p.Source), qualified(p.Shadow)
-	out := []string{"LOCK TABLE " + strings.Join(r.locked(keys, p), ", ") + " IN ACCESS EXCLUSIVE MODE"}
+	out := []string{lockViews(r.views, "LOCK TABLE "+strings.Join(r.locked(keys, p), ", ")+" IN ACCESS EXCLUSIVE MODE")}
 	out = append(out, dropCapture(p)...)
 	out = append(out, dropTriggersOf(r.source.triggers(), source)...)
 	for _, k := range r.source.Constraints {
@@ -214,7 +214,7 @@ func (r *rehearsal) swap(p schema.Pair, keys []foreignKey, helper string) []stri
 		out = append(out, "ALTER STATISTICS "+ident.Qualified(r.in(), s.Name)+" SET SCHEMA "+ident.Quote(to))
 		out = append(out, r.statisticsOwner(s, to)...)
 	}
-	out = append(out, makeTriggers(r.shadow.triggers(), source)...)
+	out = append(out, attach(r.shadow.triggers(), r.viewed, source)...)
 	out = append(out, withhold(r.source, source)...)
 	return append(out, addKeys(keys, p)...)
 }

@@ -1,9 +1,6 @@
 package postgres
 
 import (
-	"fmt"
-	"slices"
-
 	"github.com/changeling-db/changeling/internal/ident"
 	"github.com/changeling-db/changeling/schema"
 )
@@ -72,27 +69,9 @@ func dropTriggersOf(list []Trigger, table string) (out []string) {
 	return out
 }
 
-// triggers are those of a plain table that can be carried.
+// triggers are those that can be carried.
 func (r *Relation) triggers() []Trigger {
-	if r.Kind != "r" || len(r.Parents)+len(r.Children) > 0 {
-		return nil
-	}
-	return less(r.Triggers, func(t Trigger) bool { return t.why() != "" })
-}
-
-// carries says that something that hangs on the table goes to a new one.
-func (r *Relation) carries(what string) bool {
-	return slices.ContainsFunc(r.triggers(), func(t Trigger) bool { return t.said() == what })
-}
-
-// uncarried says why triggers cannot be carried.
-func (r *Relation) uncarried(what string) string {
-	for _, t := range r.Triggers {
-		if t.said() == what && t.why() != "" {
-			return fmt.Sprintf(" (%s)", t.why())
-		}
-	}
-	return ""
+	return less(r.Triggers, func(t Trigger) bool { return !r.carries(t.said()) })
 }
 
 // first is the name of a capture's trigger for rows, which fires before the user's: if one of those writes to the row once more, the later

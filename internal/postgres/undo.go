@@ -231,7 +231,7 @@ func (w *planner) undoPlan(r *rehearsal, u undoing) *plan.Plan {
 			add(r.formerOrphans(p, k))
 		}
 	}
-	add(plan.Step{Kind: plan.Cutover, Name: "swap back", SQL: r.swapBack(u), Tables: lockedNames(r.locked(u.newest, p), p), LockWait: wait, Lock: "ACCESS EXCLUSIVE", Why: swapping(p)})
+	add(plan.Step{Kind: plan.Cutover, Name: "swap back", SQL: r.swapBack(u), Tables: append(viewNames(r.views), lockedNames(r.locked(u.newest, p), p)...), LockWait: wait, Lock: "ACCESS EXCLUSIVE", Why: swapping(p)})
 	for _, k := range validations(u.keys) {
 		out.Steps = append(out.Steps, w.validate(k, p.ShadowParts)...)
 	}
@@ -259,7 +259,7 @@ func (r *rehearsal) formerOrphans(p schema.Pair, k foreignKey) plan.Step {
 func (r *rehearsal) swapBack(u undoing) []string {
 	p := u.pair
 	source, shadow := qualified(p.Source), qualified(p.Shadow)
-	out := []string{"LOCK TABLE " + strings.Join(r.locked(u.newest, p), ", ") + " IN ACCESS EXCLUSIVE MODE"}
+	out := []string{lockViews(r.views, "LOCK TABLE "+strings.Join(r.locked(u.newest, p), ", ")+" IN ACCESS EXCLUSIVE MODE")}
 	out = append(out, dropCapture(p)...)
 	out = append(out, dropTriggersOf(r.shadow.triggers(), source)...)
 	for _, k := range u.newest {
@@ -294,7 +294,7 @@ func (r *rehearsal) swapBack(u undoing) []string {
 	for _, s := range r.source.Statistics {
 		out = append(out, "ALTER STATISTICS "+ident.Qualified(r.old(), s.Name)+" SET SCHEMA "+ident.Quote(s.Schema))
 	}
-	out = append(out, makeTriggers(r.source.triggers(), source)...)
+	out = append(out, attach(r.source.triggers(), r.views, source)...)
 	return append(out, addKeys(u.keys, p)...)
 }
 

@@ -1,9 +1,50 @@
 -- What a second table cannot carry is refused by name before anything is touched.
 
--- shape: refuses a table under a view
+-- shape: a column that a view reads keeps its type, as the server says
+CREATE TABLE t (id int PRIMARY KEY, v int, a int);
+CREATE VIEW report AS SELECT id, v FROM t;
+-- usage: used by a view
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses a view that the statement drops
 CREATE TABLE t (id int PRIMARY KEY, v int, a int);
 CREATE VIEW report AS SELECT id, a FROM t;
--- refused: view public.report
+-- refused: view public.report, which cannot go along (the statement drops it
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint, DROP COLUMN a CASCADE;
+
+-- shape: refuses a view of somebody else
+CREATE TABLE t (id int PRIMARY KEY, v int);
+ALTER TABLE t OWNER TO alice;
+GRANT CREATE ON SCHEMA public TO alice;
+CREATE VIEW report AS SELECT id FROM t;
+ALTER VIEW report OWNER TO carol;
+-- as: migrator
+-- native: SELECT 1
+-- refused: view public.report (it belongs to "carol"
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses a view that has the table's number in it
+CREATE TABLE t (id int PRIMARY KEY, v int);
+CREATE VIEW report AS SELECT pg_relation_size('t'::regclass);
+-- refused: view public.report (its query reads otherwise
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses a view of whole rows
+CREATE TABLE t (id int PRIMARY KEY, v int);
+CREATE VIEW report AS SELECT t FROM t;
+-- refused: column t of view public.report
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses a view's own rule that writes to the table
+CREATE TABLE t (id int PRIMARY KEY, v int);
+CREATE VIEW report AS SELECT id FROM t;
+CREATE RULE busy AS ON INSERT TO report DO INSTEAD INSERT INTO t (id) VALUES (NEW.id);
+-- refused: rule busy on view public.report
 -- alter
 ALTER TABLE t ALTER COLUMN v TYPE bigint;
 
@@ -11,13 +52,6 @@ ALTER TABLE t ALTER COLUMN v TYPE bigint;
 CREATE TABLE t (id int PRIMARY KEY, v int, a int);
 CREATE MATERIALIZED VIEW report AS SELECT id, a FROM t;
 -- refused: materialized view public.report
--- alter
-ALTER TABLE t ALTER COLUMN v TYPE bigint;
-
--- shape: refuses a view on top of nothing but the table's name
-CREATE TABLE t (id int PRIMARY KEY, v int, a int);
-CREATE VIEW report AS SELECT count(*) FROM t;
--- refused: view public.report
 -- alter
 ALTER TABLE t ALTER COLUMN v TYPE bigint;
 
@@ -53,17 +87,27 @@ CREATE TRIGGER named BEFORE UPDATE OF v ON t FOR EACH ROW EXECUTE FUNCTION f();
 -- alter
 ALTER TABLE t ALTER COLUMN v TYPE bigint;
 
--- shape: refuses a table with a policy
-CREATE TABLE t (id int PRIMARY KEY, v int);
-CREATE POLICY mine ON t USING (true);
--- refused: policy mine
+-- shape: refuses a table whose policy asks the table itself
+CREATE TABLE t (id int PRIMARY KEY, v int, a int);
+CREATE POLICY mine ON t USING (a > (SELECT min(o.a) FROM t o));
+-- refused: policy mine on table public.t (it asks the table itself)
 -- alter
 ALTER TABLE t ALTER COLUMN v TYPE bigint;
 
--- shape: refuses a table with row level security
+-- shape: refuses a table whose row level security holds for its owner too
 CREATE TABLE t (id int PRIMARY KEY, v int);
-ALTER TABLE t ENABLE ROW LEVEL SECURITY;
--- refused: row level security
+ALTER TABLE t OWNER TO alice;
+GRANT CREATE ON SCHEMA public TO alice;
+CREATE POLICY mine ON t USING (id > 0);
+ALTER TABLE t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+-- refused: row level security (it is forced on the owner, "alice", who moves the rows
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: a column that a policy names keeps its type, as the server says
+CREATE TABLE t (id int PRIMARY KEY, v int);
+CREATE POLICY mine ON t USING (v > 0);
+-- usage: used in a policy definition
 -- alter
 ALTER TABLE t ALTER COLUMN v TYPE bigint;
 

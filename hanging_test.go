@@ -1,0 +1,122 @@
+package changeling_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/changeling-db/changeling"
+	"github.com/changeling-db/changeling/event"
+	"github.com/changeling-db/changeling/internal/dbtest/pgtest"
+)
+
+// hung is what hangs on the victim's table and goes along with it.
+var hung = []string{
+	`CREATE FUNCTION touched() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$`,
+	`CREATE TRIGGER touched AFTER UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION touched()`,
+	`CREATE POLICY mine ON orders USING (tenant > 0)`,
+	`ALTER TABLE orders ENABLE ROW LEVEL SECURITY`,
+	`CREATE VIEW addresses WITH (security_barrier = true) AS SELECT id, email FROM orders WHERE tenant > 0 WITH CHECK OPTION`,
+	`CREATE VIEW numbers AS SELECT o.id AS "order", i.id AS item, a.email FROM orders o JOIN items i ON i."order" = o.id LEFT JOIN addresses a ON a.id = o.id`,
+}
+
+// hanging is portrait with that.
+func hanging(t *testing.T, db *sql.DB) []string {
+	t.Helper()
+	out := portrait(t, db)
+	for _, query := range []string{
+		`SELECT format('policy %s on %s: %s', polname, polrelid::regclass, pg_get_expr(polqual, polrelid)) FROM pg_policy`,
+		`SELECT format('view %s %s: %s', c.oid::regclass, reloptions, pg_get_viewdef(c.oid)) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind = 'v' AND ` + userSchema,
+		`SELECT format('%s has row security: %s %s', c.oid::regclass, relrowsecurity, relforcerowsecurity) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind = 'r' AND ` + userSchema,
+		`SELECT format('number %s', n) FROM numbers n`,
+		`SELECT format('published %s', r.prrelid::regclass) FROM pg_publication_rel r`,
+	} {
+		out = append(out, sorted(t, db, query)...)
+	}
+	return out
+}
+
+// TestDiesWithWhatHangs: whenever a run dies, the next one leaves what a native ALTER leaves of a table on which much hangs.
+func TestDiesWithWhatHangs(t *testing.T) {
+	t.Parallel()
+	setup := slices.Concat(victim, hung)
+	db := pgtest.Open(t, pgtest.Database(t))
+	pgtest.Exec(t, db, slices.Concat(setup, []string{grow}, between)...)
+	mortal{setup: setup, act: applying(grow), look: hanging, want: hanging(t, db), stream: 41, part: 4}.test(t)
+}
+
+// TestDiesInAnUndoWithWhatHangs kills the undo likewise, and aborts a change before its swap.
+func TestDiesInAnUndoWithWhatHangs(t *testing.T) {
+	t.Parallel()
+	setup := slices.Concat(victim, hung)
+	other := pgtest.Open(t, pgtest.Database(t))
+	pgtest.Exec(t, other, slices.Concat(setup, between)...)
+	want := hanging(t, other)
+	dsn := pgtest.Database(t)
+	db := pgtest.Open(t, dsn)
+	config := changeling.Config{Fast: true}
+	find := func(ctx context.Context, db *sql.DB) (*changeling.Change, error) {
+		e, err := changeling.Open(ctx, db, config)
+		if err != nil {
+			return nil, err
+		}
+		list, err := e.List(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return e.Find(ctx, list[0].ID)
+	}
+	undo := func(ctx context.Context, db *sql.DB) error {
+		c, err := find(ctx, db)
+		if err != nil {
+			return err
+		}
+		return c.Undo(ctx, changeling.NoLoss)
+	}
+	begin := func() {
+		raze(t, db)
+		pgtest.Exec(t, db, setup...)
+		made(t, db, grow, config)
+		pgtest.Exec(t, db, between...)
+	}
+	begin()
+	all := deaths(t, dsn, rand.New(rand.NewPCG(seed(t), 42)), undo)
+	if !full() {
+		all = all[:min(len(all), 8)]
+	}
+	for _, death := range all {
+		begin()
+		at := dieAt(t, dsn, undo, death)
+		if err := undo(t.Context(), db); err != nil {
+			t.Errorf("%s: the second undo: %v", at, err)
+			continue
+		}
+		c, err := find(t.Context(), db)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if dropped, err := c.Cleanup(t.Context(), changeling.Now); !dropped || err != nil {
+			t.Errorf("%s: the cleanup: %v, %v", at, dropped, err)
+		}
+		sameAs(t, hanging(t, db), want, at)
+	}
+	raze(t, db)
+	pgtest.Exec(t, db, slices.Concat(setup, between)...)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	config.Events = upon(event.Discard, began("cutover"), cancel)
+	if err := changeling.Apply(ctx, db, grow, config); !errors.Is(err, changeling.ErrStopped) {
+		t.Fatalf("a run whose context ended returned %v, want ErrStopped", err)
+	}
+	c, err := find(t.Context(), db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Abort(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	sameAs(t, hanging(t, db), want, "after an abort")
+}

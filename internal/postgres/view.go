@@ -1,0 +1,181 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/internal/ident"
+	"github.com/changeling-db/changeling/schema"
+)
+
+// Views read a table by its number, and so would go on to read the old one. The swap makes the query of each view that reads the table anew, in its
+// own transaction, once the name is the new table's. Only the view's rule is replaced, so its owner, rights, options, comments, defaults and
+// triggers stay, and nobody meets a moment without it.
+//
+// Whoever comes through a view locks it first and the table behind it afterwards. So the swap locks views first, too; ALTER VIEW … OWNER TO the
+// owner that it has changes nothing and takes the lock that LOCK TABLE would take of all other tables of the view as well.
+
+// View is one that reads the table. Def is its query.
+type View struct {
+	Said      string `json:"said"` // in the words of the list of what hangs on a table
+	OID       uint32 `json:"oid"`
+	Schema    string `json:"schema"`
+	Name      string `json:"name"`
+	Owner     string `json:"owner"`
+	Def       string `json:"def"`
+	Stranger  bool   `json:"stranger,omitempty"` // it belongs to a role that whoever runs the change is no member of
+	Extension bool   `json:"extension,omitempty"`
+}
+
+// viewsSQL are those that read a table.
+const viewsSQL = `SELECT json_agg(json_build_object('said', pg_describe_object('pg_rewrite'::regclass, w.oid, 0), 'oid', v.oid::bigint, 'schema', n.nspname, 'name', v.relname,
+      'owner', pg_get_userbyid(v.relowner), 'def', rtrim(pg_get_viewdef(v.oid), ';'), 'stranger', NOT pg_has_role(v.relowner, 'USAGE'),
+      'extension', EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = v.oid AND d.deptype = 'e')) ORDER BY n.nspname, v.relname)
+    FROM pg_rewrite w JOIN pg_class v ON v.oid = w.ev_class JOIN pg_namespace n ON n.oid = v.relnamespace WHERE v.relkind = 'v' AND w.rulename = '_RETURN' AND w.oid = ANY (ARRAY(
+      SELECT objid FROM pg_depend WHERE classid = 'pg_rewrite'::regclass AND refclassid = 'pg_class'::regclass AND refobjid = $oid))`
+
+// why says why a view cannot be carried, if it cannot.
+func (v View) why() string {
+	switch {
+	case v.Extension:
+		return "it belongs to an extension"
+	case v.Stranger:
+		return "it belongs to " + ident.Quote(v.Owner) + ", and only a member of that role may alter it: GRANT it to whoever runs the change first"
+	}
+	return ""
+}
+
+func (v View) qualified() string { return ident.Qualified(v.Schema, v.Name) }
+
+// twin is the name of what stands for the view on the clone.
+func (v View) twin() string { return fmt.Sprintf("view_%d", v.OID) }
+
+// rule makes a query that of a view.
+func rule(view, def string) string {
+	return `CREATE OR REPLACE RULE "_RETURN" AS ON SELECT TO ` + view + " DO INSTEAD " + def
+}
+
+// views are those that can be carried.
+func (r *Relation) views() []View {
+	return less(r.Views, func(v View) bool { return !r.carries(v.Said) })
+}
+
+// viewsOfKin are those that stand in the way of a swap of several tables.
+func (w *planner) viewsOfKin(source *Relation) (why []string) {
+	if len(w.options.Kin) == 0 {
+		return nil
+	}
+	for _, v := range source.views() {
+		why = append(why, fmt.Sprintf("%s is read by %s, and its family swaps together, which does not take views along yet", w.plan.Table, v.Said))
+	}
+	return why
+}
+
+// lockViews is a lock of tables that is taken behind those of the views, as one statement, because the bound is one for all.
+func lockViews(list []View, lock string) string {
+	if len(list) == 0 {
+		return lock
+	}
+	text := "DO $changeling$ BEGIN\n"
+	for _, v := range list {
+		text += "  ALTER VIEW " + v.qualified() + " OWNER TO " + ident.Quote(v.Owner) + ";\n"
+	}
+	return text + "  " + lock + ";\nEND $changeling$"
+}
+
+// viewNames are the views that are locked.
+func viewNames(list []View) (out []string) {
+	for _, v := range list {
+		out = append(out, v.qualified())
+	}
+	return out
+}
+
+// viewTwins makes views over the clone that are what those of the source are, so that the statement meets them.
+func (w *planner) viewTwins(ctx context.Context, r *rehearsal) error {
+	for _, v := range r.source.views() {
+		def := r.onClone(v.Def)
+		twin := ident.Qualified(r.in(), v.twin())
+		why, err := w.attempt(ctx, Back, "CREATE VIEW "+twin+" AS "+def, As(r.source.Owner))
+		if err != nil {
+			return err
+		}
+		if why == "" {
+			var now string
+			var real bool
+			if err := w.tx.QueryRowContext(ctx, `SELECT rtrim(pg_get_viewdef($1::text::regclass), ';'), EXISTS (SELECT FROM pg_depend d JOIN pg_rewrite x ON x.oid = d.objid
+WHERE d.classid = 'pg_rewrite'::regclass AND x.ev_class = $1::text::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = $2::bigint::oid)`, twin, int64(r.source.OID)).Scan(&now, &real); err != nil {
+				return err
+			}
+			own := schema.Name{Schema: r.source.Schema, Table: r.source.Name}
+			if real || r.onSource(now) != retable(v.Def, own, own) {
+				why = "its query reads otherwise when it is made of another table of the same columns"
+			}
+		}
+		if why != "" {
+			r.stuck = append(r.stuck, fmt.Sprintf("%s.%s has, or is used by, something that cannot be carried to a new table yet: %s (%s)", r.source.Schema, r.source.Name, v.Said, why))
+			continue
+		}
+		r.views = append(r.views, v)
+	}
+	return nil
+}
+
+// viewsAfter reads what the views are after the statement.
+func (w *planner) viewsAfter(ctx context.Context, r *rehearsal) error {
+	r.viewed = nil
+	for _, v := range r.views {
+		twin := ident.Qualified(r.in(), v.twin())
+		var def sql.NullString
+		if err := w.tx.QueryRowContext(ctx, `SELECT rtrim(pg_get_viewdef(pg_catalog.to_regclass($1::text)), ';')`, twin).Scan(&def); err != nil {
+			return err
+		}
+		why := "the statement drops it: DROP VIEW by itself first"
+		if def.Valid {
+			var err error
+			if why, err = w.attempt(ctx, Back, rule(twin, def.String), As(r.source.Owner)); err != nil {
+				return err
+			}
+			var now string
+			if err := w.tx.QueryRowContext(ctx, `SELECT rtrim(pg_get_viewdef($1::text::regclass), ';')`, twin).Scan(&now); err != nil {
+				return err
+			}
+			if why == "" && now != def.String {
+				why = "its query reads otherwise when it is made once more"
+			}
+		}
+		if why != "" {
+			r.stuck = append(r.stuck, fmt.Sprintf("%s.%s is used by %s, which cannot go along (%s)", r.source.Schema, r.source.Name, v.Said, why))
+			continue
+		}
+		v.Def = r.onSource(def.String)
+		r.viewed = append(r.viewed, v)
+	}
+	return nil
+}
+
+// attempt runs statements in the rehearsal, and answers why the server does not do them.
+func (w *planner) attempt(ctx context.Context, texts ...string) (string, error) {
+	for _, sql := range append([]string{"SAVEPOINT attempt"}, append(texts, "RELEASE SAVEPOINT attempt")...) {
+		_, err := w.tx.ExecContext(ctx, sql)
+		if fault.LockTimeout(err) || fault.Lost(err) || fault.Canceled(err) {
+			return "", w.explain(err, "making what stands for a view of "+w.plan.Table.String())
+		}
+		if err != nil {
+			_, back := w.tx.ExecContext(ctx, "ROLLBACK TO SAVEPOINT attempt")
+			return "the server says: " + fault.Message(err), back
+		}
+	}
+	return "", nil
+}
+
+// onClone and onSource are a text of the server's for the one table and for the other.
+func (r *rehearsal) onClone(text string) string {
+	return retable(text, schema.Name{Schema: r.source.Schema, Table: r.source.Name}, schema.Name{Schema: r.in(), Table: r.source.Name})
+}
+
+func (r *rehearsal) onSource(text string) string {
+	return retable(text, schema.Name{Schema: r.in(), Table: r.source.Name}, schema.Name{Schema: r.source.Schema, Table: r.source.Name})
+}

@@ -1,0 +1,174 @@
+package changeling_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/changeling-db/changeling"
+	"github.com/changeling-db/changeling/event"
+	"github.com/changeling-db/changeling/internal/dbtest/mutant"
+	"github.com/changeling-db/changeling/internal/dbtest/pgtest"
+)
+
+const widenBase = `ALTER TABLE base ALTER COLUMN extra TYPE bigint`
+
+// viewCrowd is a crowd whose accounts are a view.
+func viewCrowd(t *testing.T) *crowd {
+	c := newCrowd(t)
+	pgtest.Exec(t, c.db, `ALTER TABLE accounts RENAME TO base`, `ALTER TABLE base ADD COLUMN extra int DEFAULT 7`,
+		`CREATE VIEW accounts WITH (security_barrier = true) AS SELECT id, email, amount, payload FROM base WHERE id > 0 WITH CHECK OPTION`, `CREATE VIEW "over" AS SELECT * FROM accounts`)
+	return c
+}
+
+// TestViewsLedger: who reads and writes through a view loses nothing and meets no error over a change and its undo, with statements that were prepared
+// before as well; and reads in an old snapshot what he would have read.
+func TestViewsLedger(t *testing.T) {
+	t.Parallel()
+	for name, forget := range map[string]string{"whole": "", "left on the old table": `CREATE OR REPLACE RULE "_RETURN"`} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := viewCrowd(t)
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			var wg sync.WaitGroup
+			var hits, prepared atomic.Int64
+			for w := range 4 {
+				wg.Go(func() { c.write(ctx, seed(t), w) })
+				wg.Go(func() { c.read(ctx, seed(t), w) })
+			}
+			wg.Go(func() { prepared.Store(c.prepared(ctx)) })
+			pool := pgtest.Mutant(t, c.dsn, func(_ context.Context, s mutant.Statement) string {
+				at := strings.Index(s.Text, forget)
+				if forget == "" || at < 0 || !strings.Contains(s.Text, "SET SCHEMA") {
+					return s.Text
+				}
+				hits.Add(1)
+				end := strings.Index(s.Text[at:], ";\n")
+				return s.Text[:at] + "SELECT 1" + s.Text[at+end:]
+			})
+			err := func() error {
+				e, err := changeling.Open(ctx, pool, changeling.Config{Fast: true, Events: event.Lines(t.Output())})
+				if err != nil {
+					return err
+				}
+				defer e.Close()
+				change, err := e.Start(ctx, widenBase)
+				if err != nil {
+					return err
+				}
+				if err := change.Run(ctx); err != nil {
+					return err
+				}
+				time.Sleep(300 * time.Millisecond)
+				if forget != "" {
+					return nil
+				}
+				return change.Undo(ctx, changeling.NoLoss)
+			}()
+			time.Sleep(200 * time.Millisecond)
+			stop()
+			wg.Wait()
+			var differ int
+			if err := c.db.QueryRow(`SELECT count(*) FROM base a FULL JOIN mirror m USING (id) WHERE (a.email, a.amount, a.payload) IS DISTINCT FROM (m.email, m.amount, m.payload)`).Scan(&differ); err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("%d writes, %d of them prepared, %d snapshots, %d rows differ, the mutant met %d, %v", c.writes.Load(), prepared.Load(), c.reads.Load(), differ, hits.Load(), err)
+			switch {
+			case forget == "" && (err != nil || differ > 0 || c.stale.Load() > 0 || prepared.Load() == 0):
+				t.Errorf("%v; %d rows differ, %d snapshots read what is not theirs, %d writes by prepared statements", err, differ, c.stale.Load(), prepared.Load())
+			case forget != "" && hits.Load() == 0:
+				t.Fatal("the mutant met none of its statements")
+			case forget != "" && err == nil && differ == 0:
+				t.Error("the mutant does no harm")
+			}
+		})
+	}
+}
+
+// prepared writes by statements that it has prepared at the beginning, and answers how often.
+func (c *crowd) prepared(ctx context.Context) (n int64) {
+	conn, err := c.db.Conn(ctx)
+	if err != nil {
+		c.Error(err)
+		return 0
+	}
+	defer conn.Close()
+	exec := func(text string) error {
+		_, err := conn.ExecContext(ctx, text)
+		return err
+	}
+	err = errors.Join(exec(`PREPARE a AS UPDATE "over" SET amount = amount + 1 WHERE id = 1 + $1 % 2000`), exec(`PREPARE m AS UPDATE mirror SET amount = amount + 1 WHERE id = 1 + $1 % 2000`),
+		exec(`PREPARE r AS SELECT * FROM accounts WHERE id = $1`))
+	for ; err == nil && ctx.Err() == nil; n++ {
+		for _, text := range []string{`BEGIN`, `EXECUTE a (7)`, `EXECUTE m (7)`, `EXECUTE r (8)`, `COMMIT`} {
+			if err == nil {
+				err = exec(text)
+			}
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	if err != nil && ctx.Err() == nil {
+		c.Errorf("a prepared statement failed: %v", err)
+	}
+	return n
+}
+
+// marking is the first question of an attempt to swap.
+var marking = matching(`^SELECT coalesce\(pg_catalog.md5\(`)
+
+// TestViewsMeanwhile: a view that somebody makes or alters while the change runs, at the last moment too, is not overwritten, and does not go on to
+// read the old table: the change stops and says so.
+func TestViewsMeanwhile(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		ddl    string
+		mutant bool
+	}{
+		"made":             {`CREATE VIEW late AS SELECT id FROM base`, false},
+		"another query":    {`CREATE OR REPLACE VIEW accounts AS SELECT id, email, amount, payload FROM base WHERE id > 5`, false},
+		"another owner":    {`ALTER VIEW accounts OWNER TO pg_monitor`, false},
+		"dropped":          {`DROP VIEW accounts CASCADE`, false},
+		"marks not looked": {`CREATE OR REPLACE VIEW accounts AS SELECT id, email, amount, payload FROM base WHERE id > 5`, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			crowd := viewCrowd(t)
+			var once sync.Once
+			// Before PostgreSQL 16 reading the query of a view locks the view until the transaction ends, so nobody alters it between look and lock.
+			between := pgtest.Majors(t)[0] >= 16
+			if c.mutant && !between {
+				t.Skip("only from PostgreSQL 16 on is there a moment for it")
+			}
+			var failed error
+			pool := pgtest.Mutant(t, crowd.dsn, func(ctx context.Context, s mutant.Statement) string {
+				if between && locking(s.Text) && strings.Contains(s.Text, "ALTER VIEW") || !between && marking(s.Text) {
+					once.Do(func() { _, failed = crowd.db.ExecContext(ctx, "SET lock_timeout = '5s'; "+c.ddl) })
+				}
+				if c.mutant {
+					return strings.ReplaceAll(s.Text, `FROM pg_catalog.pg_rewrite x WHERE`, `FROM pg_catalog.pg_rewrite x WHERE false AND`)
+				}
+				return s.Text
+			})
+			err := changeling.Apply(t.Context(), pool, widenBase, changeling.Config{Fast: true, DropAfter: changeling.DropNow, Events: event.Lines(t.Output())})
+			if failed != nil {
+				t.Fatal(failed)
+			}
+			kept := asked(t, crowd.db, `SELECT count(*)::text FROM pg_class v WHERE v.relkind = 'v' AND (relname = 'late' OR relname = 'accounts' AND pg_get_viewdef(oid) LIKE '%> 5%' OR relowner = 'pg_monitor'::regrole)`)
+			switch {
+			case c.mutant && err == nil && kept == "0":
+				return
+			case c.mutant:
+				t.Errorf("the mutant does no harm: %v, %s views are kept", err, kept)
+			case !errors.Is(err, changeling.ErrRefused) && !errors.Is(err, changeling.ErrPrecondition) || !strings.Contains(err.Error(), "altered by somebody"):
+				t.Errorf("Apply = %v, want that somebody has altered the table or what hangs on it", err)
+			case kept != "1" && name != "dropped":
+				t.Errorf("%s views are as somebody left them, want 1", kept)
+			}
+		})
+	}
+}
