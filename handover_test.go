@@ -35,7 +35,11 @@ const crowdRows = 2000
 
 func newCrowd(t *testing.T) *crowd {
 	t.Helper()
-	dsn := pgtest.Database(t)
+	return crowdAt(t, pgtest.Database(t))
+}
+
+func crowdAt(t *testing.T, dsn string) *crowd {
+	t.Helper()
 	c := &crowd{T: t, dsn: dsn, db: pgtest.Open(t, dsn)}
 	for _, table := range []string{"accounts", "mirror"} {
 		pgtest.Exec(t, c.db, `CREATE TABLE `+table+` (id bigint PRIMARY KEY, email text NOT NULL UNIQUE, amount int NOT NULL, payload text)`,

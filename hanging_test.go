@@ -21,6 +21,8 @@ var hung = []string{
 	`ALTER TABLE orders ENABLE ROW LEVEL SECURITY`,
 	`CREATE VIEW addresses WITH (security_barrier = true) AS SELECT id, email FROM orders WHERE tenant > 0 WITH CHECK OPTION`,
 	`CREATE VIEW numbers AS SELECT o.id AS "order", i.id AS item, a.email FROM orders o JOIN items i ON i."order" = o.id LEFT JOIN addresses a ON a.id = o.id`,
+	`DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_publication WHERE pubname = 'news') THEN CREATE PUBLICATION news; END IF; END $$`,
+	`ALTER PUBLICATION news SET TABLE orders`,
 }
 
 // hanging is portrait with that.

@@ -159,6 +159,9 @@ func (a *attempt) prepare(ctx context.Context) error {
 func (a *attempt) Lock(ctx context.Context) error {
 	wait := a.step.LockWait
 	_, err := a.t.ExecContext(ctx, fmt.Sprintf("SET LOCAL statement_timeout = %d; %s; SET LOCAL statement_timeout = '3s'; SET LOCAL idle_in_transaction_session_timeout = '2s'", (wait+wait/2).Milliseconds(), a.step.SQL[0]))
+	if fault.Undefined(err) { // dropped or renamed since it was looked at: the next attempt says so
+		err = errors.Join(cutover.ErrBusy, err)
+	}
 	return err
 }
 
@@ -174,6 +177,15 @@ func (a *attempt) Check(ctx context.Context) error {
 	if marks != a.marks {
 		// Somebody altered the table a moment ago, or maintenance touched its catalogue rows. The next attempt tells which.
 		return cutover.ErrBusy
+	}
+	if a.pair.Published {
+		var who string
+		if err := a.t.QueryRowContext(ctx, postgres.Copying).Scan(&who); err != nil {
+			return err
+		}
+		if who != "" {
+			return &later{"a subscriber begins to copy a table, and could miss rows: " + who}
+		}
 	}
 	return nil
 }

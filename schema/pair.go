@@ -31,6 +31,8 @@ type Pair struct {
 	Key     []Key    `json:"key"`
 	// First is the name of the capture's trigger for rows where it has to fire before the user's; empty: that of the capture.
 	First string `json:"first,omitempty"`
+	// Published says that subscribers may read the table.
+	Published bool `json:"published,omitempty"`
 	// Triggers are those of the user's that the new table gets, in the order in which they fire, where that is done at the swap.
 	Triggers []Trigger `json:"triggers,omitempty"`
 	// Foreign are the foreign keys that the new table gets, and those that the old one loses, where that is done at the swap.

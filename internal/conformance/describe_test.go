@@ -108,7 +108,8 @@ var descriptions = []string{
  WHERE d.one !~ '\mchangeling\M|\mpg_toast\M' AND d.one NOT LIKE 'default %'`,
 
 	`SELECT format('publication %I: %s', pubname, puballtables) FROM pg_publication`,
-	`SELECT format('published: %s', prrelid::regclass) FROM pg_publication_rel`,
+	`SELECT format('published: %s by %s, %s, %s', prrelid::regclass, (SELECT pubname FROM pg_publication p WHERE p.oid = prpubid),
+   (SELECT string_agg(a.attname, ', ') FROM pg_attribute a WHERE a.attrelid = prrelid AND a.attnum::text = ANY (string_to_array(to_jsonb(r)->>'prattrs', ' '))), to_jsonb(r)->>'prqual' IS NOT NULL) FROM pg_publication_rel r`,
 	`SELECT format('policy %I on %s: %s', polname, polrelid::regclass, jsonb_build_object('command', polcmd, 'permissive', polpermissive, 'roles', (SELECT jsonb_agg(coalesce(nullif(o, 0)::regrole::text, 'PUBLIC') ORDER BY n) FROM unnest(polroles) WITH ORDINALITY u(o, n)),
    'using', pg_get_expr(polqual, polrelid), 'check', pg_get_expr(polwithcheck, polrelid), 'comment', obj_description(oid, 'pg_policy'))) FROM pg_policy`,
 	`SELECT format('function %s', p.oid::regprocedure) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE ` + users,

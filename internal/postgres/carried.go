@@ -22,6 +22,9 @@ func (r *Relation) hangings() (out []hanging) {
 	for _, v := range r.Views {
 		out = append(out, hanging{v.Said, v.why()})
 	}
+	for _, p := range r.Publications {
+		out = append(out, hanging{p.Said, p.why()})
+	}
 	return out
 }
 
@@ -40,11 +43,12 @@ func (r *Relation) carried() (out []string) {
 
 // attach gives the table that has its name now what could not be there before. All of it is the server's own text, and reads alike only under a
 // path of ours.
-func attach(triggers []Trigger, views []View, table string) (out []string) {
+func attach(triggers []Trigger, views []View, publications []Publication, table string) (out []string) {
 	out = makeTriggers(triggers, table)
 	for _, v := range views {
 		out = append(out, rule(v.qualified(), v.Def))
 	}
+	out = append(out, publish(publications, table)...)
 	if len(out) > 0 {
 		out = append([]string{Ours()}, out...)
 	}

@@ -101,6 +101,7 @@ SELECT json_build_object(
     WHERE g.tgrelid = $oid AND NOT g.tgisinternal AND g.tgparentid = 0 AND g.tgname NOT LIKE 'changeling\_%' AND g.tgname NOT LIKE '~changeling\_%' AND g.tgname NOT LIKE '!changeling\_%'),
   'policies', (`+policiesSQL+`),
   'views', (`+viewsSQL+`),
+  'publications', (`+publicationsSQL(version)+`),
   'strangers', (SELECT json_agg(DISTINCT s.what ORDER BY s.what) FROM (`+strangersSQL+schemaPublications+`) s WHERE s.what IS NOT NULL))::text`, "$oid", fmt.Sprintf("'%d'::oid", oid))
 }
 
@@ -148,6 +149,7 @@ type catalogue struct {
 	Triggers   []Trigger     `json:"triggers"`
 	Policies   []Policy      `json:"policies"`
 	Views      []View        `json:"views"`
+	Published  []Publication `json:"publications"`
 	Strangers  []string      `json:"strangers"`
 }
 
@@ -261,7 +263,7 @@ func (c *catalogue) relation(oid uint32) *Relation {
 		Version: c.Version, OID: oid, Schema: t.Schema, Name: t.Name, Kind: t.Kind, Persistence: t.Persistence, Owner: t.Owner, Tablespace: t.Tablespace,
 		Access: t.Access, Options: t.Options, Identity: t.Identity, Security: t.Security, Typed: t.Typed, Parents: c.Parents, Children: c.Children, Leaves: c.Leaves,
 		Comment: t.Comment, Grants: parseACL(t.ACL), ArrayType: c.ArrayType, Pages: t.Bytes / max(c.BlockSize, 1), Rows: t.Bytes / 100, Bytes: c.Bytes,
-		FileNode: t.FileNode, Triggers: c.Triggers, Secured: t.Secured, Forced: t.Forced, Bypass: t.Bypass, Policies: c.Policies, Views: c.Views, Strangers: c.Strangers,
+		FileNode: t.FileNode, Triggers: c.Triggers, Secured: t.Secured, Forced: t.Forced, Bypass: t.Bypass, Policies: c.Policies, Views: c.Views, Publications: c.Published, Strangers: c.Strangers,
 	}
 	for i := range r.Policies {
 		r.Policies[i].on = schema.Name{Schema: r.Schema, Table: r.Name}

@@ -342,7 +342,7 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (*rehearsal, e
 			return nil, w.explain(err, "making an empty twin of "+w.plan.Table.String())
 		}
 	}
-	err := w.viewTwins(ctx, r)
+	err := errors.Join(w.viewTwins(ctx, r), w.publicationTwins(ctx, r))
 	if err != nil {
 		return nil, err
 	}
@@ -368,6 +368,7 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (*rehearsal, e
 	if err := w.alter(ctx, r); err != nil {
 		return nil, err
 	}
+	r.publicationsAfter()
 	return r, w.viewsAfter(ctx, r)
 }
 
@@ -558,6 +559,10 @@ func (r *Relation) Fingerprint() string {
 	c.Statistics, c.Sequences, c.Views = slices.Clone(r.Statistics), slices.Clone(r.Sequences), slices.Clone(r.Views)
 	for i := range c.Views {
 		c.Views[i].OID, c.Views[i].Stranger = 0, false
+	}
+	c.Publications = slices.Clone(r.Publications)
+	for i := range c.Publications {
+		c.Publications[i].Stranger = false
 	}
 	for i := range c.Statistics {
 		c.Statistics[i].OID = 0

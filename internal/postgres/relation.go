@@ -37,13 +37,15 @@ type Relation struct {
 	Statistics   []Statistics `json:"statistics"`
 	Sequences    []Sequence   `json:"sequences"`
 	Triggers     []Trigger    `json:"triggers,omitempty"` // of the user
-	Secured      bool         `json:"secured,omitempty"`  // row level security is enabled
-	Forced       bool         `json:"forced,omitempty"`   // and forced
-	Bypass       bool         `json:"-"`                  // the owner, and who asks, pass it by all the same
-	Policies     []Policy     `json:"policies,omitempty"`
-	Views        []View       `json:"views,omitempty"`  // that read it
-	Leaves       []string     `json:"leaves,omitempty"` // of a partitioned table: what its partitions are and have, a line each
-	Strangers    []string     `json:"strangers"`        // what hangs on the table and is not one of the above
+	Leaves       []string     `json:"leaves,omitempty"`   // of a partitioned table: what its partitions are and have, a line each
+	Strangers    []string     `json:"strangers"`          // what hangs on the table and is not one of the above
+
+	Secured      bool          `json:"secured,omitempty"` // row level security is enabled
+	Forced       bool          `json:"forced,omitempty"`  // and forced
+	Bypass       bool          `json:"-"`                 // the owner, and who asks, pass it by all the same
+	Policies     []Policy      `json:"policies,omitempty"`
+	Views        []View        `json:"views,omitempty"`        // that read it
+	Publications []Publication `json:"publications,omitempty"` // that it is in
 }
 
 // Column is one live column. Num is the attribute number, which a rename keeps and a drop leaves unused.

@@ -38,6 +38,8 @@ type rehearsal struct {
 	viewed []View   // and as the statement leaves them
 	stuck  []string // why a second table is refused, of what only the rehearsal tells
 
+	announced []Publication // publications of the source, as the statement leaves them
+
 	inPlace    *columns // how second columns would do it; nil: not asked yet
 	notInPlace []string // why they would not
 }
@@ -75,6 +77,7 @@ func (r *rehearsal) pair() (schema.Pair, string, error) {
 		Log:    schema.Name{Schema: r.in(), Table: "keys_" + r.change}, Checks: schema.Name{Schema: r.in(), Table: "checks_" + r.change},
 		Capture: schema.Name{Schema: r.in(), Table: "changeling_" + r.change},
 	}
+	p.Published = r.source.published()
 	if len(r.shadow.triggers()) > 0 {
 		p.First = "!" + p.Capture.Table
 	}

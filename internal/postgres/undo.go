@@ -115,6 +115,7 @@ func (r *rehearsal) turned(p schema.Pair, limit int64) schema.Pair {
 	out := schema.Pair{Change: p.Change, Owner: p.Owner, Settings: p.Settings, Path: p.Path, Ordered: p.Ordered, SameKey: p.SameKey, Limit: limit,
 		Source: schema.Name{Schema: p.Source.Schema, Table: p.Shadow.Table}, Shadow: p.Old, Old: p.Shadow,
 		Log: at("undo_keys_"), Checks: at("undo_checks_"), Misfits: at("undo_misfits_"), Capture: schema.Name{Schema: r.in(), Table: "changeling_" + r.change + "_undo"}}
+	out.Published = p.Published
 	if p.First != "" {
 		out.First = "!" + out.Capture.Table
 	}
@@ -262,6 +263,7 @@ func (r *rehearsal) swapBack(u undoing) []string {
 	out := []string{lockViews(r.views, "LOCK TABLE "+strings.Join(r.locked(u.newest, p), ", ")+" IN ACCESS EXCLUSIVE MODE")}
 	out = append(out, dropCapture(p)...)
 	out = append(out, dropTriggersOf(r.shadow.triggers(), source)...)
+	out = append(out, unpublish(r.announced, source)...)
 	for _, k := range u.newest {
 		out = append(out, "ALTER TABLE "+qualified(k.Table)+" DROP CONSTRAINT "+ident.Quote(k.Name))
 	}
@@ -294,7 +296,7 @@ func (r *rehearsal) swapBack(u undoing) []string {
 	for _, s := range r.source.Statistics {
 		out = append(out, "ALTER STATISTICS "+ident.Qualified(r.old(), s.Name)+" SET SCHEMA "+ident.Quote(s.Schema))
 	}
-	out = append(out, attach(r.source.triggers(), r.views, source)...)
+	out = append(out, attach(r.source.triggers(), r.views, r.source.publications(), source)...)
 	return append(out, addKeys(u.keys, p)...)
 }
 

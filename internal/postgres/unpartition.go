@@ -186,7 +186,7 @@ func unparted(source *Relation, parts []*Relation) *Relation {
 
 // carry makes of a partitioned table one whose partitions are spoken of elsewhere: they are nothing that hangs on it, and its rows are theirs.
 func (r *Relation) carry(parts []*Relation) {
-	r.Triggers, r.Policies, r.Views, r.Security = nil, nil, nil, false // of a partitioned table they cannot be carried yet, and are strangers
+	r.Triggers, r.Policies, r.Views, r.Publications, r.Security = nil, nil, nil, nil, false // of a partitioned table they cannot be carried yet, and are strangers
 	children := r.Children
 	r.Strangers = less(r.Strangers, func(s string) bool {
 		name, found := strings.CutPrefix(s, "table ")

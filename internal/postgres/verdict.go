@@ -30,6 +30,7 @@ func Marks(p schema.Pair) string {
 		of("pg_trigger", "x.tgrelid = $t"),
 		of("pg_rewrite", "x.oid IN ("+readers+")"),
 		of("pg_class", "x.oid IN (SELECT w.ev_class FROM pg_catalog.pg_rewrite w WHERE w.oid IN ("+readers+"))"),
+		of("pg_attribute", "x.attrelid IN (SELECT w.ev_class FROM pg_catalog.pg_rewrite w WHERE w.oid IN ("+readers+"))"),
 		of("pg_statistic_ext", "x.stxrelid = $t"),
 		of("pg_policy", "x.polrelid = $t"),
 		of("pg_inherits", "x.inhrelid = $t OR x.inhparent = $t"),

@@ -17,21 +17,22 @@ import (
 // Whoever comes through a view locks it first and the table behind it afterwards. So the swap locks views first, too; ALTER VIEW … OWNER TO the
 // owner that it has changes nothing and takes the lock that LOCK TABLE would take of all other tables of the view as well.
 
-// View is one that reads the table. Def is its query.
+// View is one that reads the table. Its query itself is asked for only when it is needed, because the server locks all tables of a query to write it.
 type View struct {
 	Said      string `json:"said"` // in the words of the list of what hangs on a table
 	OID       uint32 `json:"oid"`
 	Schema    string `json:"schema"`
 	Name      string `json:"name"`
 	Owner     string `json:"owner"`
-	Def       string `json:"def"`
+	Sum       string `json:"sum"`                // of its query and the names of its columns
+	Def       string `json:"-"`                  // the query
 	Stranger  bool   `json:"stranger,omitempty"` // it belongs to a role that whoever runs the change is no member of
 	Extension bool   `json:"extension,omitempty"`
 }
 
 // viewsSQL are those that read a table.
 const viewsSQL = `SELECT json_agg(json_build_object('said', pg_describe_object('pg_rewrite'::regclass, w.oid, 0), 'oid', v.oid::bigint, 'schema', n.nspname, 'name', v.relname,
-      'owner', pg_get_userbyid(v.relowner), 'def', rtrim(pg_get_viewdef(v.oid), ';'), 'stranger', NOT pg_has_role(v.relowner, 'USAGE'),
+      'owner', pg_get_userbyid(v.relowner), 'sum', md5(w.ev_action::text || (SELECT string_agg(a.attname, '.' ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = v.oid AND a.attnum > 0)), 'stranger', NOT pg_has_role(v.relowner, 'USAGE'),
       'extension', EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = v.oid AND d.deptype = 'e')) ORDER BY n.nspname, v.relname)
     FROM pg_rewrite w JOIN pg_class v ON v.oid = w.ev_class JOIN pg_namespace n ON n.oid = v.relnamespace WHERE v.relkind = 'v' AND w.rulename = '_RETURN' AND w.oid = ANY (ARRAY(
       SELECT objid FROM pg_depend WHERE classid = 'pg_rewrite'::regclass AND refclassid = 'pg_class'::regclass AND refobjid = $oid))`
@@ -96,6 +97,9 @@ func viewNames(list []View) (out []string) {
 // viewTwins makes views over the clone that are what those of the source are, so that the statement meets them.
 func (w *planner) viewTwins(ctx context.Context, r *rehearsal) error {
 	for _, v := range r.source.views() {
+		if err := w.tx.QueryRowContext(ctx, `SELECT rtrim(pg_get_viewdef($1::bigint::oid), ';')`, int64(v.OID)).Scan(&v.Def); err != nil {
+			return w.explain(err, "reading the query of "+v.qualified())
+		}
 		def := r.onClone(v.Def)
 		twin := ident.Qualified(r.in(), v.twin())
 		why, err := w.attempt(ctx, Back, "CREATE VIEW "+twin+" AS "+def, As(r.source.Owner))

@@ -119,20 +119,32 @@ CREATE POLICY far ON u USING (EXISTS (SELECT FROM t WHERE t.id = u.id));
 -- alter
 ALTER TABLE t ALTER COLUMN v TYPE bigint;
 
--- shape: refuses a published table
+-- shape: refuses a publication of somebody else
 CREATE TABLE t (id int PRIMARY KEY, v int);
+ALTER TABLE t OWNER TO alice;
+GRANT CREATE ON SCHEMA public TO alice;
 CREATE PUBLICATION news FOR TABLE t;
--- refused: publication news
+-- as: migrator
+-- native: SELECT 1
+-- refused: publication news (only its owner may alter it
 -- alter
 ALTER TABLE t ALTER COLUMN v TYPE bigint;
 
--- shape: refuses a table of a published schema
+-- shape: a column whose value says what is published keeps its type, as the server says
 CREATE TABLE t (id int PRIMARY KEY, v int);
-CREATE PUBLICATION news FOR TABLES IN SCHEMA public;
+CREATE PUBLICATION news FOR TABLE t WHERE (v > 0);
 -- since: 15
--- refused: publication news of its schema
+-- usage: used by a publication WHERE clause
 -- alter
 ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses a statement that takes the table out of a publication
+CREATE TABLE t (id int PRIMARY KEY, v int, a int);
+CREATE PUBLICATION news FOR TABLE t (id, a);
+-- since: 15
+-- refused: the statement takes public.t out of publication news
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint, DROP COLUMN a CASCADE;
 
 -- shape: refuses a table where all tables are published
 CREATE TABLE t (id int PRIMARY KEY, v int);

@@ -1,0 +1,123 @@
+package changeling_test
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/changeling-db/changeling"
+	"github.com/changeling-db/changeling/event"
+	"github.com/changeling-db/changeling/internal/dbtest"
+	"github.com/changeling-db/changeling/internal/dbtest/mutant"
+	"github.com/changeling-db/changeling/internal/dbtest/pgtest"
+)
+
+// TestPublicationsLedger: over a change and its undo a subscriber hears of each write once, of none that is ours, and does not stop.
+func TestPublicationsLedger(t *testing.T) {
+	t.Parallel()
+	major := pgtest.Majors(t)[0]
+	for name, c := range map[string]struct {
+		publication string
+		since       int
+		forget      string
+		ddl         string // empty: widen
+	}{
+		"by name":             {`FOR TABLE accounts, mirror`, 0, "", ""},
+		"with columns, where": {`FOR TABLE accounts (id, email, amount, payload) WHERE (id > 0), mirror`, 15, "", `ALTER TABLE accounts ALTER COLUMN extra TYPE bigint`},
+		"of the schema":       {`FOR TABLES IN SCHEMA public`, 15, "", ""},
+		"not published again": {`FOR TABLE accounts, mirror`, 0, "ADD TABLE", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if major < c.since {
+				t.Skipf("PostgreSQL %d has no such publication", major)
+			}
+			t.Parallel()
+			server := pgtest.Own(t, dbtest.Options{Settings: map[string]string{"wal_level": "logical", "max_wal_senders": "10"}})
+			pgtest.Exec(t, pgtest.Open(t, server.DSN("postgres")), `CREATE DATABASE pub`, `CREATE DATABASE sub`)
+			pub, sub := crowdAt(t, server.DSN("pub")), crowdAt(t, server.DSN("sub"))
+			pgtest.Exec(t, sub.db, `TRUNCATE accounts, mirror`, `ALTER TABLE accounts ALTER COLUMN amount TYPE bigint, ADD COLUMN extra bigint`, `CREATE TABLE audit (told text, op text, id bigint)`,
+				`CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.audit VALUES (TG_TABLE_NAME, TG_OP, coalesce(NEW.id, OLD.id)); RETURN NULL; END $$`)
+			pgtest.Exec(t, pub.db, `ALTER TABLE accounts ADD COLUMN extra int DEFAULT 7`, `CREATE PUBLICATION news `+c.publication, `SELECT pg_create_logical_replication_slot('news', 'pgoutput')`)
+			pgtest.Exec(t, sub.db, `CREATE SUBSCRIPTION news CONNECTION '`+server.DSN("pub")+`' PUBLICATION news WITH (create_slot = false, slot_name = 'news')`)
+			until(t, "the subscriber has copied both tables", func() bool {
+				return asked(t, sub.db, `SELECT count(*)::text FROM pg_subscription_rel WHERE srsubstate = 'r'`) == "2"
+			})
+			for _, table := range []string{"accounts", "mirror"} {
+				pgtest.Exec(t, sub.db, `CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON `+table+` FOR EACH ROW EXECUTE FUNCTION audit()`, `ALTER TABLE `+table+` ENABLE ALWAYS TRIGGER audit`)
+			}
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			var wg sync.WaitGroup
+			var hits atomic.Int64
+			for w := range 4 {
+				wg.Go(func() { pub.write(ctx, seed(t), w) })
+			}
+			pool := pgtest.Mutant(t, pub.dsn, func(_ context.Context, s mutant.Statement) string {
+				at := strings.Index(s.Text, `ALTER PUBLICATION "news" ADD TABLE`)
+				if c.forget == "" || at < 0 || !strings.Contains(s.Text, "SET SCHEMA") {
+					return s.Text
+				}
+				hits.Add(1)
+				return s.Text[:at] + "SELECT 1" + s.Text[at+strings.Index(s.Text[at:], ";\n"):]
+			})
+			err := func() error {
+				e, err := changeling.Open(ctx, pool, changeling.Config{Fast: true, Events: event.Lines(t.Output())})
+				if err != nil {
+					return err
+				}
+				defer e.Close()
+				change, err := e.Start(ctx, cmp.Or(c.ddl, widen))
+				if err != nil {
+					return err
+				}
+				if err := change.Run(ctx); err != nil || c.forget != "" {
+					time.Sleep(300 * time.Millisecond)
+					return err
+				}
+				time.Sleep(300 * time.Millisecond)
+				return change.Undo(ctx, changeling.NoLoss)
+			}()
+			time.Sleep(200 * time.Millisecond)
+			stop()
+			wg.Wait()
+			end := asked(t, pub.db, `SELECT pg_current_wal_lsn()::text`)
+			until(t, "the subscriber has read all", func() bool {
+				return asked(t, pub.db, `SELECT (confirmed_flush_lsn >= '`+end+`')::text FROM pg_replication_slots WHERE slot_name = 'news'`) == "true"
+			})
+			told := asked(t, sub.db, `SELECT count(*)::text FROM (SELECT FROM audit GROUP BY op, id HAVING sum(CASE told WHEN 'mirror' THEN -1 ELSE 1 END) <> 0) s`)
+			heard := asked(t, sub.db, `SELECT count(*)::text FROM audit`)
+			count := `SELECT count(*) || ' ' || coalesce(sum(hashtext(concat_ws(' ', id, email, amount, payload))), 0) FROM %s`
+			same := asked(t, sub.db, fmt.Sprintf(count, "accounts")) == asked(t, pub.db, fmt.Sprintf(count, "accounts"))
+			stops := "0"
+			if major >= 15 {
+				stops = asked(t, sub.db, `SELECT (apply_error_count + sync_error_count)::text FROM pg_stat_subscription_stats`)
+			}
+			t.Logf("%d writes, the subscriber heard of %s, of %s otherwise than of the mirror's, has the same %v, stopped %s times, the mutant met %d, %v", pub.writes.Load(), heard, told, same, stops, hits.Load(), err)
+			switch {
+			case c.forget == "" && (err != nil || told != "0" || !same || stops != "0" || heard == "0"):
+				t.Errorf("%v; %s rows differ, the same: %v, stopped %s times", err, told, same, stops)
+			case c.forget != "" && hits.Load() == 0:
+				t.Error("the mutant met none of its statements")
+			case c.forget != "" && err == nil && told == "0":
+				t.Error("the mutant does no harm")
+			}
+			pub.equal()
+			pgtest.Exec(t, sub.db, `ALTER SUBSCRIPTION news DISABLE`)
+		})
+	}
+}
+
+// until waits for something to come true.
+func until(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for began := time.Now(); !is(); time.Sleep(50 * time.Millisecond) {
+		if time.Since(began) > time.Minute {
+			t.Fatalf("a minute, and not: %s", what)
+		}
+	}
+}
