@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/changeling-db/changeling"
 	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/dbtest"
@@ -108,6 +110,77 @@ func TestPublicationsLedger(t *testing.T) {
 			}
 			pub.equal()
 			pgtest.Exec(t, sub.db, `ALTER SUBSCRIPTION news DISABLE`)
+		})
+	}
+}
+
+// TestFirstCopyIsWaitedFor: who has a snapshot to copy a table for a new subscription, and has not begun, reads all of it: the swap does not come
+// between. A swap that does not look for him shows him a table without its rows.
+func TestFirstCopyIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	for _, looks := range []bool{true, false} {
+		t.Run(fmt.Sprintf("looks %v", looks), func(t *testing.T) {
+			t.Parallel()
+			server := pgtest.Own(t, dbtest.Options{Settings: map[string]string{"wal_level": "logical"}})
+			pgtest.Exec(t, pgtest.Open(t, server.DSN("postgres")), `CREATE DATABASE pub`)
+			c := crowdAt(t, server.DSN("pub"))
+			pgtest.Exec(t, c.db, `CREATE PUBLICATION news FOR TABLE accounts`)
+			config, err := pgconn.ParseConfig(c.dsn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			config.RuntimeParams["replication"] = "database"
+			copier, err := pgconn.ConnectConfig(t.Context(), config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer copier.Close(context.WithoutCancel(t.Context()))
+			exec := func(text string) string {
+				t.Helper()
+				results, err := copier.Exec(t.Context(), text).ReadAll()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(results) == 0 || len(results[0].Rows) == 0 {
+					return ""
+				}
+				return string(results[0].Rows[0][0])
+			}
+			exec(`BEGIN READ ONLY ISOLATION LEVEL REPEATABLE READ`)
+			exec(`CREATE_REPLICATION_SLOT pg_1_sync_2_3 TEMPORARY LOGICAL pgoutput USE_SNAPSHOT`)
+			pool := pgtest.Mutant(t, c.dsn, func(_ context.Context, s mutant.Statement) string {
+				if !looks && strings.Contains(s.Text, "pg_stat_replication)") {
+					return "SELECT ''"
+				}
+				return s.Text
+			})
+			var told story
+			done := make(chan error, 1)
+			go func() {
+				done <- changeling.Apply(t.Context(), pool, widen, changeling.Config{Fast: true, DropAfter: changeling.DropNow, Events: event.Tee(told.tell, event.Lines(t.Output()))})
+			}()
+			if looks {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				if err := told.await(ctx, func(e event.Event) bool {
+					tried, ok := e.(event.CutoverTried)
+					return ok && tried.Err != nil && strings.Contains(tried.Err.Error(), "begins to copy")
+				}); err != nil {
+					t.Fatalf("nobody says that the swap waits for a first copy: %v", err)
+				}
+			} else if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+			n := exec(`SELECT count(*) FROM public.accounts`)
+			exec(`COMMIT`)
+			if all := fmt.Sprint(crowdRows); (n == all) != looks {
+				t.Errorf("the copy has %s rows of %s", n, all)
+			}
+			if looks {
+				if err := <-done; err != nil {
+					t.Fatal(err)
+				}
+			}
 		})
 	}
 }

@@ -43,10 +43,10 @@ func (r *Relation) carried() (out []string) {
 
 // attach gives the table that has its name now what could not be there before. All of it is the server's own text, and reads alike only under a
 // path of ours.
-func attach(triggers []Trigger, views []View, publications []Publication, table string) (out []string) {
+func attach(version int, triggers []Trigger, views []View, publications []Publication, table string) (out []string) {
 	out = makeTriggers(triggers, table)
 	for _, v := range views {
-		out = append(out, rule(v.qualified(), v.Def))
+		out = append(out, v.put(version, v.qualified(), v.Def))
 	}
 	out = append(out, publish(publications, table)...)
 	if len(out) > 0 {

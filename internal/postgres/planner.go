@@ -342,7 +342,10 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (*rehearsal, e
 			return nil, w.explain(err, "making an empty twin of "+w.plan.Table.String())
 		}
 	}
-	err := errors.Join(w.viewTwins(ctx, r), w.publicationTwins(ctx, r))
+	err := w.viewTwins(ctx, r)
+	if err == nil {
+		err = w.publicationTwins(ctx, r)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -558,7 +561,7 @@ func (r *Relation) Fingerprint() string {
 	}
 	c.Statistics, c.Sequences, c.Views = slices.Clone(r.Statistics), slices.Clone(r.Sequences), slices.Clone(r.Views)
 	for i := range c.Views {
-		c.Views[i].OID, c.Views[i].Stranger = 0, false
+		c.Views[i].OID, c.Views[i].Stranger, c.Views[i].Shut = 0, false, false
 	}
 	c.Publications = slices.Clone(r.Publications)
 	for i := range c.Publications {

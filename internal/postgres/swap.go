@@ -215,7 +215,7 @@ func (r *rehearsal) swap(p schema.Pair, keys []foreignKey, helper string) []stri
 		out = append(out, "ALTER STATISTICS "+ident.Qualified(r.in(), s.Name)+" SET SCHEMA "+ident.Quote(to))
 		out = append(out, r.statisticsOwner(s, to)...)
 	}
-	out = append(out, attach(r.shadow.triggers(), r.viewed, r.announced, source)...)
+	out = append(out, attach(r.source.Version, r.shadow.triggers(), r.viewed, r.announced, source)...)
 	out = append(out, withhold(r.source, source)...)
 	return append(out, addKeys(keys, p)...)
 }

@@ -296,7 +296,7 @@ func (r *rehearsal) swapBack(u undoing) []string {
 	for _, s := range r.source.Statistics {
 		out = append(out, "ALTER STATISTICS "+ident.Qualified(r.old(), s.Name)+" SET SCHEMA "+ident.Quote(s.Schema))
 	}
-	out = append(out, attach(r.source.triggers(), r.views, r.source.publications(), source)...)
+	out = append(out, attach(r.source.Version, r.source.triggers(), r.views, r.source.publications(), source)...)
 	return append(out, addKeys(u.keys, p)...)
 }
 

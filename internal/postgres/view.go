@@ -11,28 +11,31 @@ import (
 )
 
 // Views read a table by its number, and so would go on to read the old one. The swap makes the query of each view that reads the table anew, in its
-// own transaction, once the name is the new table's. Only the view's rule is replaced, so its owner, rights, options, comments, defaults and
-// triggers stay, and nobody meets a moment without it.
+// own transaction, once the name is the new table's. Its owner, rights, options, comments, defaults and triggers stay, and nobody meets a moment
+// without it.
 //
 // Whoever comes through a view locks it first and the table behind it afterwards. So the swap locks views first, too; ALTER VIEW … OWNER TO the
 // owner that it has changes nothing and takes the lock that LOCK TABLE would take of all other tables of the view as well.
 
 // View is one that reads the table. Its query itself is asked for only when it is needed, because the server locks all tables of a query to write it.
 type View struct {
-	Said      string `json:"said"` // in the words of the list of what hangs on a table
-	OID       uint32 `json:"oid"`
-	Schema    string `json:"schema"`
-	Name      string `json:"name"`
-	Owner     string `json:"owner"`
-	Sum       string `json:"sum"`                // of its query and the names of its columns
-	Def       string `json:"-"`                  // the query
-	Stranger  bool   `json:"stranger,omitempty"` // it belongs to a role that whoever runs the change is no member of
-	Extension bool   `json:"extension,omitempty"`
+	Said      string   `json:"said"` // in the words of the list of what hangs on a table
+	OID       uint32   `json:"oid"`
+	Schema    string   `json:"schema"`
+	Name      string   `json:"name"`
+	Owner     string   `json:"owner"`
+	Options   []string `json:"options,omitempty"`
+	Sum       string   `json:"sum"`                // of its query and the names of its columns
+	Def       string   `json:"-"`                  // the query
+	Stranger  bool     `json:"stranger,omitempty"` // it belongs to a role that whoever runs the change is no member of
+	Shut      bool     `json:"shut,omitempty"`     // he may create nothing in its schema, which the server demands from PostgreSQL 16 on
+	Extension bool     `json:"extension,omitempty"`
 }
 
 // viewsSQL are those that read a table.
 const viewsSQL = `SELECT json_agg(json_build_object('said', pg_describe_object('pg_rewrite'::regclass, w.oid, 0), 'oid', v.oid::bigint, 'schema', n.nspname, 'name', v.relname,
-      'owner', pg_get_userbyid(v.relowner), 'sum', md5(w.ev_action::text || (SELECT string_agg(a.attname, '.' ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = v.oid AND a.attnum > 0)), 'stranger', NOT pg_has_role(v.relowner, 'USAGE'),
+      'owner', pg_get_userbyid(v.relowner), 'options', v.reloptions, 'shut', current_setting('server_version_num')::int >= 160000 AND NOT has_schema_privilege(n.oid, 'CREATE'),
+      'sum', md5(w.ev_action::text || (SELECT string_agg(a.attname, '.' ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = v.oid AND a.attnum > 0)), 'stranger', NOT pg_has_role(v.relowner, 'USAGE'),
       'extension', EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = v.oid AND d.deptype = 'e')) ORDER BY n.nspname, v.relname)
     FROM pg_rewrite w JOIN pg_class v ON v.oid = w.ev_class JOIN pg_namespace n ON n.oid = v.relnamespace WHERE v.relkind = 'v' AND w.rulename = '_RETURN' AND w.oid = ANY (ARRAY(
       SELECT objid FROM pg_depend WHERE classid = 'pg_rewrite'::regclass AND refclassid = 'pg_class'::regclass AND refobjid = $oid))`
@@ -42,6 +45,8 @@ func (v View) why() string {
 	switch {
 	case v.Extension:
 		return "it belongs to an extension"
+	case v.Shut:
+		return "the server makes a query of a view anew only for who may create in its schema: GRANT CREATE ON SCHEMA " + ident.Quote(v.Schema) + " to whoever runs the change first"
 	case v.Stranger:
 		return "it belongs to " + ident.Quote(v.Owner) + ", and only a member of that role may alter it: GRANT it to whoever runs the change first"
 	}
@@ -53,9 +58,13 @@ func (v View) qualified() string { return ident.Qualified(v.Schema, v.Name) }
 // twin is the name of what stands for the view on the clone.
 func (v View) twin() string { return fmt.Sprintf("view_%d", v.OID) }
 
-// rule makes a query that of a view.
-func rule(view, def string) string {
-	return `CREATE OR REPLACE RULE "_RETURN" AS ON SELECT TO ` + view + " DO INSTEAD " + def
+// put makes a query that of a view, under the view's name or that of its twin. A rule needs no right in the schema, but a query that came by one reads
+// otherwise from PostgreSQL 16 on.
+func (v View) put(version int, name, def string) string {
+	if version < 160000 {
+		return `CREATE OR REPLACE RULE "_RETURN" AS ON SELECT TO ` + name + " DO INSTEAD " + def
+	}
+	return "CREATE OR REPLACE VIEW " + name + withOptions(&Relation{Options: v.Options}) + " AS " + def
 }
 
 // views are those that can be carried.
@@ -74,16 +83,18 @@ func (w *planner) viewsOfKin(source *Relation) (why []string) {
 	return why
 }
 
-// lockViews is a lock of tables that is taken behind those of the views, as one statement, because the bound is one for all.
+// lockViews is a lock of tables that is taken behind those of the views, as one statement, because the bound is one for all. Whoever writes the text
+// of a view takes ACCESS SHARE of all that it reads, so nothing is waited for any more when its query is made anew.
 func lockViews(list []View, lock string) string {
 	if len(list) == 0 {
 		return lock
 	}
-	text := "DO $changeling$ BEGIN\n"
+	text := " BEGIN\n"
 	for _, v := range list {
-		text += "  ALTER VIEW " + v.qualified() + " OWNER TO " + ident.Quote(v.Owner) + ";\n"
+		text += "  ALTER VIEW " + v.qualified() + " OWNER TO " + ident.Quote(v.Owner) + ";\n" +
+			"  PERFORM pg_catalog.pg_get_viewdef(" + ident.Literal(v.qualified()) + "::pg_catalog.regclass);\n"
 	}
-	return text + "  " + lock + ";\nEND $changeling$"
+	return "DO " + ident.Dollar(text+"  "+lock+";\nEND ")
 }
 
 // viewNames are the views that are locked.
@@ -139,7 +150,7 @@ func (w *planner) viewsAfter(ctx context.Context, r *rehearsal) error {
 		why := "the statement drops it: DROP VIEW by itself first"
 		if def.Valid {
 			var err error
-			if why, err = w.attempt(ctx, Back, rule(twin, def.String), As(r.source.Owner)); err != nil {
+			if why, err = w.attempt(ctx, Back, v.put(r.source.Version, twin, def.String), As(r.source.Owner)); err != nil {
 				return err
 			}
 			var now string

@@ -26,6 +26,21 @@ ALTER VIEW report OWNER TO carol;
 -- alter
 ALTER TABLE t ALTER COLUMN v TYPE bigint;
 
+-- shape: refuses a view in a schema where whoever runs the change may create nothing
+CREATE SCHEMA seen;
+CREATE TABLE t (id int PRIMARY KEY, v int);
+ALTER TABLE t OWNER TO alice;
+GRANT CREATE ON SCHEMA public TO alice;
+CREATE VIEW seen.report AS SELECT id FROM t;
+ALTER VIEW seen.report OWNER TO bob;
+GRANT USAGE ON SCHEMA seen TO PUBLIC;
+-- since: 16
+-- as: migrator
+-- native: SELECT 1
+-- refused: view seen.report (the server makes a query of a view anew only
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
 -- shape: refuses a view that has the table's number in it
 CREATE TABLE t (id int PRIMARY KEY, v int);
 CREATE VIEW report AS SELECT pg_relation_size('t'::regclass);

@@ -69,6 +69,22 @@ ALTER TABLE t OWNER TO alice;
 GRANT CREATE ON SCHEMA public TO alice;
 GRANT SELECT ON t TO bob;
 ALTER VIEW seen.w OWNER TO bob;
+-- until: 15
+-- as: migrator
+-- native: SET ROLE alice; ALTER TABLE t ALTER COLUMN v TYPE bigint
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: who runs the change is a member of the owners of table and view
+CREATE SCHEMA seen;
+GRANT USAGE, CREATE ON SCHEMA seen TO PUBLIC;
+CREATE TABLE t (id int PRIMARY KEY, v int);
+INSERT INTO t SELECT i, i FROM generate_series(1, 50) i;
+CREATE VIEW seen.w AS SELECT id FROM t;
+ALTER TABLE t OWNER TO alice;
+GRANT CREATE ON SCHEMA public TO alice;
+GRANT SELECT ON t TO bob;
+ALTER VIEW seen.w OWNER TO bob;
 -- as: migrator
 -- native: SET ROLE alice; ALTER TABLE t ALTER COLUMN v TYPE bigint
 -- alter
