@@ -96,6 +96,9 @@ func TestPoliciesLedger(t *testing.T) {
 					return err
 				}
 				time.Sleep(300 * time.Millisecond)
+				if forget != "" {
+					return nil // an undo would never be in step with who writes rows that are not his as fast as he can
+				}
 				return change.Undo(ctx, changeling.NoLoss)
 			}()
 			time.Sleep(200 * time.Millisecond)
