@@ -219,7 +219,7 @@ func (x *examination) settings(ctx context.Context) error {
 	}
 	if set["innodb_log_writer_threads"] == "OFF" { // who commits waits for redo of others with a time-out of 100 ms, and misses wake-ups
 		x.add("settings", "warn", "innodb_log_writer_threads is OFF, as is the default of MySQL 8.4 and later on machines with few processors: while others write much, as a change does that copies rows, a commit can wait 100 ms, once in some seconds",
-			"SET GLOBAL innodb_log_writer_threads = ON for as long as changes run, if there are processors to spare")
+			"with processors to spare, SET GLOBAL innodb_log_writer_threads = ON for as long as changes run; on two processors it makes every commit slower")
 	}
 	if set["innodb_flush_log_at_trx_commit"] != "1" {
 		x.add("settings", "warn", "innodb_flush_log_at_trx_commit is "+set["innodb_flush_log_at_trx_commit"]+": a crash of the machine can lose what was committed, with or without a change", "set it to 1 unless this is a test server")
