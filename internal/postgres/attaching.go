@@ -55,7 +55,7 @@ func (w *planner) attaching(ctx context.Context, source *Relation) (*plan.Plan, 
 	p.Route = plan.Recipe
 	p.Why = "no row moves: the table becomes the partition " + name.String() + " of a partitioned one that gets its name. From its first step on the table takes rows of that partition alone, as the partition will"
 	p.Checks = []plan.Question{a.question()}
-	table, wait := qualified(p.Table), w.options.LockWait
+	table := qualified(p.Table)
 	add := w.step("say what rows "+name.String()+" may have", "ALTER TABLE "+table+" ADD CONSTRAINT "+ident.Quote(a.check)+" CHECK ("+b.bound+") NOT VALID", "ACCESS EXCLUSIVE", table)
 	add.Undo, add.Why = []string{"ALTER TABLE " + table + " DROP CONSTRAINT IF EXISTS " + ident.Quote(a.check)}, "from here on it holds for new rows"
 	valid := w.step("validate "+name.String(), "ALTER TABLE "+table+" VALIDATE CONSTRAINT "+ident.Quote(a.check), "SHARE UPDATE EXCLUSIVE", table)
@@ -67,8 +67,11 @@ func (w *planner) attaching(ctx context.Context, source *Relation) (*plan.Plan, 
 	analyze.Why = "the server analyzes partitions by itself, and never the table as a whole"
 	p.Steps = append(p.Steps, analyze)
 	p.LookFirst()
-	back := w.aside("detach", "one short transaction: the table leaves the partitioned one, which goes, and gets its name back; no row is read", a.locked(), a.home(), a.objections())
-	back.LockWait = wait
+	both := a.locked()
+	for _, part := range p.Pair.ShadowParts { // a lock on the table is one on them
+		both = append(both, qualified(part))
+	}
+	back := w.aside("detach", "one short transaction: the table leaves the partitioned one, which goes, and gets its name back; no row is read", both, a.home(), a.objections())
 	return w.withBack(append([]plan.Step{back}, a.validate()...)...), nil
 }
 
