@@ -48,7 +48,7 @@ func TestTriggersLedger(t *testing.T) {
 			t.Parallel()
 			c := newCrowd(t)
 			pgtest.Exec(t, c.db, `CREATE TABLE audit (told text, op text, id bigint)`,
-				`CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$ DECLARE r accounts%ROWTYPE; BEGIN
+				`CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql SET search_path = public AS $$ DECLARE r accounts%ROWTYPE; BEGIN
   INSERT INTO audit VALUES (TG_TABLE_NAME, TG_OP, coalesce(NEW.id, OLD.id)); RETURN NULL; END $$`,
 				`CREATE TRIGGER a_audit AFTER INSERT OR UPDATE OR DELETE ON accounts FOR EACH ROW EXECUTE FUNCTION audit()`,
 				`CREATE TRIGGER a_audit AFTER INSERT OR UPDATE OR DELETE ON mirror FOR EACH ROW EXECUTE FUNCTION audit()`)

@@ -82,13 +82,7 @@ func unsupported(r *Relation, s plan.Statement) []string {
 			out = append(out, fmt.Sprintf("%s has the constraint trigger %s: it cannot be carried yet", name, k.Name))
 		}
 	}
-	for i, s := range r.Statistics {
-		for _, other := range r.Statistics[:i] {
-			if s.Name == other.Name {
-				out = append(out, fmt.Sprintf("%s has two statistics objects called %s, in the schemas %s and %s: rename one of them first (ALTER STATISTICS … RENAME TO …)", name, s.Name, other.Schema, s.Schema))
-			}
-		}
-	}
+	out = append(out, r.namesakes()...)
 	for _, x := range r.Indexes {
 		if !x.Valid {
 			out = append(out, fmt.Sprintf("index %s of %s is invalid, probably left over from a CREATE INDEX CONCURRENTLY that failed: drop it or REINDEX it first", x.Name, name))
@@ -99,6 +93,19 @@ func unsupported(r *Relation, s plan.Statement) []string {
 		case plan.OwnerTo, plan.RenameTable, plan.SetSchema, plan.SetIdentity, plan.AttachPartition, plan.DetachPartition, plan.Inherit, plan.NoInherit, plan.OfType, plan.NotOf,
 			plan.EnableTrigger, plan.DisableTrigger, plan.EnableRule, plan.DisableRule, plan.RowSecurity:
 			out = append(out, fmt.Sprintf("the clause %q cannot go together with one that rewrites the table: run it as a statement of its own", c.Text))
+		}
+	}
+	return out
+}
+
+// namesakes are statistics objects that have one name in two schemas, and so cannot be in a schema together.
+func (r *Relation) namesakes() (out []string) {
+	for i, s := range r.Statistics {
+		for _, other := range r.Statistics[:i] {
+			if s.Name == other.Name {
+				out = append(out, fmt.Sprintf("%s.%s has two statistics objects called %s, in the schemas %s and %s: rename one of them first (ALTER STATISTICS … RENAME TO …)",
+					r.Schema, r.Name, s.Name, other.Schema, s.Schema))
+			}
 		}
 	}
 	return out

@@ -94,7 +94,7 @@ func (w *planner) dropLater(ctx context.Context) (*plan.Plan, error) {
 	if r == nil {
 		return p, err
 	}
-	if why := immovable(r); len(why) > 0 {
+	if why := append(immovable(r), r.namesakes()...); len(why) > 0 {
 		return refuse(p, why...), nil
 	}
 	name, in := p.Table, "changeling_"+w.options.ID+"_old"
