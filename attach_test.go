@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/changeling-db/changeling"
 	"github.com/changeling-db/changeling/event"
@@ -95,28 +94,10 @@ func TestAttachLedger(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, pgtest.Database(t), ledger.Options{Seed: seed(t), Rows: 20_000, Replica: true, Rate: 600})
 	pgtest.Exec(t, s.db, `ALTER TABLE accounts DROP CONSTRAINT accounts_email_key`)
-	stop := s.write()
-	s.pause(200 * time.Millisecond)
-	c, err := partitions(t.Context(), s.db, changeling.Partitioning{Table: "accounts", By: "range (id)", Attach: "accounts_1 FOR VALUES FROM (MINVALUE) TO (1000000000000)",
-		Partitions: []string{"accounts_2 FOR VALUES FROM (1000000000000) TO (MAXVALUE)"}}, s.config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.pause(500 * time.Millisecond)
-	t.Logf("%s; users: %s", s.figures(), s.ledger.Lap())
-	if kind := ask[string](t, s.db, `SELECT relkind FROM pg_class WHERE oid = 'accounts'::regclass`); kind != "p" {
-		t.Errorf("the table is of kind %s", kind)
-	}
-	if err := c.Undo(t.Context(), changeling.NoLoss); err != nil {
-		t.Fatal(err)
-	}
-	s.pause(300 * time.Millisecond)
-	stop()
-	s.untouched()
-	if kind := ask[string](t, s.db, `SELECT relkind FROM pg_class WHERE oid = 'accounts'::regclass`); kind != "r" {
-		t.Errorf("after the undo the table is of kind %s", kind)
-	}
-	t.Logf("%s; users: %s", s.figures(), s.ledger.Stats())
+	ledgerThereAndBack(t, s, kindOf, "r", "p", func() (*changeling.Change, error) {
+		return partitions(t.Context(), s.db, changeling.Partitioning{Table: "accounts", By: "range (id)", Attach: "accounts_1 FOR VALUES FROM (MINVALUE) TO (1000000000000)",
+			Partitions: []string{"accounts_2 FOR VALUES FROM (1000000000000) TO (MAXVALUE)"}}, s.config)
+	})
 }
 
 // TestAttachDiesAtEveryStatement kills the change before and after its statements, lets users write, and makes it again.

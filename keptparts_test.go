@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/changeling-db/changeling"
 	"github.com/changeling-db/changeling/event"
@@ -78,25 +77,8 @@ func TestKeptPartsLedger(t *testing.T) {
 		t.Fatal(err)
 	}
 	pgtest.Exec(t, s.db, `CREATE UNIQUE INDEX ON high (email)`)
-	stop := s.write()
-	s.pause(200 * time.Millisecond)
-	c := made(t, s.db, widen, s.config)
-	s.pause(500 * time.Millisecond)
-	t.Logf("%s; users: %s", s.figures(), s.ledger.Lap())
 	typ := `SELECT relkind::text || ' ' || (SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'mid'::regclass AND attname = 'amount') FROM pg_class WHERE oid = 'accounts'::regclass`
-	if got := ask[string](t, s.db, typ); got != "p bigint" {
-		t.Errorf("after the change it is %s", got)
-	}
-	if err := c.Undo(t.Context(), changeling.NoLoss); err != nil {
-		t.Fatal(err)
-	}
-	s.pause(300 * time.Millisecond)
-	stop()
-	s.untouched()
-	if got := ask[string](t, s.db, typ); got != "p integer" {
-		t.Errorf("after the undo it is %s", got)
-	}
-	t.Logf("%s; users: %s", s.figures(), s.ledger.Stats())
+	ledgerThereAndBack(t, s, typ, "p integer", "p bigint", func() (*changeling.Change, error) { return made(t, s.db, widen, s.config), nil })
 }
 
 // TestKeptPartsDiesAtEveryStatement kills the change before and after its statements, lets users write, and makes it again.

@@ -166,27 +166,40 @@ func TestPartitionLedger(t *testing.T) {
 			t.Parallel()
 			s := newStage(t, pgtest.Database(t), ledger.Options{Seed: seed(t), Rows: 20_000, Replica: true, Rate: 600})
 			pgtest.Exec(t, s.db, `ALTER TABLE accounts DROP CONSTRAINT accounts_email_key`)
-			stop := s.write()
-			s.pause(200 * time.Millisecond)
-			c, err := partitions(t.Context(), s.db, b, s.config)
-			if err != nil {
-				t.Fatal(err)
-			}
-			s.pause(500 * time.Millisecond)
-			t.Logf("%s; users: %s", s.figures(), s.ledger.Lap())
-			if kind := ask[string](t, s.db, `SELECT relkind FROM pg_class WHERE oid = 'accounts'::regclass`); kind != "p" {
-				t.Errorf("the table is of kind %s", kind)
-			}
-			if err := c.Undo(t.Context(), changeling.NoLoss); err != nil {
-				t.Fatal(err)
-			}
-			s.pause(300 * time.Millisecond)
-			stop()
-			s.untouched()
-			t.Logf("%s; users: %s", s.figures(), s.ledger.Stats())
+			ledgerThereAndBack(t, s, kindOf, "r", "p", func() (*changeling.Change, error) { return partitions(t.Context(), s.db, b, s.config) })
 		})
 	}
 }
+
+// ledgerThereAndBack makes a change of accounts under writers that keep a ledger, and takes it back: no write is lost. look is what the table is, before and
+// afterwards.
+func ledgerThereAndBack(t *testing.T, s *stage, look, before, after string, do func() (*changeling.Change, error)) {
+	t.Helper()
+	stop := s.write()
+	s.pause(200 * time.Millisecond)
+	c, err := do()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.pause(500 * time.Millisecond)
+	t.Logf("%s; users: %s", s.figures(), s.ledger.Lap())
+	if got := ask[string](t, s.db, look); got != after {
+		t.Errorf("after the change the table is %s", got)
+	}
+	if err := c.Undo(t.Context(), changeling.NoLoss); err != nil {
+		t.Fatal(err)
+	}
+	s.pause(300 * time.Millisecond)
+	stop()
+	s.untouched()
+	if got := ask[string](t, s.db, look); got != before {
+		t.Errorf("after the undo the table is %s", got)
+	}
+	t.Logf("%s; users: %s", s.figures(), s.ledger.Stats())
+}
+
+// kindOf is the kind of the relation that is called accounts.
+const kindOf = `SELECT relkind::text FROM pg_class WHERE oid = 'accounts'::regclass`
 
 // TestPartitionDiesAtEveryStatement kills the change before and after its statements, lets users write, and makes it again.
 func TestPartitionDiesAtEveryStatement(t *testing.T) {

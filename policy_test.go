@@ -82,25 +82,8 @@ func TestPoliciesLedger(t *testing.T) {
 				}
 				return "SELECT 1"
 			})
-			err := func() error {
-				e, err := changeling.Open(ctx, pool, changeling.Config{Fast: true, Events: event.Lines(t.Output())})
-				if err != nil {
-					return err
-				}
-				defer e.Close()
-				change, err := e.Start(ctx, widen)
-				if err != nil {
-					return err
-				}
-				if err := change.Run(ctx); err != nil {
-					return err
-				}
-				time.Sleep(300 * time.Millisecond)
-				if forget != "" {
-					return nil // an undo would never be in step with who writes rows that are not his as fast as he can
-				}
-				return change.Undo(ctx, changeling.NoLoss)
-			}()
+			// An undo would never be in step with who writes rows that are not his as fast as he can.
+			err := thereAndBack(ctx, pool, changeling.Config{Fast: true, Events: event.Lines(t.Output())}, widen, forget == "")
 			time.Sleep(200 * time.Millisecond)
 			stop()
 			wg.Wait()

@@ -67,23 +67,7 @@ func TestPublicationsLedger(t *testing.T) {
 				hits.Add(1)
 				return s.Text[:at] + "SELECT 1" + s.Text[at+strings.Index(s.Text[at:], ";\n"):]
 			})
-			err := func() error {
-				e, err := changeling.Open(ctx, pool, changeling.Config{Fast: true, Events: event.Lines(t.Output())})
-				if err != nil {
-					return err
-				}
-				defer e.Close()
-				change, err := e.Start(ctx, cmp.Or(c.ddl, widen))
-				if err != nil {
-					return err
-				}
-				if err := change.Run(ctx); err != nil || c.forget != "" {
-					time.Sleep(300 * time.Millisecond)
-					return err
-				}
-				time.Sleep(300 * time.Millisecond)
-				return change.Undo(ctx, changeling.NoLoss)
-			}()
+			err := thereAndBack(ctx, pool, changeling.Config{Fast: true, Events: event.Lines(t.Output())}, cmp.Or(c.ddl, widen), c.forget == "")
 			time.Sleep(200 * time.Millisecond)
 			stop()
 			wg.Wait()

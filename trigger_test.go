@@ -2,6 +2,7 @@ package changeling_test
 
 import (
 	"context"
+	"database/sql"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -65,22 +66,7 @@ func TestTriggersLedger(t *testing.T) {
 				}
 				return text
 			})
-			err := func() error {
-				e, err := changeling.Open(ctx, pool, changeling.Config{Fast: true, Snapshots: changeling.SnapshotsInsist, Events: event.Lines(t.Output())})
-				if err != nil {
-					return err
-				}
-				defer e.Close()
-				change, err := e.Start(ctx, widen)
-				if err != nil {
-					return err
-				}
-				if err := change.Run(ctx); err != nil {
-					return err
-				}
-				time.Sleep(300 * time.Millisecond)
-				return change.Undo(ctx, changeling.NoLoss)
-			}()
+			err := thereAndBack(ctx, pool, changeling.Config{Fast: true, Snapshots: changeling.SnapshotsInsist, Events: event.Lines(t.Output())}, widen, true)
 			time.Sleep(200 * time.Millisecond)
 			stop()
 			wg.Wait()
@@ -104,4 +90,25 @@ func TestTriggersLedger(t *testing.T) {
 			}
 		})
 	}
+}
+
+// thereAndBack makes a change and, if it is to come back, undoes it while users go on.
+func thereAndBack(ctx context.Context, pool *sql.DB, config changeling.Config, ddl string, back bool) error {
+	e, err := changeling.Open(ctx, pool, config)
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	change, err := e.Start(ctx, ddl)
+	if err != nil {
+		return err
+	}
+	if err := change.Run(ctx); err != nil {
+		return err
+	}
+	time.Sleep(300 * time.Millisecond)
+	if !back {
+		return nil
+	}
+	return change.Undo(ctx, changeling.NoLoss)
 }

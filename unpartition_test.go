@@ -10,7 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/changeling-db/changeling"
 	"github.com/changeling-db/changeling/event"
@@ -79,27 +78,9 @@ func TestUnpartitionLedger(t *testing.T) {
 		Partitions: []string{"low FOR VALUES FROM (MINVALUE) TO (10000)", "mid FOR VALUES FROM (10000) TO (20010)", "high FOR VALUES FROM (20010) TO (MAXVALUE)"}}, quick); err != nil {
 		t.Fatal(err)
 	}
-	stop := s.write()
-	s.pause(200 * time.Millisecond)
-	c, err := partitions(t.Context(), s.db, changeling.Partitioning{Table: "accounts", None: true}, s.config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.pause(500 * time.Millisecond)
-	t.Logf("%s; users: %s", s.figures(), s.ledger.Lap())
-	if kind := ask[string](t, s.db, `SELECT relkind FROM pg_class WHERE oid = 'accounts'::regclass`); kind != "r" {
-		t.Errorf("the table is of kind %s", kind)
-	}
-	if err := c.Undo(t.Context(), changeling.NoLoss); err != nil {
-		t.Fatal(err)
-	}
-	s.pause(300 * time.Millisecond)
-	stop()
-	s.untouched()
-	if kind := ask[string](t, s.db, `SELECT relkind FROM pg_class WHERE oid = 'accounts'::regclass`); kind != "p" {
-		t.Errorf("after the undo the table is of kind %s", kind)
-	}
-	t.Logf("%s; users: %s", s.figures(), s.ledger.Stats())
+	ledgerThereAndBack(t, s, kindOf, "p", "r", func() (*changeling.Change, error) {
+		return partitions(t.Context(), s.db, changeling.Partitioning{Table: "accounts", None: true}, s.config)
+	})
 }
 
 // TestUnpartitionDiesAtEveryStatement kills the change before and after its statements, lets users write, and makes it again.

@@ -51,25 +51,7 @@ func TestViewsLedger(t *testing.T) {
 				end := strings.Index(s.Text[at:], ";\n")
 				return s.Text[:at] + "SELECT 1" + s.Text[at+end:]
 			})
-			err := func() error {
-				e, err := changeling.Open(ctx, pool, changeling.Config{Fast: true, Events: event.Lines(t.Output())})
-				if err != nil {
-					return err
-				}
-				defer e.Close()
-				change, err := e.Start(ctx, widenBase)
-				if err != nil {
-					return err
-				}
-				if err := change.Run(ctx); err != nil {
-					return err
-				}
-				time.Sleep(300 * time.Millisecond)
-				if forget != "" {
-					return nil
-				}
-				return change.Undo(ctx, changeling.NoLoss)
-			}()
+			err := thereAndBack(ctx, pool, changeling.Config{Fast: true, Events: event.Lines(t.Output())}, widenBase, forget == "")
 			time.Sleep(200 * time.Millisecond)
 			stop()
 			wg.Wait()
