@@ -270,21 +270,7 @@ func TestDiesInStages(t *testing.T) {
 	db := pgtest.Open(t, dsn)
 	random := rand.New(rand.NewPCG(seed(t), 11))
 	there := func(ctx context.Context, db *sql.DB) error { return changeling.Apply(ctx, db, dropItems, later) }
-	back := func(ctx context.Context, db *sql.DB) error {
-		e, err := changeling.Open(ctx, db, later)
-		if err != nil {
-			return err
-		}
-		list, err := e.List(ctx)
-		if err != nil {
-			return err
-		}
-		c, err := e.Find(ctx, list[0].ID)
-		if err != nil {
-			return err
-		}
-		return c.Undo(ctx, changeling.NoLoss)
-	}
+	back := undoing(later)
 	pgtest.Exec(t, db, victim...)
 	want := portrait(t, db)
 	var away, home []crash

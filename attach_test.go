@@ -61,7 +61,7 @@ func TestAttach(t *testing.T) {
 		t.Errorf("the same again: %v", err)
 	}
 	stands(t, change, "done", "open")
-	if err := change.Undo(t.Context(), changeling.NoLoss); !errors.Is(err, changeling.ErrRefused) || !strings.Contains(err.Error(), "partition public.Orders Mars has rows") && !strings.Contains(err.Error(), "partition public.orders_rest has rows") && !strings.Contains(err.Error(), "--none") {
+	if err := change.Undo(t.Context(), changeling.NoLoss); !errors.Is(err, changeling.ErrRefused) || !strings.Contains(err.Error(), " has rows, which the table would not have") || !strings.Contains(err.Error(), "--none") {
 		t.Errorf("Undo with a row in another partition = %v", err)
 	}
 	stands(t, change, "done", "open")
@@ -115,7 +115,7 @@ func TestAttachDiesAtEveryStatement(t *testing.T) {
 // TestAttachDiesInAnUndo kills the undo likewise.
 func TestAttachDiesInAnUndo(t *testing.T) {
 	t.Parallel()
-	diesInAnUndo(t, parted("", 200), parted("", 200), partitioned(asPart), fitting, 38)
+	diesInAnUndo(t, likeness, parted("", 200), parted("", 200), partitioned(asPart), fitting, 38)
 }
 
 // TestAttachReadsNothing: under the lock of the attachment no row is read; without the check that was validated, all are.

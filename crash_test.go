@@ -24,6 +24,7 @@ import (
 	"github.com/changeling-db/changeling/internal/dbtest/dying"
 
 	"github.com/changeling-db/changeling/internal/dbtest/pgtest"
+	"github.com/changeling-db/changeling/plan"
 )
 
 // victim is the table of the crash tests: an identity, a unique key, a check, foreign keys in and out.
@@ -198,6 +199,68 @@ func applying(ddl string) func(context.Context, *sql.DB) error {
 	return func(ctx context.Context, db *sql.DB) error { return changeling.Apply(ctx, db, ddl, quick) }
 }
 
+// newest is the last change of a database.
+func newest(ctx context.Context, db *sql.DB, config changeling.Config) (*changeling.Change, error) {
+	e, err := changeling.Open(ctx, db, config)
+	if err != nil {
+		return nil, err
+	}
+	list, err := e.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return e.Find(ctx, list[0].ID)
+}
+
+// undoing undoes it.
+func undoing(config changeling.Config) func(context.Context, *sql.DB) error {
+	return func(ctx context.Context, db *sql.DB) error {
+		c, err := newest(ctx, db, config)
+		if err != nil {
+			return err
+		}
+		return c.Undo(ctx, changeling.NoLoss)
+	}
+}
+
+// diesInAnUndo kills the undo of a change before and after its statements. What it leads back to looks like what is made of like, with what users wrote.
+func diesInAnUndo(t *testing.T, look func(*testing.T, *sql.DB) []string, setup, like []string, change func(context.Context, *sql.DB) (*changeling.Change, error), writes []string, stream uint64) {
+	t.Helper()
+	other := pgtest.Open(t, pgtest.Database(t))
+	pgtest.Exec(t, other, slices.Concat(like, writes)...)
+	want := look(t, other)
+	dsn := pgtest.Database(t)
+	db := pgtest.Open(t, dsn)
+	begin := func() *changeling.Change {
+		raze(t, db)
+		pgtest.Exec(t, db, setup...)
+		c, err := change(t.Context(), db)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pgtest.Exec(t, db, writes...)
+		return c
+	}
+	undo := undoing(changeling.Config{Fast: true})
+	begin()
+	all := deaths(t, dsn, rand.New(rand.NewPCG(seed(t), stream)), undo)
+	if !full() {
+		all = all[:min(len(all), 14)]
+	}
+	for _, death := range all {
+		c := begin()
+		at := dieAt(t, dsn, undo, death)
+		if err := undo(t.Context(), db); err != nil {
+			t.Errorf("%s: the second undo: %v", at, err)
+			continue
+		}
+		if dropped, err := c.Cleanup(t.Context(), changeling.Now); dropped != (c.Plan().Find(plan.Drop) >= 0) || err != nil {
+			t.Errorf("%s: the cleanup: %v, %v", at, dropped, err)
+		}
+		sameAs(t, look(t, db), want, at)
+	}
+}
+
 // TestDiesAtEveryStatement kills a run before and after each statement that it sends, lets users write, and runs the
 // same change again: it must go on at once, and leave what a native ALTER leaves.
 func TestDiesAtEveryStatement(t *testing.T) {
@@ -326,15 +389,7 @@ func TestDiesInAnAbort(t *testing.T) {
 		}
 	}
 	abort := func(ctx context.Context, db *sql.DB) error {
-		e, err := changeling.Open(ctx, db, quick)
-		if err != nil {
-			return err
-		}
-		list, err := e.List(ctx)
-		if err != nil {
-			return err
-		}
-		c, err := e.Find(ctx, list[0].ID)
+		c, err := newest(ctx, db, quick)
 		if err != nil {
 			return err
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -54,66 +53,18 @@ func TestDiesWithWhatHangs(t *testing.T) {
 func TestDiesInAnUndoWithWhatHangs(t *testing.T) {
 	t.Parallel()
 	setup := slices.Concat(victim, hung)
-	other := pgtest.Open(t, pgtest.Database(t))
-	pgtest.Exec(t, other, slices.Concat(setup, between)...)
-	want := hanging(t, other)
-	dsn := pgtest.Database(t)
-	db := pgtest.Open(t, dsn)
 	config := changeling.Config{Fast: true}
-	find := func(ctx context.Context, db *sql.DB) (*changeling.Change, error) {
-		e, err := changeling.Open(ctx, db, config)
-		if err != nil {
-			return nil, err
-		}
-		list, err := e.List(ctx)
-		if err != nil {
-			return nil, err
-		}
-		return e.Find(ctx, list[0].ID)
-	}
-	undo := func(ctx context.Context, db *sql.DB) error {
-		c, err := find(ctx, db)
-		if err != nil {
-			return err
-		}
-		return c.Undo(ctx, changeling.NoLoss)
-	}
-	begin := func() {
-		raze(t, db)
-		pgtest.Exec(t, db, setup...)
-		made(t, db, grow, config)
-		pgtest.Exec(t, db, between...)
-	}
-	begin()
-	all := deaths(t, dsn, rand.New(rand.NewPCG(seed(t), 42)), undo)
-	if !full() {
-		all = all[:min(len(all), 8)]
-	}
-	for _, death := range all {
-		begin()
-		at := dieAt(t, dsn, undo, death)
-		if err := undo(t.Context(), db); err != nil {
-			t.Errorf("%s: the second undo: %v", at, err)
-			continue
-		}
-		c, err := find(t.Context(), db)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if dropped, err := c.Cleanup(t.Context(), changeling.Now); !dropped || err != nil {
-			t.Errorf("%s: the cleanup: %v, %v", at, dropped, err)
-		}
-		sameAs(t, hanging(t, db), want, at)
-	}
-	raze(t, db)
+	diesInAnUndo(t, hanging, setup, setup, func(_ context.Context, db *sql.DB) (*changeling.Change, error) { return made(t, db, grow, config), nil }, between, 42)
+	db := pgtest.Open(t, pgtest.Database(t))
 	pgtest.Exec(t, db, slices.Concat(setup, between)...)
+	want := hanging(t, db)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	config.Events = upon(event.Discard, began("cutover"), cancel)
 	if err := changeling.Apply(ctx, db, grow, config); !errors.Is(err, changeling.ErrStopped) {
 		t.Fatalf("a run whose context ended returned %v, want ErrStopped", err)
 	}
-	c, err := find(t.Context(), db)
+	c, err := newest(t.Context(), db, config)
 	if err != nil {
 		t.Fatal(err)
 	}

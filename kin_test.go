@@ -146,22 +146,7 @@ func TestKinDies(t *testing.T) {
 	act := func(ctx context.Context, db *sql.DB) error {
 		return changeling.Apply(ctx, db, ddl, changeling.Config{Fast: true, WithChildren: true, DropAfter: changeling.DropNow})
 	}
-	dsn := pgtest.Database(t)
-	db := pgtest.Open(t, dsn)
-	pgtest.Exec(t, db, small...)
-	all := deaths(t, dsn, rand.New(rand.NewPCG(seed(t), 0)), act)
-	if !full() {
-		all = all[:min(len(all), 8)]
-	}
-	for _, death := range all {
-		raze(t, db)
-		pgtest.Exec(t, db, small...)
-		at := dieAt(t, dsn, act, death)
-		if err := act(t.Context(), db); err != nil {
-			t.Errorf("%s: the second time: %v", at, err)
-		}
-		sameAs(t, couple(t, db), want, at)
-	}
+	mortal{setup: small, act: act, look: couple, want: want, part: 30, writes: []string{}}.test(t)
 }
 
 // TestKinUnderWriters: tables swap together, and back again, while users write to all of them, and runs are stopped and go on.

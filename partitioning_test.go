@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -17,7 +16,6 @@ import (
 	"github.com/changeling-db/changeling/internal/dbtest/ledger"
 	"github.com/changeling-db/changeling/internal/dbtest/mutant"
 	"github.com/changeling-db/changeling/internal/dbtest/pgtest"
-	"github.com/changeling-db/changeling/plan"
 )
 
 // partitions makes the change from beginning to end, or goes on with one.
@@ -130,14 +128,28 @@ func TestPartition(t *testing.T) {
 	if !once {
 		t.Error("nothing was written meanwhile")
 	}
-	without := slices.DeleteFunc(likeness(t, db), func(line string) bool {
-		return strings.Contains(line, "changeling_") || strings.Contains(line, "Changeling_")
-	})
-	sameAs(t, without, want, "after the change")
+	sameAs(t, theirs(t, db), want, "after the change")
 	again, err := partitions(t.Context(), db, byRegion, config)
 	if err != nil || again.ID() != change.ID() {
 		t.Errorf("the same again: %v", err)
 	}
+	undoneAndAgain(t, db, change, plain, native, func() error {
+		_, err := partitions(t.Context(), db, byRegion, quick)
+		return err
+	})
+}
+
+// theirs is the likeness without what is ours while an undo is possible.
+func theirs(t *testing.T, db *sql.DB) []string {
+	t.Helper()
+	return slices.DeleteFunc(likeness(t, db), func(line string) bool {
+		return strings.Contains(line, "changeling_") || strings.Contains(line, "Changeling_")
+	})
+}
+
+// undoneAndAgain takes a change back, which leaves what is in before, and makes it again, which leaves what is in after.
+func undoneAndAgain(t *testing.T, db *sql.DB, change *changeling.Change, before, after *sql.DB, again func() error) {
+	t.Helper()
 	stands(t, change, "done", "open")
 	pgtest.Exec(t, db, partWrites[0])
 	if err := change.Undo(t.Context(), changeling.NoLoss); err != nil {
@@ -147,12 +159,12 @@ func TestPartition(t *testing.T) {
 	if dropped, err := change.Cleanup(t.Context(), changeling.Now); !dropped || err != nil {
 		t.Fatal(dropped, err)
 	}
-	sameAs(t, likeness(t, db), likeness(t, plain), "after the undo")
-	if _, err := partitions(t.Context(), db, byRegion, quick); err != nil {
+	sameAs(t, likeness(t, db), likeness(t, before), "after the undo")
+	if err := again(); err != nil {
 		t.Fatal(err)
 	}
-	pgtest.Exec(t, native, partWrites[0])
-	sameAs(t, likeness(t, db), likeness(t, native), "after the change was made again")
+	pgtest.Exec(t, after, partWrites[0])
+	sameAs(t, likeness(t, db), likeness(t, after), "after the change was made again")
 }
 
 // TestPartitionLedger partitions a table under writers that keep a ledger, and takes it back: no write is lost. Keys change, so rows move between partitions.
@@ -217,65 +229,13 @@ func TestPartitionDiesAtEveryStatement(t *testing.T) {
 func TestPartitionDiesInAnUndo(t *testing.T) {
 	t.Parallel()
 	plain := parted("", 200)
-	diesInAnUndo(t, plain, plain, partitioned(byRegion), partWrites, 32)
+	diesInAnUndo(t, likeness, plain, plain, partitioned(byRegion), partWrites, 32)
 }
 
 // partitioned is a change that can be undone.
 func partitioned(b changeling.Partitioning) func(context.Context, *sql.DB) (*changeling.Change, error) {
 	return func(ctx context.Context, db *sql.DB) (*changeling.Change, error) {
 		return partitions(ctx, db, b, changeling.Config{Fast: true})
-	}
-}
-
-// diesInAnUndo kills the undo of a change before and after its statements. What it leads back to is like the table of like, with what users wrote.
-func diesInAnUndo(t *testing.T, setup, like []string, change func(context.Context, *sql.DB) (*changeling.Change, error), writes []string, stream uint64) {
-	t.Helper()
-	other := pgtest.Open(t, pgtest.Database(t))
-	pgtest.Exec(t, other, slices.Concat(like, writes)...)
-	want := likeness(t, other)
-	dsn := pgtest.Database(t)
-	db := pgtest.Open(t, dsn)
-	begin := func() *changeling.Change {
-		raze(t, db)
-		pgtest.Exec(t, db, setup...)
-		c, err := change(t.Context(), db)
-		if err != nil {
-			t.Fatal(err)
-		}
-		pgtest.Exec(t, db, writes...)
-		return c
-	}
-	undo := func(ctx context.Context, db *sql.DB) error {
-		e, err := changeling.Open(ctx, db, changeling.Config{Fast: true})
-		if err != nil {
-			return err
-		}
-		list, err := e.List(ctx)
-		if err != nil {
-			return err
-		}
-		c, err := e.Find(ctx, list[0].ID)
-		if err != nil {
-			return err
-		}
-		return c.Undo(ctx, changeling.NoLoss)
-	}
-	begin()
-	all := deaths(t, dsn, rand.New(rand.NewPCG(seed(t), stream)), undo)
-	if !full() {
-		all = all[:min(len(all), 14)]
-	}
-	for _, death := range all {
-		c := begin()
-		at := dieAt(t, dsn, undo, death)
-		if err := undo(t.Context(), db); err != nil {
-			t.Errorf("%s: the second undo: %v", at, err)
-			continue
-		}
-		if dropped, err := c.Cleanup(t.Context(), changeling.Now); dropped != (c.Plan().Find(plan.Drop) >= 0) || err != nil {
-			t.Errorf("%s: the cleanup: %v, %v", at, dropped, err)
-		}
-		sameAs(t, likeness(t, db), want, at)
 	}
 }
 

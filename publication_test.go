@@ -34,10 +34,10 @@ func TestPublicationsLedger(t *testing.T) {
 		"of the schema":       {`FOR TABLES IN SCHEMA public`, 15, "", ""},
 		"not published again": {`FOR TABLE accounts, mirror`, 0, "ADD TABLE", ""},
 	} {
+		if major < c.since {
+			continue // the server has no such publication
+		}
 		t.Run(name, func(t *testing.T) {
-			if major < c.since {
-				t.Skipf("PostgreSQL %d has no such publication", major)
-			}
 			t.Parallel()
 			server := pgtest.Own(t, dbtest.Options{Settings: map[string]string{"wal_level": "logical", "max_wal_senders": "10"}})
 			pgtest.Exec(t, pgtest.Open(t, server.DSN("postgres")), `CREATE DATABASE pub`, `CREATE DATABASE sub`)

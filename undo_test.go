@@ -378,24 +378,7 @@ func TestDiesInAnUndo(t *testing.T) {
 		made(t, db, grow, config)
 		pgtest.Exec(t, db, between...)
 	}
-	find := func(ctx context.Context, db *sql.DB) (*changeling.Change, error) {
-		e, err := changeling.Open(ctx, db, config)
-		if err != nil {
-			return nil, err
-		}
-		list, err := e.List(ctx)
-		if err != nil {
-			return nil, err
-		}
-		return e.Find(ctx, list[0].ID)
-	}
-	undo := func(ctx context.Context, db *sql.DB) error {
-		c, err := find(ctx, db)
-		if err != nil {
-			return err
-		}
-		return c.Undo(ctx, changeling.NoLoss)
-	}
+	undo := undoing(config)
 	begin()
 	all := deaths(t, dsn, random, undo)
 	if !full() {
@@ -404,7 +387,7 @@ func TestDiesInAnUndo(t *testing.T) {
 	for i, death := range all {
 		begin()
 		at := dieAt(t, dsn, undo, death)
-		c, err := find(t.Context(), db)
+		c, err := newest(t.Context(), db, config)
 		if err != nil {
 			t.Fatal(err)
 		}

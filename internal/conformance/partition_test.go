@@ -82,41 +82,19 @@ func (p parting) with(behind, options, parts string) shape {
 // TestTwinPartition compares a table that the engine partitioned with one that a script made so from the beginning, and the one that its undo leads
 // back to with one to which nothing happened.
 func TestTwinPartition(t *testing.T) {
-	for _, major := range pgtest.Majors(t) {
-		pgtest.Exec(t, pgtest.Open(t, pgtest.Server(t, major).DSN("postgres")), roles)
-		for _, p := range partings {
-			if p.Since > major {
-				continue
-			}
-			t.Run(fmt.Sprintf("postgres %d/%s", major, p.Name), func(t *testing.T) {
-				t.Parallel()
-				options := ""
-				if strings.Contains(p.parts, "fillfactor") {
-					options = " WITH (fillfactor = 60, autovacuum_vacuum_threshold = 70, toast.autovacuum_enabled = off)"
-				}
-				plain := p.with("", options, "")
-				native, before, engine := p.with(" PARTITION BY "+p.by.By, "", p.parts).twin(t, major), plain.twin(t, major), plain.twin(t, major)
-				c := parts(t, engine, p.by, changeling.Config{Fast: true})
-				if err := c.Undo(t.Context(), changeling.NoLoss); err != nil {
-					t.Fatal(err)
-				}
-				if dropped, err := c.Cleanup(t.Context(), changeling.Now); !dropped || err != nil {
-					t.Errorf("Cleanup = %v, %v", dropped, err)
-				}
-				alike(t, plain, before, engine, "- before, + after the undo")
-				parts(t, engine, p.by, changeling.Config{Fast: true, DropAfter: changeling.DropNow})
-				for range 2 { // as many as were asked for between
-					native.next(t)
-				}
-				engine.next(t)
-				alike(t, plain, native, engine, "- native, + engine")
-			})
-		}
-	}
+	twinPartings(t, func(p parting, plain, parted shape) (from, to shape, b changeling.Partitioning) {
+		return plain, parted, p.by
+	})
 }
 
 // TestTwinUnpartition goes the other way: from the table that a script partitioned to the plain one.
 func TestTwinUnpartition(t *testing.T) {
+	twinPartings(t, func(p parting, plain, parted shape) (from, to shape, b changeling.Partitioning) {
+		return parted, plain, changeling.Partitioning{Table: p.by.Table, None: true}
+	})
+}
+
+func twinPartings(t *testing.T, way func(p parting, plain, parted shape) (from, to shape, b changeling.Partitioning)) {
 	for _, major := range pgtest.Majors(t) {
 		pgtest.Exec(t, pgtest.Open(t, pgtest.Server(t, major).DSN("postgres")), roles)
 		for _, p := range partings {
@@ -129,23 +107,22 @@ func TestTwinUnpartition(t *testing.T) {
 				if strings.Contains(p.parts, "fillfactor") {
 					options = " WITH (fillfactor = 60, autovacuum_vacuum_threshold = 70, toast.autovacuum_enabled = off)"
 				}
-				parted := p.with(" PARTITION BY "+p.by.By, "", p.parts)
-				native, before, engine := p.with("", options, "").twin(t, major), parted.twin(t, major), parted.twin(t, major)
-				none := changeling.Partitioning{Table: p.by.Table, None: true}
-				c := parts(t, engine, none, changeling.Config{Fast: true})
+				from, to, b := way(p, p.with("", options, ""), p.with(" PARTITION BY "+p.by.By, "", p.parts))
+				native, before, engine := to.twin(t, major), from.twin(t, major), from.twin(t, major)
+				c := parts(t, engine, b, changeling.Config{Fast: true})
 				if err := c.Undo(t.Context(), changeling.NoLoss); err != nil {
 					t.Fatal(err)
 				}
 				if dropped, err := c.Cleanup(t.Context(), changeling.Now); !dropped || err != nil {
 					t.Errorf("Cleanup = %v, %v", dropped, err)
 				}
-				alike(t, parted, before, engine, "- before, + after the undo")
-				parts(t, engine, none, changeling.Config{Fast: true, DropAfter: changeling.DropNow})
+				alike(t, from, before, engine, "- before, + after the undo")
+				parts(t, engine, b, changeling.Config{Fast: true, DropAfter: changeling.DropNow})
 				for range 2 { // as many as were asked for between
 					native.next(t)
 				}
 				engine.next(t)
-				alike(t, parted, native, engine, "- native, + engine")
+				alike(t, from, native, engine, "- native, + engine")
 			})
 		}
 	}
