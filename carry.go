@@ -56,12 +56,14 @@ func (r *run) settle(ctx context.Context, t *tx) error {
 		return err
 	}
 	if len(r.pair.Foreign) > 0 {
-		left, err := mysql.Texts(ctx, r.engine.db, mysql.Related(r.pair))
-		if err == nil && len(left) > 0 {
-			err = r.each(ctx, t, plan.Step{SQL: left, LockWait: r.engine.config.LockWait})
-		}
-		if err != nil {
-			return err
+		for _, asked := range []string{mysql.Related(r.pair), mysql.Misnamed(r.pair)} {
+			left, err := mysql.Texts(ctx, r.engine.db, asked)
+			if err == nil && len(left) > 0 {
+				err = r.each(ctx, t, plan.Step{SQL: left, LockWait: r.engine.config.LockWait})
+			}
+			if err != nil {
+				return err
+			}
 		}
 	}
 	return r.settleTriggers(ctx, t)

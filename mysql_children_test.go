@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -44,17 +45,25 @@ func shownMy(t *testing.T, db *sql.DB, table string) string {
 // none of their users is failed, and none is let through at any moment.
 func TestMySQLChildren(t *testing.T) {
 	t.Parallel()
-	for _, capture := range []changeling.Capture{changeling.CaptureBinlog, changeling.CaptureTriggers} {
-		t.Run(string(capture), func(t *testing.T) {
+	for _, c := range []struct {
+		capture  changeling.Capture
+		triggers bool
+	}{{changeling.CaptureBinlog, false}, {changeling.CaptureTriggers, false}, {changeling.CaptureBinlog, true}, {changeling.CaptureTriggers, true}} {
+		t.Run(fmt.Sprintf("%s triggers %t", c.capture, c.triggers), func(t *testing.T) {
 			t.Parallel()
 			onlyMySQL(t, func(t *testing.T, dsn string, db *sql.DB) {
 				far := mySchema(t, mytest.Open(t, mytest.Database(t, "mysql9.7")))
 				far = "`" + far + "`"
 				parentMy(t, db, "", far)
 				parentMy(t, db, "twin_", far)
+				if c.triggers {
+					mytest.Exec(t, db, `CREATE TABLE born (id int PRIMARY KEY)`, `CREATE TRIGGER parent_new AFTER INSERT ON parents FOR EACH ROW INSERT INTO born VALUES (NEW.id)`,
+						`CREATE TRIGGER parent_boss BEFORE INSERT ON parents FOR EACH ROW SET NEW.boss = 2`)
+				}
+				fires := triggersOf(t, db)
 				ctx, cancel := context.WithCancel(t.Context())
 				var wg sync.WaitGroup
-				var writes, refused atomic.Int64
+				var writes, refused, born atomic.Int64
 				for i := range 3 {
 					wg.Go(func() {
 						for n := 1000 * (i + 1); ctx.Err() == nil; n++ {
@@ -81,13 +90,16 @@ func TestMySQLChildren(t *testing.T) {
 									return
 								default:
 									writes.Add(1)
+									if strings.HasPrefix(c.text, "INSERT INTO parents") {
+										born.Add(1)
+									}
 								}
 							}
 						}
 					})
 				}
-				config := changeling.Config{Capture: capture, Events: event.Lines(t.Output())}
-				if capture == changeling.CaptureBinlog {
+				config := changeling.Config{Capture: c.capture, Events: event.Lines(t.Output())}
+				if c.capture == changeling.CaptureBinlog {
 					config.Binlog = dsn
 				}
 				alike := func(when string) {
@@ -97,14 +109,17 @@ func TestMySQLChildren(t *testing.T) {
 							t.Errorf("%s %s is\n%s\nas natively\n%s", when, x[0], got, want)
 						}
 					}
+					if now := triggersOf(t, db); !slices.Equal(now, fires) {
+						t.Errorf("%s the triggers are\n%s\nand were\n%s", when, strings.Join(now, "\n"), strings.Join(fires, "\n"))
+					}
 				}
-				c := made(t, db, `ALTER TABLE parents MODIFY v bigint`, config)
+				m := made(t, db, `ALTER TABLE parents MODIFY v bigint`, config)
 				cancel()
 				wg.Wait()
 				mytest.Exec(t, db, `ALTER TABLE twin_parents MODIFY v bigint`)
 				alike("after the change")
-				if capture == changeling.CaptureBinlog {
-					if err := c.Undo(t.Context(), changeling.NoLoss); err != nil {
+				if c.capture == changeling.CaptureBinlog {
+					if err := m.Undo(t.Context(), changeling.NoLoss); err != nil {
 						t.Fatal(err)
 					}
 					mytest.Exec(t, db, `ALTER TABLE twin_parents MODIFY v int`)
@@ -112,6 +127,10 @@ func TestMySQLChildren(t *testing.T) {
 				}
 				if writes.Load() < 100 || refused.Load() < 10 {
 					t.Errorf("%d writes and %d orphans were tried: that shows nothing", writes.Load(), refused.Load())
+				}
+				if c.triggers {
+					sameMy(t, db, `SELECT COUNT(*) FROM born`, fmt.Sprintf(`SELECT %d`, born.Load()))
+					sameMy(t, db, `SELECT COUNT(*) FROM parents WHERE id > 900 AND boss = 1`, `SELECT 0`)
 				}
 				mytest.Exec(t, db, `DELETE FROM parents WHERE id = 500`)
 				var gone, left int

@@ -128,66 +128,92 @@ func TestMySQLTriggers(t *testing.T) {
 // run gives them their names.
 func TestMySQLTriggersWhenItDies(t *testing.T) {
 	t.Parallel()
-	eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
-		step := 13
-		if full() {
-			step = 1
+	eachMy(t, func(t *testing.T, dsn string, db *sql.DB) { triggersWhenItDies(t, dsn, db, false) })
+}
+
+// TestMySQLTriggersAndKeysWhenItDies: the same where foreign keys tie the table to others: at no moment is one missing.
+func TestMySQLTriggersAndKeysWhenItDies(t *testing.T) {
+	t.Parallel()
+	onlyMySQL(t, func(t *testing.T, dsn string, db *sql.DB) { triggersWhenItDies(t, dsn, db, true) })
+}
+
+func triggersWhenItDies(t *testing.T, dsn string, db *sql.DB, tied bool) {
+	step := 13
+	if full() {
+		step = 1
+	}
+	for at := 0; ; at += step {
+		mytest.Exec(t, db, `DROP TABLE IF EXISTS follows, orders, audit, ups`, `CREATE TABLE orders `+myOrders)
+		if tied {
+			mytest.Exec(t, db, `CREATE TABLE ups (id int PRIMARY KEY)`, `ALTER TABLE orders ADD COLUMN up int, ADD CONSTRAINT orders_up FOREIGN KEY (up) REFERENCES ups (id), ADD FOREIGN KEY (up) REFERENCES ups (id)`,
+				`CREATE TABLE follows (id bigint unsigned, FOREIGN KEY (id) REFERENCES orders (id))`)
 		}
-		for at := 0; ; at += step {
-			mytest.Exec(t, db, `DROP TABLE IF EXISTS orders, audit`, `CREATE TABLE orders `+myOrders)
-			triggerMy(t, db, "orders")
-			fillMy(t, db, "orders", 20)
-			before := triggersOf(t, db)
-			var since atomic.Int64
-			since.Store(-1)
-			var last atomic.Value
-			mortal := mytest.Mutant(t, dsn, func(_ context.Context, x mutant.Statement) string {
-				if strings.HasPrefix(x.Text, "RENAME TABLE") && strings.Contains(x.Text, "_old") && since.Load() < 0 {
-					since.Store(0)
-					return x.Text
-				}
-				if n := since.Load(); n >= 0 {
-					if n >= int64(at) {
-						return "SIGNAL SQLSTATE '45000'"
-					}
-					since.Add(1)
-					last.Store(x.Text)
-				}
+		triggerMy(t, db, "orders")
+		fillMy(t, db, "orders", 20)
+		before, keys := triggersOf(t, db), keysMy(t, db)
+		var since atomic.Int64
+		since.Store(-1)
+		var last atomic.Value
+		mortal := mytest.Mutant(t, dsn, func(_ context.Context, x mutant.Statement) string {
+			if (strings.HasPrefix(x.Text, "RENAME TABLE") && strings.Contains(x.Text, "_old") || strings.HasPrefix(x.Text, "CALL ")) && since.Load() < 0 {
+				since.Store(0)
 				return x.Text
-			})
-			mortal.SetMaxOpenConns(20)
-			first := changeling.Apply(t.Context(), mortal, myGrow, changeling.Config{Fast: true, Lease: 3 * time.Second, DropAfter: changeling.DropNow})
-			mortal.Close()
-			if since.Load() < 0 {
-				t.Fatalf("the change ended before its swap: %v", first)
 			}
-			when := fmt.Sprintf("dead %d statements after the swap, the last one %.60v", at, last.Load())
-			fires := func(when string) {
-				t.Helper()
-				mytest.Exec(t, db, `DELETE FROM audit`, `INSERT INTO orders (customer_id, email, amount, note) VALUES (1, UUID(), 5, 'n')`)
-				sameMy(t, db, `SELECT what, (SELECT customer_id FROM orders WHERE id = audit.id) FROM audit`, `SELECT 'second', 1001 UNION ALL SELECT 'first n 0ü', 1001`)
-				if t.Failed() {
-					t.Fatal(when)
+			if n := since.Load(); n >= 0 {
+				if n >= int64(at) {
+					return "SIGNAL SQLSTATE '45000'"
+				}
+				since.Add(1)
+				last.Store(x.Text)
+			}
+			return x.Text
+		})
+		mortal.SetMaxOpenConns(20)
+		first := changeling.Apply(t.Context(), mortal, myGrow, changeling.Config{Fast: true, Lease: 3 * time.Second, DropAfter: changeling.DropNow})
+		mortal.Close()
+		if since.Load() < 0 {
+			t.Fatalf("the change ended before its swap: %v", first)
+		}
+		when := fmt.Sprintf("dead %d statements after the swap, the last one %.60v", at, last.Load())
+		fires := func(when string) {
+			t.Helper()
+			mytest.Exec(t, db, `DELETE FROM audit`, `INSERT INTO orders (customer_id, email, amount, note) VALUES (1, UUID(), 5, 'n')`)
+			sameMy(t, db, `SELECT what, (SELECT customer_id FROM orders WHERE id = audit.id) FROM audit`, `SELECT 'second', 1001 UNION ALL SELECT 'first n 0ü', 1001`)
+			for _, text := range []string{`INSERT INTO orders (customer_id, email, amount, up) VALUES (1, UUID(), 5, 77)`, `INSERT INTO follows VALUES (-1)`} {
+				if _, err := db.Exec(text); tied && err == nil {
+					t.Errorf("an orphan came in: %s", text)
 				}
 			}
-			fires(when)
-			err := changeling.ErrOwned
-			for errors.Is(err, changeling.ErrOwned) {
-				err = changeling.Apply(t.Context(), db, myGrow, changeling.Config{Fast: true, Lease: 3 * time.Second, DropAfter: changeling.DropNow})
-			}
-			if err != nil {
-				t.Fatalf("%s: the second run: %v", when, err)
-			}
-			fires(when + ", after the second run")
-			if after := triggersOf(t, db); !slices.Equal(after, before) {
-				t.Fatalf("%s: the triggers were\n%s\nand are\n%s", when, strings.Join(before, "\n"), strings.Join(after, "\n"))
-			}
-			if first == nil {
-				t.Logf("%d statements after the swap", since.Load())
-				return
+			if t.Failed() {
+				t.Fatal(when)
 			}
 		}
-	})
+		fires(when)
+		err := changeling.ErrOwned
+		for errors.Is(err, changeling.ErrOwned) {
+			err = changeling.Apply(t.Context(), db, myGrow, changeling.Config{Fast: true, Lease: 3 * time.Second, DropAfter: changeling.DropNow})
+		}
+		if err != nil {
+			t.Fatalf("%s: the second run: %v", when, err)
+		}
+		fires(when + ", after the second run")
+		if after := triggersOf(t, db); !slices.Equal(after, before) {
+			t.Fatalf("%s: the triggers were\n%s\nand are\n%s", when, strings.Join(before, "\n"), strings.Join(after, "\n"))
+		}
+		if now := keysMy(t, db); !slices.Equal(now, keys) {
+			t.Fatalf("%s: the foreign keys were %q and are %q", when, keys, now)
+		}
+		if first == nil {
+			t.Logf("%d statements after the swap", since.Load())
+			return
+		}
+	}
+}
+
+// keysMy are the foreign keys of the tests' database.
+func keysMy(t *testing.T, db *sql.DB) []string {
+	t.Helper()
+	return myContent(t, db, `SELECT constraint_name, table_name, column_name, referenced_table_name FROM information_schema.key_column_usage WHERE table_schema = DATABASE() AND referenced_table_name IS NOT NULL`)
 }
 
 // TestMySQLTriggersRefused: what cannot be made again as it is.

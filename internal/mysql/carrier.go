@@ -69,7 +69,7 @@ func Given(p schema.Pair) string {
 
 // installCarrier is InstallSwap on MariaDB.
 func installCarrier(p schema.Pair) []string {
-	clear, give, take := keyParts(p)
+	clear, give, take, _ := keyParts(p)
 	swapped := "(" + Swapped(p) + ")"
 	return []string{"DROP PROCEDURE IF EXISTS " + swapping(p),
 		"CREATE PROCEDURE " + swapping(p) + "() SQL SECURITY INVOKER BEGIN DECLARE EXIT HANDLER FOR SQLEXCEPTION BEGIN " + clear + "RESIGNAL; END; " + clear + give +
@@ -93,9 +93,9 @@ func dropPass(p schema.Pair) string {
 	return "DROP SEQUENCE IF EXISTS " + qualified(to)
 }
 
-// Outgoing is where Swap takes the old table.
+// Outgoing is where a swap takes the old table of a pair with foreign keys, and on MariaDB of any.
 func Outgoing(p schema.Pair) schema.Name {
-	if Calls(p) {
+	if Calls(p) && !Stays(p) {
 		return p.Old
 	}
 	return Aside(p)

@@ -47,10 +47,6 @@ func (w *planner) adopt(ctx context.Context, r *rehearsal, p *schema.Pair) (refu
 	if err != nil || len(keys) == 0 {
 		return nil, err
 	}
-	if len(p.Triggers) > 0 {
-		return []string{fmt.Sprintf("%s has triggers, and foreign keys of other tables refer to it (%s of %s): both have to be led to the new table by the same swap, which is not done yet. "+
-			"Drop the triggers or the keys first, and make them again afterwards", r.source.Name, keys[0].Name, keys[0].Table)}, nil
-	}
 	var rehearsed []string
 	twins, relations := map[schema.Name]schema.Name{}, map[schema.Name]*Relation{}
 	for i, k := range keys {

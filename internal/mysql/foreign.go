@@ -94,7 +94,7 @@ func (w *planner) relate(ctx context.Context, r *rehearsal, p *schema.Pair) (ref
 	if err != nil || len(keys)+len(r.fresh) == 0 {
 		return nil, err
 	}
-	if len(p.Triggers) > 0 {
+	if len(p.Triggers) > 0 && w.dialect.maria {
 		return []string{fmt.Sprintf("%s has triggers and foreign keys: the new table cannot get the names of the keys while the old one has them, and the old one cannot leave the database while it has triggers. "+
 			"Drop the triggers or the keys first, and make them again afterwards", r.source.Name)}, nil
 	}
@@ -211,33 +211,82 @@ func swapping(p schema.Pair) string {
 	return qualified(schema.Name{Schema: p.Log.Schema, Table: "swap_" + p.Change})
 }
 
-// keyParts are parts of the procedure that leads keys: what takes them off the shadow, gives them to it, and takes them off the old table.
-func keyParts(p schema.Pair) (clear, give, take string) {
-	const quietly = "BEGIN DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END; "
+// keyParts are parts of the procedure that leads keys: what takes them off the shadow, gives them to it, takes them off the old table, and gives
+// the new one's their names where it could not have them before.
+func keyParts(p schema.Pair) (clear, give, take, name string) {
+	keys, named := p.Foreign, p.Shadow
+	if Stays(p) {
+		keys, named = standing(p), p.Source
+	}
 	var adds, drops, each []string
-	var named string
-	for _, k := range p.Foreign {
-		if k.Index != "" && k.Index != k.Name { // the server takes the place of an index that it had made by itself
-			named += quietly + "ALTER TABLE " + qualified(p.Shadow) + " RENAME INDEX " + quote(k.Name) + " TO " + quote(k.Index) + "; END; "
+	var index string
+	for i, k := range keys {
+		if own := p.Foreign[i].Name; k.Index != "" && k.Index != own { // the server takes the place of an index that it had made by itself
+			index += quietly("ALTER TABLE " + qualified(named) + " RENAME INDEX " + quote(own) + " TO " + quote(k.Index))
 		}
 		if k.Add != "" {
 			adds = append(adds, k.Add)
-			each = append(each, "ALTER TABLE "+qualified(p.Shadow)+" DROP FOREIGN KEY "+quote(k.Name)+"; ")
+			each = append(each, "ALTER TABLE "+qualified(p.Shadow)+" DROP FOREIGN KEY "+quote(k.Name))
 		}
 		if !k.Fresh {
-			drops = append(drops, "DROP FOREIGN KEY "+quote(k.Name))
+			drops = append(drops, "DROP FOREIGN KEY "+quote(renamed(p, p.Foreign[i].Name)))
 		}
 	}
-	give = named
 	if len(adds) > 0 {
 		// What an earlier attempt left on the shadow, if its server crashed, goes first; and this one leaves nothing if it cannot swap.
-		clear = quietly + strings.Join(each, "") + "END; "
-		give = "ALTER TABLE " + qualified(p.Shadow) + " " + strings.Join(adds, ", ") + ", ALGORITHM=INPLACE; " + named
+		clear = quietly(each...)
+		give = "ALTER TABLE " + qualified(p.Shadow) + " " + strings.Join(adds, ", ") + ", ALGORITHM=INPLACE; "
 	}
 	if len(drops) > 0 {
-		take = quietly + "ALTER TABLE " + qualified(p.Old) + " " + strings.Join(drops, ", ") + "; END; "
+		take = quietly("ALTER TABLE " + qualified(Outgoing(p)) + " " + strings.Join(drops, ", "))
 	}
-	return clear, give, take
+	if text := nameKeys(p); text != "" {
+		return clear, give, take, quietly(text) + index
+	}
+	return clear, give + index, take, ""
+}
+
+// quietly are statements of a procedure each of which may fail.
+func quietly(texts ...string) string {
+	return "BEGIN DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END; " + strings.Join(texts, "; ") + "; END; "
+}
+
+// A table with triggers stays in its database, where each name of a key is once. So its new table gets the keys under names of the change's own,
+// which are exchanged for the right ones when the old table has lost them: a key is dropped and its like added in one statement, which reads no
+// row, and at no moment is there none.
+
+// renamed is the name that a key of the old table has behind the swap: those that the server gave change with the table's name.
+func renamed(p schema.Pair, key string) string {
+	if rest, given := strings.CutPrefix(key, p.Source.Table+"_ibfk_"); given {
+		return Outgoing(p).Table + "_ibfk_" + rest
+	}
+	return key
+}
+
+// standing are the keys under such names.
+func standing(p schema.Pair) (out []schema.ForeignKey) {
+	for i, k := range p.Foreign {
+		name := fmt.Sprintf("changeling_%s_f%d", p.Change, i+1)
+		k.Add = strings.Replace(k.Add, "ADD CONSTRAINT "+quote(k.Name), "ADD CONSTRAINT "+quote(name), 1)
+		k.Name = name
+		out = append(out, k)
+	}
+	return out
+}
+
+// nameKeys exchanges the names. It is empty where nothing has to be.
+func nameKeys(p schema.Pair) string {
+	var drops, adds []string
+	for i, k := range p.Foreign {
+		if k.Add != "" && Stays(p) {
+			drops = append(drops, "DROP FOREIGN KEY "+quote(standing(p)[i].Name))
+			adds = append(adds, strings.Replace(k.Add, " REFERENCES "+qualified(p.Shadow)+" ", " REFERENCES "+qualified(p.Source)+" ", 1))
+		}
+	}
+	if len(adds) == 0 {
+		return ""
+	}
+	return "ALTER TABLE " + qualified(p.Source) + " " + strings.Join(append(drops, adds...), ", ") + ", ALGORITHM=INPLACE"
 }
 
 // InstallSwap makes the procedure that swaps tables with foreign keys, see above and children.go. It may run twice, and so may the
@@ -246,14 +295,16 @@ func InstallSwap(p schema.Pair, maria bool) []string {
 	if maria {
 		return installCarrier(p)
 	}
-	clear, give, take := keyParts(p)
+	clear, give, take, name := keyParts(p)
 	parts, disarm := childParts(p), ""
 	for _, text := range DropCapture(p) { // here, so that a run that dies does not leave a source whose writes nobody logs
-		disarm += text + "; "
+		if !Stays(p) { // else they go with the old table
+			disarm += text + "; "
+		}
 	}
 	return []string{"DROP PROCEDURE IF EXISTS " + swapping(p),
 		"CREATE PROCEDURE " + swapping(p) + "() SQL SECURITY INVOKER BEGIN DECLARE EXIT HANDLER FOR SQLEXCEPTION BEGIN " + clear + parts.back + "RESIGNAL; END; " + clear +
-			parts.begin + give + parts.leave + disarm + SwapTo(p, p.Old) + "; " + parts.join + take + parts.end + "END"}
+			parts.begin + give + parts.leave + disarm + SwapTo(p, Outgoing(p)) + "; " + parts.join + take + name + parts.end + "END"}
 }
 
 // Disarms says that the procedure of a plan takes the capture's triggers off; those of older plans do not.
@@ -296,7 +347,20 @@ func swapped(p schema.Pair) []string {
 func CallSwap(p schema.Pair) string { return "CALL " + swapping(p) + "()" }
 
 // Related answers the foreign keys that the old table still has, each as the statement that drops it.
-func Related(p schema.Pair) string { return ForeignKeysOf(p.Old) }
+func Related(p schema.Pair) string {
+	return ForeignKeysOf(Outgoing(p))
+}
+
+// Misnamed answers the statement that gives the new table's keys their names, if they do not have them.
+func Misnamed(p schema.Pair) string {
+	text := nameKeys(p)
+	if text == "" {
+		return "SELECT '' FROM DUAL WHERE FALSE"
+	}
+	i := slices.IndexFunc(p.Foreign, func(k schema.ForeignKey) bool { return k.Add != "" })
+	return "SELECT " + literal(text) + " FROM information_schema.table_constraints k WHERE k.table_schema = " + literal(p.Source.Schema) + " AND k.table_name = " + literal(p.Source.Table) +
+		" AND k.constraint_name = " + literal(standing(p)[i].Name)
+}
 
 // Texts is a column of statements.
 func Texts(ctx context.Context, q DB, query string) ([]string, error) {

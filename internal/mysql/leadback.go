@@ -3,6 +3,7 @@ package mysql
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/changeling-db/changeling/plan"
@@ -22,7 +23,7 @@ func LeadBack(ctx context.Context, q DB, p *plan.Plan, maria bool) (refusals []s
 		return nil, err
 	}
 	pair := p.Pair
-	if Calls(pair) {
+	if maria && Calls(pair) {
 		return []string{fmt.Sprintf("%s has triggers by now (%s), and foreign keys tie it to other tables: both cannot be led back by the same swap. Drop the triggers, undo the change, and make them again afterwards", pair.Source, list[0].name)}, nil
 	}
 	var taken []string
@@ -43,6 +44,10 @@ func LeadBack(ctx context.Context, q DB, p *plan.Plan, maria bool) (refusals []s
 	judge := *pair.Judge
 	pair.Rests, pair.Shadow = pair.Shadow, nearby(pair)
 	judge.Source, pair.Judge = pair.Shadow, &judge
+	pair.Foreign = slices.Clone(pair.Foreign)
+	for i, k := range pair.Foreign {
+		pair.Foreign[i].Add = strings.Replace(k.Add, " REFERENCES "+qualified(pair.Rests)+" ", " REFERENCES "+qualified(pair.Shadow)+" ", 1)
+	}
 	twin := schema.Name{Schema: pair.Log.Schema, Table: "twin_" + pair.Change}
 	for _, text := range []string{"DROP TABLE IF EXISTS " + qualified(twin), "CREATE TABLE " + qualified(twin) + " LIKE " + qualified(pair.Rests)} {
 		if _, err := q.ExecContext(ctx, text); err != nil {
