@@ -114,8 +114,15 @@ func TestMySQLUndoLateTriggers(t *testing.T) {
 			"beside a foreign key":                       {`v int, w int, FOREIGN KEY (w) REFERENCES parents (id)`, `MODIFY v bigint`, `NEW.v`, `foreign keys tie it`, `DROP TRIGGER late`},
 			"beside a check with a name":                 {`v int, w int, CONSTRAINT mine CHECK (v > 0)`, `MODIFY v bigint`, `NEW.v`, `mine`, `DROP TRIGGER late`},
 		} {
-			if strings.HasSuffix(name, "with a name") && isMaria(t, db) { // where it is the table's own
-				x.refusal = ""
+			switch maria := isMaria(t, db); name {
+			case "beside a check with a name": // which is the table's own on MariaDB
+				if maria {
+					x.refusal = ""
+				}
+			case "beside a foreign key":
+				if !maria {
+					x.refusal = ""
+				}
 			}
 			mytest.Exec(t, db, `DROP TABLE IF EXISTS orders`, `CREATE TABLE orders (id int PRIMARY KEY, `+x.table+`)`, `INSERT INTO orders (id, v) VALUES (1, 1), (2, 2)`, `DELETE FROM audit`)
 			c := made(t, db, `ALTER TABLE orders `+x.ddl, config)
