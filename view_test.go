@@ -125,8 +125,7 @@ func TestViewsMeanwhile(t *testing.T) {
 					once.Do(func() { _, failed = crowd.db.ExecContext(ctx, "SET lock_timeout = '5s'; "+c.ddl) })
 				}
 				if c.mutant {
-					return strings.NewReplacer(`FROM pg_catalog.pg_rewrite x WHERE`, `FROM pg_catalog.pg_rewrite x WHERE false AND`, `FROM pg_catalog.pg_class x WHERE x.oid IN (SELECT w`,
-						`FROM pg_catalog.pg_class x WHERE false AND x.oid IN (SELECT w`).Replace(s.Text)
+					return unmarked(s.Text)
 				}
 				return s.Text
 			})
@@ -146,5 +145,106 @@ func TestViewsMeanwhile(t *testing.T) {
 				t.Errorf("%s views are as somebody left them, want 1", kept)
 			}
 		})
+	}
+}
+
+// unmarked are the marks of a swap without those of what reads the table.
+func unmarked(text string) string {
+	return strings.NewReplacer(`FROM pg_catalog.pg_rewrite x WHERE`, `FROM pg_catalog.pg_rewrite x WHERE false AND`, `x WHERE x.oid IN (SELECT d.refobjid`, `x WHERE false AND x.oid IN (SELECT d.refobjid`,
+		`x WHERE x.attrelid IN (SELECT d.refobjid`, `x WHERE false AND x.attrelid IN (SELECT d.refobjid`).Replace(text)
+}
+
+// TestViewsOfRenamed: what a view reads besides the table it goes on to read, also where somebody gives the name to another table, or column, while the
+// change runs, or before it is undone: the change stops and says so.
+func TestViewsOfRenamed(t *testing.T) {
+	t.Parallel()
+	table := []string{`ALTER TABLE notes RENAME TO former`, `CREATE TABLE notes (id int, note text)`, `INSERT INTO notes VALUES (1, 'another')`}
+	column := []string{`ALTER TABLE notes RENAME note TO former`, `ALTER TABLE notes ADD note text DEFAULT 'another'`}
+	unnamed := func(text string) string { return strings.ReplaceAll(text, `string_agg(i.identity`, `string_agg(''`) }
+	for name, c := range map[string]struct {
+		act    []string
+		when   string
+		mutant func(string) string
+	}{
+		"a table while it is held": {table, "held", nil}, "a column while it is held": {column, "held", nil},
+		"a table at the last moment": {table, "locking", nil}, "a column at the last moment": {column, "locking", nil},
+		"a table before the undo": {table, "undo", nil}, "a column before the undo": {column, "undo", nil},
+		"names not looked at": {table, "held", unnamed}, "marks not looked at": {column, "locking", unmarked},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dsn := pgtest.Database(t)
+			db := pgtest.Open(t, dsn)
+			pgtest.Exec(t, db, `CREATE TABLE base (id int PRIMARY KEY, extra int)`, `INSERT INTO base VALUES (1, 1)`, `CREATE TABLE notes (id int, note text)`, `INSERT INTO notes VALUES (1, 'its own')`,
+				`CREATE VIEW noted AS SELECT id, note FROM base JOIN notes USING (id)`)
+			var once sync.Once
+			var failed error
+			act := func() {
+				once.Do(func() { _, failed = db.ExecContext(t.Context(), strings.Join(c.act, ";")) })
+			}
+			pool := pgtest.Mutant(t, dsn, func(_ context.Context, s mutant.Statement) string {
+				if c.when == "locking" && locking(s.Text) && strings.Contains(s.Text, "ALTER VIEW") {
+					act()
+				}
+				if c.mutant != nil {
+					return c.mutant(s.Text)
+				}
+				return s.Text
+			})
+			config := changeling.Config{Fast: true, Events: event.Lines(t.Output())}
+			if c.when == "held" {
+				config.Events = upon(config.Events, began("cutover"), act)
+			}
+			e, err := changeling.Open(t.Context(), pool, config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer e.Close()
+			change, err := e.Start(t.Context(), widenBase)
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = change.Run(t.Context())
+			if c.when == "undo" {
+				if err != nil {
+					t.Fatal(err)
+				}
+				act()
+				err = change.Undo(t.Context(), changeling.NoLoss)
+			}
+			if failed != nil {
+				t.Fatal(failed)
+			}
+			reads := asked(t, db, `SELECT string_agg(v.note, ' ') FROM noted v`)
+			switch {
+			case c.mutant != nil && (err != nil || reads == "its own"):
+				t.Errorf("the mutant does no harm: %v, the view reads %q", err, reads)
+			case c.mutant == nil && (!errors.Is(err, changeling.ErrRefused) || !strings.Contains(err.Error(), "altered")):
+				t.Errorf("got %v, want that somebody has altered what hangs on the table", err)
+			case c.mutant == nil && reads != "its own":
+				t.Errorf("the view reads %q", reads)
+			}
+		})
+	}
+}
+
+// TestViewsOfSessions: a temporary view of somebody's session, which nobody else can make anew, is refused by the plan, and is no more in the way when
+// the session has ended.
+func TestViewsOfSessions(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Open(t, pgtest.Database(t))
+	pgtest.Exec(t, db, `CREATE TABLE base (id int PRIMARY KEY, extra int)`, `INSERT INTO base VALUES (1, 1)`)
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	pgtest.Exec(t, conn, `CREATE TEMPORARY VIEW mine AS SELECT id FROM base`)
+	if err := changeling.Apply(t.Context(), db, widenBase, quick); !errors.Is(err, changeling.ErrRefused) || !strings.Contains(err.Error(), "temporary view of a session") {
+		t.Errorf("Apply = %v, want a refusal that names the temporary view", err)
+	}
+	pgtest.Exec(t, conn, `DROP VIEW mine`)
+	if err := changeling.Apply(t.Context(), db, widenBase, quick); err != nil {
+		t.Error(err)
 	}
 }

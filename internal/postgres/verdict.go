@@ -21,6 +21,7 @@ func Marks(p schema.Pair) string {
 		return "SELECT '" + catalogue + "' || x.xmin::text || x.ctid::text AS mark FROM pg_catalog." + catalogue + " x WHERE " + strings.ReplaceAll(where, "$t", tables)
 	}
 	const readers = "SELECT d.objid FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = $t"
+	const read = "SELECT d.refobjid FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid IN (" + readers + ")"
 	return "SELECT coalesce(pg_catalog.md5(pg_catalog.string_agg(m.mark, ',' ORDER BY m.mark)), '') FROM (" + strings.Join([]string{
 		of("pg_class", "x.oid = $t OR x.oid IN (SELECT i.indexrelid FROM pg_catalog.pg_index i WHERE i.indrelid = $t)"),
 		of("pg_attribute", "x.attrelid = $t"),
@@ -29,8 +30,8 @@ func Marks(p schema.Pair) string {
 		of("pg_constraint", "x.conrelid = $t OR x.confrelid = $t"),
 		of("pg_trigger", "x.tgrelid = $t"),
 		of("pg_rewrite", "x.oid IN ("+readers+")"),
-		of("pg_class", "x.oid IN (SELECT w.ev_class FROM pg_catalog.pg_rewrite w WHERE w.oid IN ("+readers+"))"),
-		of("pg_attribute", "x.attrelid IN (SELECT w.ev_class FROM pg_catalog.pg_rewrite w WHERE w.oid IN ("+readers+"))"),
+		of("pg_class", "x.oid IN ("+read+")"), // the view itself, and other tables: their names stand in its text
+		of("pg_attribute", "x.attrelid IN ("+read+")"),
 		of("pg_statistic_ext", "x.stxrelid = $t"),
 		of("pg_policy", "x.polrelid = $t"),
 		of("pg_inherits", "x.inhrelid = $t OR x.inhparent = $t"),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
 
 	"github.com/changeling-db/changeling/internal/fault"
 	"github.com/changeling-db/changeling/internal/ident"
@@ -25,7 +26,7 @@ type View struct {
 	Name      string   `json:"name"`
 	Owner     string   `json:"owner"`
 	Options   []string `json:"options,omitempty"`
-	Sum       string   `json:"sum"`                // of its query and the names of its columns
+	Sum       string   `json:"sum"`                // of its query, the names of its columns, and those of all that the query speaks of: its text is made when the plan is
 	Def       string   `json:"-"`                  // the query
 	Stranger  bool     `json:"stranger,omitempty"` // it belongs to a role that whoever runs the change is no member of
 	Shut      bool     `json:"shut,omitempty"`     // he may create nothing in its schema, which the server demands from PostgreSQL 16 on
@@ -35,7 +36,8 @@ type View struct {
 // viewsSQL are those that read a table.
 const viewsSQL = `SELECT json_agg(json_build_object('said', pg_describe_object('pg_rewrite'::regclass, w.oid, 0), 'oid', v.oid::bigint, 'schema', n.nspname, 'name', v.relname,
       'owner', pg_get_userbyid(v.relowner), 'options', v.reloptions, 'shut', current_setting('server_version_num')::int >= 160000 AND NOT has_schema_privilege(n.oid, 'CREATE'),
-      'sum', md5(w.ev_action::text || (SELECT string_agg(a.attname, '.' ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = v.oid AND a.attnum > 0)), 'stranger', NOT pg_has_role(v.relowner, 'USAGE'),
+      'sum', md5(concat_ws(' ', w.ev_action::text, (SELECT string_agg(a.attname, '.' ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = v.oid AND a.attnum > 0),
+        (SELECT string_agg(i.identity, ' ' ORDER BY i.identity) FROM pg_depend d, pg_identify_object(d.refclassid, d.refobjid, d.refobjsubid) i WHERE d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid))), 'stranger', NOT pg_has_role(v.relowner, 'USAGE'),
       'extension', EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = v.oid AND d.deptype = 'e')) ORDER BY n.nspname, v.relname)
     FROM pg_rewrite w JOIN pg_class v ON v.oid = w.ev_class JOIN pg_namespace n ON n.oid = v.relnamespace WHERE v.relkind = 'v' AND w.rulename = '_RETURN' AND w.oid = ANY (ARRAY(
       SELECT objid FROM pg_depend WHERE classid = 'pg_rewrite'::regclass AND refclassid = 'pg_class'::regclass AND refobjid = $oid))`
@@ -45,6 +47,8 @@ func (v View) why() string {
 	switch {
 	case v.Extension:
 		return "it belongs to an extension"
+	case strings.HasPrefix(v.Schema, "pg_temp_"):
+		return "it is a temporary view of a session, and goes with that"
 	case v.Shut:
 		return "the server makes a query of a view anew only for who may create in its schema: GRANT CREATE ON SCHEMA " + ident.Quote(v.Schema) + " to whoever runs the change first"
 	case v.Stranger:
