@@ -77,7 +77,7 @@ func (r *rehearsal) revalues(columns []string) bool {
 		}
 		from := r.origin(*c)
 		_, using := r.using[from.Name]
-		return using || from.Type != c.Type && !sameOrder(*from, *c)
+		return using || from.Type != c.Type && !(sameOrder(*from, *c) && keeps(*from, *c))
 	})
 }
 

@@ -49,6 +49,13 @@ func widens(a, b Column) bool {
 	return false
 }
 
+// keeps says that each value of a column stays what it is as one of another, which is wider: none is rounded.
+func keeps(a, b Column) bool {
+	_, had := modified(a.Type)
+	_, has := modified(b.Type)
+	return widens(a, b) && (len(had) < 2 || len(has) < 2 || had[1] <= has[1])
+}
+
 // roomy is widens for a NUMERIC with so many digits, of which so many stand behind the point. What is rounded may need one more before it.
 func roomy(whole int, from string, had, has []int) bool {
 	if len(has) == 0 {

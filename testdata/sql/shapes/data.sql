@@ -73,3 +73,39 @@ CREATE TABLE t (id int PRIMARY KEY);
 INSERT INTO t SELECT generate_series(1, 100);
 -- alter
 ALTER TABLE t ALTER COLUMN id TYPE bigint;
+
+-- shape: a key is rounded, and what refers to it is not
+CREATE TABLE p (k numeric(6,2) PRIMARY KEY, n int);
+CREATE TABLE t (id int PRIMARY KEY, k numeric(6,2) REFERENCES p);
+INSERT INTO p SELECT i + 0.24, i FROM generate_series(1, 50) i;
+INSERT INTO t SELECT n, k FROM p;
+-- data: t_k_fkey
+-- alter
+ALTER TABLE p ALTER COLUMN k TYPE numeric(6,1);
+
+-- shape: what refers to a key is rounded, and the key is not
+CREATE TABLE p (k numeric(6,2) PRIMARY KEY, n int);
+CREATE TABLE t (id int PRIMARY KEY, k numeric(6,2) REFERENCES p);
+INSERT INTO p SELECT i + 0.24, i FROM generate_series(1, 50) i;
+INSERT INTO t SELECT n, k FROM p;
+-- data: t_k_fkey
+-- alter
+ALTER TABLE t ALTER COLUMN k TYPE numeric(6,1);
+
+-- shape: a key's time is rounded
+CREATE TABLE p (k timestamp PRIMARY KEY, n int);
+CREATE TABLE t (id int PRIMARY KEY, k timestamp REFERENCES p);
+INSERT INTO p SELECT '2026-01-01 10:00:00.3'::timestamp + i * interval '1s', i FROM generate_series(1, 50) i;
+INSERT INTO t SELECT n, k FROM p;
+-- data: t_k_fkey
+-- alter
+ALTER TABLE p ALTER COLUMN k TYPE timestamp(0);
+
+-- shape: a key's spaces are cut off
+CREATE TABLE p (k varchar(10) PRIMARY KEY, n int);
+CREATE TABLE t (id int PRIMARY KEY, k varchar(10) REFERENCES p);
+INSERT INTO p SELECT i || '   ', i FROM generate_series(1, 50) i;
+INSERT INTO t SELECT n, k FROM p;
+-- data: t_k_fkey
+-- alter
+ALTER TABLE p ALTER COLUMN k TYPE varchar(3);
