@@ -33,7 +33,7 @@ func (w *gathering) gatherJointly(ctx context.Context, c plan.Clause, columns []
 	if len(w.why) > 0 {
 		return nil
 	}
-	texts, why, err := w.sameForAll(ctx, c, columns)
+	texts, why, err := w.sameForAll(ctx, c, columns, to)
 	if why != "" {
 		w.why = append(w.why, why)
 	}
@@ -54,7 +54,7 @@ func (w *gathering) gatherJointly(ctx context.Context, c plan.Clause, columns []
 
 // sameForAll has the server say how the conversion of the key reads for each of the columns: as the expression of an index on an empty table that
 // has the key alone. So it refuses what is not immutable, by which two rows with one key could come to two, and what needs other columns.
-func (w *gathering) sameForAll(ctx context.Context, c plan.Clause, columns []familyColumn) (texts []string, why string, err error) {
+func (w *gathering) sameForAll(ctx context.Context, c plan.Clause, columns []familyColumn, to string) (texts []string, why string, err error) {
 	tx, err := w.db.BeginTx(ctx, &sql.TxOptions{})
 	if err != nil {
 		return nil, "", err
@@ -67,6 +67,9 @@ func (w *gathering) sameForAll(ctx context.Context, c plan.Clause, columns []fam
 	}
 	if _, err := tx.ExecContext(ctx, "CREATE TEMPORARY TABLE "+table+" ("+column+") ON COMMIT DROP"); err != nil {
 		return nil, "", err
+	}
+	if why, err := w.alike(ctx, tx, c, columns, to); why != "" || err != nil {
+		return nil, why, err
 	}
 	expr := forClone(c.Using, &Relation{Schema: key.name.Schema, Name: key.name.Table}, "", false, nil)
 	indexes := []string{"CREATE INDEX changeling_using ON " + table + " ((" + expr + "))", "CREATE INDEX ON " + table + " (((" + expr + ")::" + c.Type + "))"}
@@ -105,6 +108,32 @@ func (w *gathering) sameForAll(ctx context.Context, c plan.Clause, columns []fam
 		texts = append(texts, cmp.Or(text.String, ident.Quote(k.column)))
 	}
 	return texts, "", nil
+}
+
+// alike says why values that are equal, as a foreign key demands, may not become equal ones, if they may not: those of some types can look different,
+// such as 1.0 and 1.00, or a and A of a collation. The server knows them from an index, which cannot keep one entry for equal values of these.
+func (w *gathering) alike(ctx context.Context, tx *sql.Tx, c plan.Clause, columns []familyColumn, to string) (string, error) {
+	key, numbers := columns[0], append(slices.Clone(integers), "numeric", "real", "double precision")
+	from, digits := modified(key.kind)
+	switch {
+	case len(digits) == 2 && !slices.ContainsFunc(columns, func(k familyColumn) bool { return k.kind != key.kind }):
+		return "", nil // all have as many digits behind the point
+	case slices.Contains(numbers, from) && slices.Contains(numbers, to) && (c.Using == "" || casts(c.Using, Column{Name: c.Column}, to)):
+		return "", nil // equal numbers become equal ones
+	}
+	if _, err := tx.ExecContext(ctx, "CREATE INDEX changeling_alike ON "+ident.Qualified("pg_temp", key.name.Table)+" ("+ident.Quote(c.Column)+")"); err != nil {
+		return "", err
+	}
+	var alike bool
+	err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT FROM pg_catalog.pg_amproc p WHERE p.amprocfamily OPERATOR(pg_catalog.=) o.opcfamily AND p.amproclefttype OPERATOR(pg_catalog.=) o.opcintype
+    AND p.amprocrighttype OPERATOR(pg_catalog.=) o.opcintype AND p.amprocnum OPERATOR(pg_catalog.=) 4) AND coalesce(l.collisdeterministic, true)
+FROM pg_catalog.pg_index i JOIN pg_catalog.pg_opclass o ON o.oid OPERATOR(pg_catalog.=) i.indclass[0] LEFT JOIN pg_catalog.pg_collation l ON l.oid OPERATOR(pg_catalog.=) i.indcollation[0]
+WHERE i.indexrelid OPERATOR(pg_catalog.=) 'pg_temp.changeling_alike'::pg_catalog.regclass`).Scan(&alike)
+	if err != nil || alike {
+		return "", err
+	}
+	return fmt.Sprintf("two values of %s.%s, of type %s, can be equal and look different, so that a key and what refers to it could become two values. Give all of its columns a type first of which equal values are one, such as numeric(12,2)",
+		key.name, c.Column, key.kind), nil
 }
 
 // kinship completes a family that swaps together.

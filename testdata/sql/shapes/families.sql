@@ -51,3 +51,34 @@ INSERT INTO doc (note) SELECT 'd' FROM generate_series(1, 40) i;
 INSERT INTO line SELECT i, i FROM generate_series(1, 40) i;
 -- alter
 ALTER TABLE doc ALTER COLUMN id TYPE bigint;
+
+-- shape: refuses numbers that are equal and look different
+-- children: yes
+-- refused: can be equal and look different
+CREATE TABLE doc (id numeric PRIMARY KEY);
+CREATE TABLE line (id int PRIMARY KEY, doc numeric REFERENCES doc);
+INSERT INTO doc SELECT i + 0.0 FROM generate_series(1, 40) i;
+INSERT INTO line SELECT i, i + 0.00 FROM generate_series(1, 40) i;
+-- alter
+ALTER TABLE doc ALTER COLUMN id TYPE text;
+
+-- shape: refuses texts of a collation for which a and A are equal
+-- children: yes
+-- refused: can be equal and look different
+CREATE COLLATION blind (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+CREATE TABLE doc (id text COLLATE blind PRIMARY KEY);
+CREATE TABLE line (id int PRIMARY KEY, doc text COLLATE blind REFERENCES doc);
+INSERT INTO doc VALUES ('a');
+INSERT INTO line VALUES (1, 'A');
+-- alter
+ALTER TABLE doc ALTER COLUMN id TYPE bytea USING id::bytea;
+
+-- shape: numbers that are equal become equal ones
+-- children: yes
+-- native: ALTER TABLE line DROP CONSTRAINT line_doc_fkey, DROP CONSTRAINT line_two_fkey; ALTER TABLE doc ALTER COLUMN id TYPE bigint, ALTER COLUMN two TYPE text; ALTER TABLE line ALTER COLUMN doc TYPE bigint, ALTER COLUMN two TYPE text; ALTER TABLE line ADD FOREIGN KEY (doc) REFERENCES doc, ADD FOREIGN KEY (two) REFERENCES doc (two)
+CREATE TABLE doc (id numeric PRIMARY KEY, two numeric(8,2) UNIQUE);
+CREATE TABLE line (id int PRIMARY KEY, doc numeric REFERENCES doc, two numeric(8,2) REFERENCES doc (two));
+INSERT INTO doc SELECT i + 0.0, i FROM generate_series(1, 40) i;
+INSERT INTO line SELECT i, i + 0.00, i FROM generate_series(1, 40) i;
+-- alter
+ALTER TABLE doc ALTER COLUMN id TYPE bigint, ALTER COLUMN two TYPE text;
