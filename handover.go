@@ -193,12 +193,9 @@ func (h *handing) poll(ctx context.Context) error {
 // unguard takes the trigger off the new table that keeps SERIALIZABLE writers of before the swap from it, when there are none
 // any more. It may run twice.
 func (r *run) unguard(ctx context.Context) error {
-	var table string
-	err := r.pinned(ctx, func(q state.DB) error { return q.QueryRowContext(ctx, postgres.Guarded(r.pair)).Scan(&table) })
-	if isNoRows(err) {
-		return nil
-	}
-	if err != nil {
+	var stands bool
+	err := r.pinned(ctx, func(q state.DB) error { return q.QueryRowContext(ctx, postgres.Guarded(r.pair)).Scan(&stands) })
+	if err != nil || !stands {
 		return err
 	}
 	h := &handing{run: r}
@@ -222,13 +219,14 @@ func (r *run) unguard(ctx context.Context) error {
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
-	return r.patiently(ctx, "lock", func(ctx context.Context) error {
+	err = r.patiently(ctx, "lock", func(ctx context.Context) error {
 		return r.tx(ctx, session{Strong: true, Role: r.pair.Owner}, func(ctx context.Context, t *tx) error {
-			_, err := t.ExecContext(ctx, postgres.Unguard(r.pair, table))
-			if fault.Undefined(err) { // with its table
-				err = nil
-			}
+			_, err := t.ExecContext(ctx, postgres.Unguard(r.pair))
 			return err
 		})
 	})
+	if fault.Undefined(err) { // one went with its table: look again
+		return r.unguard(ctx)
+	}
+	return err
 }

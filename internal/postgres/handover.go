@@ -125,25 +125,25 @@ func ReadLocks(p schema.Pair) string {
 func guard(p schema.Pair) string { return "changeling_" + p.Change + "_guard" }
 
 // Guard makes the swap an error for writers at SERIALIZABLE that began before it, as a native ALTER does. It is part of the
-// swap's transaction, after it.
+// swap's transaction, after it. Who writes to a partition by its own name meets its trigger alone.
 func Guard(p schema.Pair) []string {
-	function, table := ident.Qualified(p.Log.Schema, guard(p)), ident.Qualified(p.Source.Schema, p.Shadow.Table)
-	return []string{
+	function := ident.Qualified(p.Log.Schema, guard(p))
+	out := []string{
 		"DO $guard$ BEGIN EXECUTE pg_catalog.format($text$CREATE FUNCTION " + function + "() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $body$\nBEGIN\n" +
 			"  IF pg_catalog.current_setting('transaction_isolation') = 'serializable' AND NOT pg_catalog.pg_visible_in_snapshot(%L::pg_catalog.xid8, pg_catalog.pg_current_snapshot()) THEN\n" +
 			"    RAISE EXCEPTION 'could not serialize access due to a change of the table' USING ERRCODE = '40001';\n  END IF;\n  RETURN NULL;\nEND $body$$text$, pg_catalog.pg_current_xact_id()); END $guard$",
-		"CREATE TRIGGER " + ident.Quote(guard(p)) + " BEFORE INSERT OR UPDATE OR DELETE ON " + table + " FOR EACH STATEMENT EXECUTE FUNCTION " + function + "()",
-		"ALTER TABLE " + table + " ENABLE ALWAYS TRIGGER " + ident.Quote(guard(p)),
 	}
+	for _, table := range append([]schema.Name{{Schema: p.Source.Schema, Table: p.Shadow.Table}}, within(p.ShadowParts, p.Source.Schema)...) {
+		out = append(out, "CREATE TRIGGER "+ident.Quote(guard(p))+" BEFORE INSERT OR UPDATE OR DELETE ON "+qualified(table)+" FOR EACH STATEMENT EXECUTE FUNCTION "+function+"()",
+			"ALTER TABLE ONLY "+qualified(table)+" ENABLE ALWAYS TRIGGER "+ident.Quote(guard(p)))
+	}
+	return out
 }
 
-// Guarded answers the table that the guard stands on, quoted, in no row if there is none: the statement may have renamed it.
+// Guarded answers whether the guard stands somewhere.
 func Guarded(p schema.Pair) string {
-	return "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE t.tgname = " +
-		ident.Literal(guard(p)) + " AND NOT t.tgisinternal"
+	return "SELECT EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgname OPERATOR(pg_catalog.=) " + ident.Literal(guard(p)) + "::pg_catalog.name AND NOT t.tgisinternal)"
 }
 
-// Unguard takes the guard off.
-func Unguard(p schema.Pair, table string) string {
-	return "DROP TRIGGER IF EXISTS " + ident.Quote(guard(p)) + " ON " + table
-}
+// Unguard takes the guard off, wherever it stands: the statement may have renamed the table.
+func Unguard(p schema.Pair) string { return dropNamed(guard(p)) }

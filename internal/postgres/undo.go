@@ -364,11 +364,19 @@ func quieten(p schema.Pair) string {
 		strings.ReplaceAll(silence(p), "$changeling$", "$body$") + `; END IF; END $changeling$`
 }
 
-// dropTriggers finds a capture's triggers by name and not by table: somebody may have renamed it.
+// dropTriggers takes a capture's triggers off.
 func dropTriggers(p schema.Pair) string {
-	names := []string{ident.Literal(p.Capture.Table), ident.Literal(p.Capture.Table + "_truncate")}
+	names := []string{p.Capture.Table, p.Capture.Table + "_truncate"}
 	if p.First != "" {
-		names = append(names, ident.Literal(p.First))
+		names = append(names, p.First)
+	}
+	return dropNamed(names...)
+}
+
+// dropNamed finds triggers by name and not by table: somebody may have renamed it.
+func dropNamed(names ...string) string {
+	for i := range names {
+		names[i] = ident.Literal(names[i])
 	}
 	return `DO $changeling$ DECLARE g record; BEGIN
   FOR g IN SELECT tgname, tgrelid::pg_catalog.regclass AS on FROM pg_catalog.pg_trigger WHERE NOT tgisinternal AND tgparentid = 0 AND tgname IN (` +
