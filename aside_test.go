@@ -303,3 +303,24 @@ func TestDiesInStages(t *testing.T) {
 		sameAs(t, portrait(t, db), want, at)
 	}
 }
+
+// TestDropTablePublished: a table that is dropped for later is published no more, as after the drop, so that no subscriber meets its other name; and
+// is again when it comes back, by those publications that are still there.
+func TestDropTablePublished(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Open(t, pgtest.Database(t))
+	pgtest.Exec(t, db, victim...)
+	pgtest.Exec(t, db, `CREATE PUBLICATION "news 1" FOR TABLE items, orders`, `CREATE PUBLICATION gone FOR TABLE items`)
+	const published = `SELECT coalesce(string_agg(concat_ws(' ', pubname, schemaname, tablename), ', ' ORDER BY 1), '') FROM pg_publication_tables WHERE tablename = 'items'`
+	c := made(t, db, dropItems, later)
+	if got := asked(t, db, published); got != "" {
+		t.Errorf("it is still published: %s", got)
+	}
+	pgtest.Exec(t, db, `DROP PUBLICATION gone`)
+	if err := c.Undo(t.Context(), changeling.NoLoss); err != nil {
+		t.Fatal(err)
+	}
+	if got := asked(t, db, published); got != "news 1 public items" {
+		t.Errorf("it is published as %q", got)
+	}
+}

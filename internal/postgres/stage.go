@@ -103,10 +103,15 @@ func (w *planner) dropLater(ctx context.Context) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(users) > 0 {
-		for i := range users {
-			users[i] = "the server would not drop " + name.String() + " without CASCADE, because of what depends on it: " + users[i]
+	for i := range users {
+		users[i] = "the server would not drop " + name.String() + " without CASCADE, because of what depends on it: " + users[i]
+	}
+	for _, q := range r.Publications {
+		if why := q.why(); why != "" {
+			users = append(users, fmt.Sprintf("%s is in %s, which would go on to publish it under another name (%s)", name, q.Said, why))
 		}
+	}
+	if len(users) > 0 {
 		return refuse(p, users...), nil
 	}
 	seen, err := w.seen(ctx, r.OID)
@@ -125,12 +130,15 @@ func (w *planner) dropLater(ctx context.Context) (*plan.Plan, error) {
 			locked = append(locked, to)
 		}
 	}
-	away = append(away, "ALTER TABLE "+table+" SET SCHEMA "+ident.Quote(in))
+	away = append(append(away, unpublish(r.publications(), table)...), "ALTER TABLE "+table+" SET SCHEMA "+ident.Quote(in))
 	for _, x := range r.Statistics {
 		away = append(away, "ALTER STATISTICS "+ident.Qualified(x.Schema, x.Name)+" SET SCHEMA "+ident.Quote(in))
 		home = append(home, "ALTER STATISTICS "+ident.Qualified(in, x.Name)+" SET SCHEMA "+ident.Quote(x.Schema))
 	}
 	home = append(home, "DROP SCHEMA "+ident.Quote(in))
+	for i, text := range publish(r.publications(), table) { // one that is gone by then is nobody's any more
+		home = append(home, "DO "+ident.Dollar(" BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_publication WHERE pubname = "+ident.Literal(r.publications()[i].Name)+") THEN "+text+"; END IF; END "))
+	}
 	for _, k := range keys {
 		home = append(append(home, k.add()), comment("CONSTRAINT "+ident.Quote(k.Name)+" ON "+table, k.Comment)...)
 	}
