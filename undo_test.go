@@ -206,6 +206,34 @@ func TestUndoSnapshots(t *testing.T) {
 	}
 }
 
+// TestUndoOfRenamed: a table that somebody gives another name while its change can be undone keeps nothing of ours when the old one is dropped, and is not
+// logged for ever.
+func TestUndoOfRenamed(t *testing.T) {
+	t.Parallel()
+	for name, setup := range map[string][]string{
+		"plain":       {`CREATE TABLE t (id int PRIMARY KEY, v int)`},
+		"partitioned": {`CREATE TABLE t (id int PRIMARY KEY, v int) PARTITION BY RANGE (id)`, `CREATE TABLE part PARTITION OF t DEFAULT`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := pgtest.Open(t, pgtest.Database(t))
+			pgtest.Exec(t, db, append(setup, `INSERT INTO t SELECT i, i FROM generate_series(1, 100) i`)...)
+			c := made(t, db, `ALTER TABLE t ALTER v TYPE bigint`, changeling.Config{Fast: true})
+			pgtest.Exec(t, db, `ALTER TABLE t RENAME TO other`, `UPDATE other SET v = 0 WHERE id = 1`)
+			if err := c.Undo(t.Context(), changeling.NoLoss); !errors.Is(err, changeling.ErrRefused) {
+				t.Errorf("Undo = %v", err)
+			}
+			if dropped, err := c.Cleanup(t.Context(), changeling.Now); err != nil || !dropped {
+				t.Errorf("Cleanup = %v, %v", dropped, err)
+			}
+			nothingLeft(t, db)
+			if n := ask[int](t, db, `SELECT count(*) FROM pg_trigger WHERE tgname ~ 'changeling'`); n != 0 {
+				t.Errorf("%d triggers of ours are left", n)
+			}
+		})
+	}
+}
+
 // TestUndoMisfits: what does not fit the old table is named and makes the undo lossy.
 func TestUndoMisfits(t *testing.T) {
 	t.Parallel()

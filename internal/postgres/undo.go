@@ -386,7 +386,8 @@ func dropNamed(names ...string) string {
 }
 
 // Window answers how an undo's capture is: whether it is armed, and how many keys are in its log and among its misfits, up to
-// a bound that is quick to count. It answers no row where the log or the table is gone.
+// a bound that is quick to count. It answers no row where the log is gone. A table that has another name by now is none that is armed, and its triggers have
+// to go all the same.
 func (w Rows) Window() string {
 	p := w.Pair
 	exists := "pg_catalog.to_regclass(" + ident.Literal(qualified(p.Log)) + ")"
@@ -394,7 +395,7 @@ func (w Rows) Window() string {
 	return "SELECT (SELECT pg_catalog.count(*) OPERATOR(pg_catalog.=) 2 FROM pg_catalog.pg_trigger WHERE tgrelid OPERATOR(pg_catalog.=) " + on + " AND tgenabled OPERATOR(pg_catalog.=) 'A'::\"char\" AND tgname::text OPERATOR(pg_catalog.=) ANY (ARRAY[" +
 		ident.Literal(first(p)) + ", " + ident.Literal(p.Capture.Table+"_truncate") + "])" + whole(p) + "), " +
 		"(SELECT p.prosrc OPERATOR(pg_catalog.~~) '%INSERT%' FROM pg_catalog.pg_proc p WHERE p.oid OPERATOR(pg_catalog.=) pg_catalog.to_regprocedure(" + ident.Literal(qualified(p.Capture)+"()") + ")), " +
-		"pg_catalog.pg_relation_size(" + exists + ") WHERE " + exists + " IS NOT NULL AND " + on + " IS NOT NULL"
+		"pg_catalog.pg_relation_size(" + exists + ") WHERE " + exists + " IS NOT NULL"
 }
 
 // SetAside moves the oldest key of the log to the misfits, with why its row does not fit the shadow, and answers it. PutBack is the way back.
