@@ -241,6 +241,7 @@ func TestUnpartitionRefused(t *testing.T) {
 		"unlogged":        {[]string{`CREATE TABLE t (id int PRIMARY KEY) PARTITION BY RANGE (id)`, `CREATE UNLOGGED TABLE a PARTITION OF t DEFAULT`}, "is unlogged"},
 		"elsewhere":       {[]string{`CREATE TABLE t (id int PRIMARY KEY) PARTITION BY RANGE (id)`, `CREATE SCHEMA other`, `CREATE TABLE other.a PARTITION OF t DEFAULT`}, "is not in the schema of its table"},
 		"own check":       {[]string{`CREATE TABLE t (id int PRIMARY KEY) PARTITION BY RANGE (id)`, `CREATE TABLE a PARTITION OF t (CONSTRAINT mine CHECK (id > 0)) DEFAULT`}, "the constraint mine of its own"},
+		"own not null":    {[]string{`CREATE TABLE t (id int PRIMARY KEY, x int) PARTITION BY RANGE (id)`, `CREATE TABLE a PARTITION OF t (x NOT NULL) DEFAULT`}, "a NOT NULL of its own on column x"},
 		"own unique":      {[]string{`CREATE TABLE t (id int PRIMARY KEY, x int) PARTITION BY RANGE (id)`, `CREATE TABLE a PARTITION OF t DEFAULT`, `CREATE UNIQUE INDEX mine ON a (x)`}, "the unique index mine of its own"},
 		"referred to":     {[]string{`CREATE TABLE t (id int PRIMARY KEY) PARTITION BY RANGE (id)`, `CREATE TABLE a PARTITION OF t DEFAULT`, `CREATE TABLE c (a int CONSTRAINT mine REFERENCES a)`}, "the foreign key mine of public.c"},
 		"a view":          {[]string{`CREATE TABLE t (id int PRIMARY KEY) PARTITION BY RANGE (id)`, `CREATE TABLE a PARTITION OF t DEFAULT`, `CREATE VIEW mine AS SELECT id FROM a`}, "view public.mine"},

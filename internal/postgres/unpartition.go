@@ -101,7 +101,7 @@ func (w *planner) leaves(ctx context.Context, source *Relation) (parts []*Relati
 		if err != nil {
 			return nil, nil, err
 		}
-		parts, why = append(parts, part), append(append(why, ownOfPart(source, part)...), w.by.alone(part)...)
+		parts, why = append(parts, part), append(append(why, ownOfPart(source, part)...), w.by.alone(source, part)...)
 	}
 	return parts, why, nil
 }
@@ -139,7 +139,7 @@ func ownOfPart(source, part *Relation) (why []string) {
 }
 
 // alone says what of a partition would not hold for the whole table.
-func (b *Partitioning) alone(part *Relation) (why []string) {
+func (b *Partitioning) alone(source, part *Relation) (why []string) {
 	if b == nil || !b.None {
 		return nil
 	}
@@ -153,6 +153,15 @@ func (b *Partitioning) alone(part *Relation) (why []string) {
 	for _, k := range part.Constraints {
 		if !k.Inherited {
 			add("has the constraint %s of its own, which would not hold for the whole table: drop it first", k.Name)
+		}
+	}
+	for _, c := range part.Columns {
+		of := source.columnNamed(c.Name)
+		switch {
+		case c.NotNull && !of.NotNull:
+			add("has a NOT NULL of its own on column %s, which would not hold for the whole table: drop it first", c.Name)
+		case c.Generated != "" && *c.Default != *of.Default:
+			add("computes column %s in a way of its own, in which the whole table would not: give both one expression first", c.Name)
 		}
 	}
 	for _, x := range part.Indexes {
