@@ -30,6 +30,21 @@ func TestTimeoutsOfTheRole(t *testing.T) {
 	}
 }
 
+// TestEmptySearchPath: a role that finds nothing without a schema changes tables by their full names.
+func TestEmptySearchPath(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	db := pgtest.Open(t, dsn)
+	pgtest.Exec(t, db, `CREATE TABLE t (id int PRIMARY KEY, v int)`, `INSERT INTO t SELECT i, i FROM generate_series(1, 100) i`, `CREATE INDEX ON t (v)`,
+		`DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = ''''', current_database()); END $$`)
+	bare := pgtest.Open(t, dsn)
+	for _, ddl := range []string{`ALTER TABLE public.t ALTER v TYPE text USING v || 'x'`, `ALTER TABLE public.t ADD CHECK (v <> '')`, `CREATE INDEX ON public.t (v)`, `ALTER TABLE public.t ADD COLUMN w int`} {
+		if err := changeling.Apply(t.Context(), bare, ddl, quick); err != nil {
+			t.Errorf("%s: %v", ddl, err)
+		}
+	}
+}
+
 // TestSavedByAnotherVersion: what another version saved, with a plan in another form, is refused before anything is touched.
 func TestSavedByAnotherVersion(t *testing.T) {
 	t.Parallel()

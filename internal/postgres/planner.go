@@ -80,8 +80,8 @@ type planner struct {
 
 // begin notes what of the user's session his statement depends on.
 func (w *planner) begin(ctx context.Context) error {
-	// "$user" would mean another schema as soon as the table's owner runs the statement.
-	if err := w.tx.QueryRowContext(ctx, `SELECT coalesce(pg_catalog.string_agg(pg_catalog.quote_ident(s), ', ' ORDER BY n), '""')
+	// "$user" would mean another schema as soon as the table's owner runs the statement. An empty path is one as well, but not an empty name in quotes.
+	if err := w.tx.QueryRowContext(ctx, `SELECT coalesce(pg_catalog.string_agg(pg_catalog.quote_ident(s), ', ' ORDER BY n), '''''')
 FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY u(s, n) WHERE s NOT LIKE 'pg\_temp%'`).Scan(&w.path); err != nil {
 		return err
 	}
@@ -241,7 +241,7 @@ func (w *planner) second(ctx context.Context, r *rehearsal) (*plan.Plan, error) 
 }
 
 func (w *planner) settings() string {
-	return fmt.Sprintf("SET LOCAL lock_timeout = %d; SET LOCAL row_security = off; %s", max(w.options.LockWait.Milliseconds(), 1), Ours())
+	return fmt.Sprintf("SET LOCAL lock_timeout = %d; SET LOCAL statement_timeout = 0; SET LOCAL row_security = off; %s", max(w.options.LockWait.Milliseconds(), 1), Ours())
 }
 
 // remember notes the settings of the user's session that his conversions depend on.
@@ -352,6 +352,9 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (*rehearsal, e
 	if r.clone, err = w.inspect(ctx, r.in(), source.Name); err != nil {
 		return nil, err
 	}
+	if r.clone.Security && !source.Security {
+		r.stuck = append(r.stuck, fmt.Sprintf("an event trigger of this database gives new tables row level security, which %s does not have: ALTER EVENT TRIGGER … DISABLE while the change begins", w.plan.Table))
+	}
 	if err := w.look(ctx, r, func(p *part, now *Relation) { p.before = now }); err != nil {
 		return nil, err
 	}
@@ -399,7 +402,7 @@ func (w *planner) explain(err error, doing string) error {
 	case fault.Denied(err):
 		return &fault.Problem{Kind: fault.Precondition, Err: err, Text: fmt.Sprintf(
 			"%s: %s. The role needs: CREATE on the database, membership in the role that owns the table and in those that granted rights on it, and CREATE on the table's schema "+
-				"(GRANT CREATE ON DATABASE … TO …; GRANT <owner> TO …). Nothing was changed", doing, fault.Message(err))}
+				"(GRANT CREATE ON DATABASE … TO …; GRANT <owner> TO …), and USAGE, as the owner, on the schemas that triggers, policies and defaults speak of. Nothing was changed", doing, fault.Message(err))}
 	case fault.LockTimeout(err):
 		return &fault.Problem{Kind: fault.NoCutover, Err: err, Text: doing + ": a lock was not to be had in time; try again. Nothing was changed"}
 	case fault.Lost(err), fault.Transient(err), fault.Canceled(err):

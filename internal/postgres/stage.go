@@ -136,8 +136,8 @@ func (w *planner) dropLater(ctx context.Context) (*plan.Plan, error) {
 		home = append(home, "ALTER STATISTICS "+ident.Qualified(in, x.Name)+" SET SCHEMA "+ident.Quote(x.Schema))
 	}
 	home = append(home, "DROP SCHEMA "+ident.Quote(in))
-	for i, text := range publish(r.publications(), table) { // one that is gone by then is nobody's any more
-		home = append(home, "DO "+ident.Dollar(" BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_publication WHERE pubname = "+ident.Literal(r.publications()[i].Name)+") THEN "+text+"; END IF; END "))
+	for _, q := range r.publications() { // one that is gone by then is nobody's any more
+		home = append(home, "DO "+ident.Dollar(" BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_publication WHERE pubname = "+ident.Literal(q.Name)+") THEN "+publish([]Publication{q}, table)[0]+"; END IF; END "))
 	}
 	for _, k := range keys {
 		home = append(append(home, k.add()), comment("CONSTRAINT "+ident.Quote(k.Name)+" ON "+table, k.Comment)...)

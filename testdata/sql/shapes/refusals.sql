@@ -373,3 +373,13 @@ CREATE TABLE t (id int PRIMARY KEY, v int);
 -- refused: CLUSTER keeps everybody
 -- alter
 CLUSTER t USING t_pkey;
+
+-- shape: refuses where an event trigger gives new tables row level security
+-- refused: gives new tables row level security
+CREATE TABLE t (id int PRIMARY KEY, v int);
+CREATE FUNCTION secure() RETURNS event_trigger LANGUAGE plpgsql AS $$ DECLARE r record; BEGIN
+  FOR r IN SELECT * FROM pg_event_trigger_ddl_commands() WHERE object_type = 'table' LOOP EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', r.object_identity); END LOOP;
+END $$;
+CREATE EVENT TRIGGER secure ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION secure();
+-- alter
+ALTER TABLE t ALTER COLUMN v TYPE bigint;
