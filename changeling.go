@@ -54,7 +54,8 @@ type Config struct {
 	Undo       Undo
 	UndoLogMax int64
 	// LockWait is the longest wait for a lock on a table of yours, and so the longest queue of others behind it.
-	// Zero means 200ms. It should stay below the server's deadlock_timeout, so that it is us who give way.
+	// Zero means 200ms; less than a millisecond is refused, which a server would take for no bound at all. It should stay below the server's
+	// deadlock_timeout, so that it is us who give way.
 	LockWait time.Duration
 	// ChunkTime is what a chunk of the copy should take. Zero means 20ms: long enough that its commit does
 	// not count, and short enough that nobody waits for what it wrote.
@@ -108,8 +109,8 @@ func (c Config) validate() (Config, error) {
 	if c.Snapshots != SnapshotsWait && c.Snapshots != SnapshotsInsist && c.Snapshots != SnapshotsIgnore {
 		return c, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("Snapshots is %q: expected nothing, %q or %q", string(c.Snapshots), string(SnapshotsInsist), string(SnapshotsIgnore))}
 	}
-	if c.LockWait < 0 || c.LockWait > 10*time.Second {
-		return c, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("LockWait is %s: expected 0 to 10s, because everybody who wants the table waits as long", c.LockWait)}
+	if c.LockWait != 0 && c.LockWait < time.Millisecond || c.LockWait > 10*time.Second {
+		return c, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("LockWait is %s: expected 0, or 1ms to 10s, because everybody who wants the table waits as long", c.LockWait)}
 	}
 	if c.ChunkTime < 0 || c.ChunkTime > time.Minute {
 		return c, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("ChunkTime is %s: expected 0 to 1m", c.ChunkTime)}

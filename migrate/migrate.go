@@ -77,8 +77,8 @@ type Config struct {
 
 func (c Config) validate() (Config, error) {
 	switch {
-	case c.LockWait < 0 || c.LockWait > 10*time.Second:
-		return c, usage("LockWait is %s: expected 0 to 10s, because everybody who wants the table waits as long", c.LockWait)
+	case c.LockWait != 0 && c.LockWait < time.Millisecond || c.LockWait > 10*time.Second:
+		return c, usage("LockWait is %s: expected 0, or 1ms to 10s, because everybody who wants the table waits as long", c.LockWait)
 	case c.OutOfOrder != OrderError && c.OutOfOrder != OrderApply && c.OutOfOrder != OrderSkip:
 		return c, usage("OutOfOrder is %q: expected nothing, %q or %q", string(c.OutOfOrder), string(OrderApply), string(OrderSkip))
 	case strings.ContainsAny(c.Name, "/ ") || len(c.Name) > 60:

@@ -29,7 +29,8 @@ func TestUsageExitsTwo(t *testing.T) {
 		{"run x --drop sometimes", "after=24h"},
 		{"run x --drop after=0s", "after=24h"},
 		{"run x --output xml", "text or json"},
-		{"run x --lock-timeout 1h", "expected 0 to 10s"},
+		{"run x --lock-timeout 1h", "expected 0, or 1ms to 10s"},
+		{"run x --lock-timeout 500us", "expected 0, or 1ms to 10s"},
 		{"run x --chunk-time fast", "invalid argument"},
 		{"version x", "unknown command"},
 	} {
