@@ -55,7 +55,7 @@ it goes on here until it is done, as run would.`,
 					return err
 				}
 				if s.Status == "expanded" {
-					sayExpanded(a.out, s)
+					sayExpanded(w.words(a), s)
 					return nil
 				}
 				return w.goOn(cmd.Context(), a, c, s, "goes on")

@@ -80,6 +80,10 @@ func TestHoldAndCutoverFromAnotherProcess(t *testing.T) {
 	contains(t, "status", s.run(0, "status", c.ID).stdout, "status     held", "to do      `changeling cutover "+c.ID+"`", c.Owner)
 	s.exec(`UPDATE orders SET amount = amount + 1`)
 	contains(t, "verify", s.run(0, "verify", c.ID).stdout, "rows of public.orders and of its shadow were compared, all are equal")
+	turned := s.run(0, "resume", "--output", "json", c.ID)
+	if contains(t, "resume --output json of what another one runs", turned.stderr, "works on it"); turned.stdout != "" {
+		t.Errorf("standard output is for events, and has %q", turned.stdout)
+	}
 	watcher := s.start("status", "--watch", "--json", c.ID)
 	contains(t, "cutover", s.run(0, "cutover", c.ID).stdout, "change "+c.ID+" cuts over now", c.Owner)
 	contains(t, "run", runner.ends(0).stdout, "swapped")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -62,7 +63,7 @@ On a terminal it asks for the table's name first. It may be said again, and goes
 			}
 			return a.change(ctx, config, args[0], func(c *changeling.Change, s changeling.Status) error {
 				if s.Status == "undone" && s.Undo == "" {
-					a.printf("change %s is undone already\n", s.ID)
+					fmt.Fprintf(w.words(a), "change %s is undone already\n", s.ID)
 					return nil
 				}
 				if s.Undo == "open" {

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -134,14 +136,22 @@ func (w *working) goOn(ctx context.Context, a *app, c *changeling.Change, s chan
 	err := w.during(ctx, func() error { return c.Run(ctx) })
 	who := cmp.Or(s.Owner, "somebody else")
 	if !w.began && err == nil {
-		a.printf("change %s %s: %s has just finished it\n", s.ID, goes, who)
+		fmt.Fprintf(w.words(a), "change %s %s: %s has just finished it\n", s.ID, goes, who)
 		return nil
 	}
 	if w.began || !errors.Is(err, changeling.ErrOwned) {
 		return err
 	}
-	a.printf("change %s %s: %s works on it; `changeling status %s --watch` follows it\n", s.ID, goes, who, s.ID)
+	fmt.Fprintf(w.words(a), "change %s %s: %s works on it; `changeling status %s --watch` follows it\n", s.ID, goes, who, s.ID)
 	return nil
+}
+
+// words is where a sentence for a person goes: standard output, unless that has events for a program.
+func (w *working) words(a *app) io.Writer {
+	if w.output == "json" {
+		return a.err
+	}
+	return a.out
 }
 
 // hooked is a sink that tells the hooks of the flags, too.
