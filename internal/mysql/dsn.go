@@ -3,8 +3,10 @@ package mysql
 import (
 	"bufio"
 	"cmp"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
+	sqldriver "database/sql/driver"
 	"errors"
 	"fmt"
 	"net"
@@ -15,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/go-mysql-org/go-mysql/client"
 	"github.com/go-mysql-org/go-mysql/driver"
@@ -27,9 +30,45 @@ type Target struct {
 	connector                      driver.Connector
 }
 
-// Connector opens connections. The driver's own retries are off: with them database/sql runs a statement again by itself
-// whose connection broke.
-func (t Target) Connector() driver.Connector { return t.connector }
+// Connector opens connections, each within ten seconds. The driver's own retries are off: with them database/sql runs a statement again by
+// itself whose connection broke.
+func (t Target) Connector() Connector { return Connector{t.connector} }
+
+// Connector is the driver's, with a bound for the whole of a connect: the driver's own ends with the dial, so that a server that accepts
+// and says nothing would be waited for without end, and no signal heard.
+type Connector struct{ driver.Connector }
+
+const connectTime = 10 * time.Second
+
+// Connect leaves a handshake that does not end behind, until the other side closes it.
+func (c Connector) Connect(ctx context.Context) (sqldriver.Conn, error) {
+	type result struct {
+		conn sqldriver.Conn
+		err  error
+	}
+	made, bound := make(chan result), time.NewTimer(connectTime)
+	defer bound.Stop()
+	over := make(chan struct{})
+	defer close(over)
+	go func() {
+		conn, err := c.Connector.Connect(ctx)
+		select {
+		case made <- result{conn, err}:
+		case <-over:
+			if err == nil {
+				conn.Close() // nobody waits for it any more
+			}
+		}
+	}()
+	select {
+	case r := <-made:
+		return r.conn, r.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-bound.C:
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: fmt.Errorf("%s accepted the connection and did not finish its greeting within %s", c.Addr, connectTime)}
+	}
+}
 
 // String names the database for a person, without the password.
 func (t Target) String() string {
@@ -46,8 +85,9 @@ var tcp = regexp.MustCompile(`^(?:mysql://|mariadb://)?(?:([^:@/]*)(?::(.*))?@)?
 // and 3306.
 //
 // ssl-mode is one of DISABLED, REQUIRED, VERIFY_CA and VERIFY_IDENTITY, as the server's own clients have it; the last two
-// need ssl-ca, a file of certificates. Without it the connection is encrypted if the server offers it in its handshake only
-// as far as the password goes: on a network that is not yours, say REQUIRED or more. Errors never quote the string.
+// need ssl-ca, a file of certificates, and ssl-ca alone means VERIFY_CA. Without it, or with PREFERRED, the connection is encrypted if the
+// server offers it in its handshake only as far as the password goes: on a network that is not yours, say REQUIRED or more. Errors never
+// quote the string.
 func ParseDSN(dsn, home string) (Target, error) {
 	var t Target
 	var query string
@@ -79,6 +119,11 @@ func ParseDSN(dsn, home string) (Target, error) {
 	if err != nil {
 		return t, errForm
 	}
+	for _, name := range []string{"ssl-mode", "ssl-ca"} {
+		if !values.Has(name) && defaults[name] != "" {
+			values.Set(name, defaults[name])
+		}
+	}
 	return t, t.options(values)
 }
 
@@ -88,8 +133,11 @@ func (t *Target) options(values url.Values) error {
 		return errForm
 	}
 	mode, ca := strings.ToUpper(values.Get("ssl-mode")), values.Get("ssl-ca")
+	if mode == "" && ca != "" {
+		mode = "VERIFY_CA" // as the server's own clients take it
+	}
 	switch mode {
-	case "", "DISABLED":
+	case "", "DISABLED", "PREFERRED":
 	case "REQUIRED":
 		t.TLS = &tls.Config{InsecureSkipVerify: true} // encrypted, by whomever: that is what REQUIRED means
 		t.connector.Params.Set("ssl", "skip-verify")

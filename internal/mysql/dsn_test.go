@@ -1,11 +1,48 @@
 package mysql
 
 import (
+	"context"
+	"database/sql"
+	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/changeling-db/changeling/internal/fault"
 )
+
+// TestSilentServer: a server that accepts and says nothing is not waited for longer than the caller says, or ten seconds.
+func TestSilentServer(t *testing.T) {
+	t.Parallel()
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { silent.Close() })
+	target, err := ParseDSN("mysql://root@"+silent.Addr().String()+"/app", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := sql.OpenDB(target.Connector())
+	t.Cleanup(func() { db.Close() })
+	for _, patience := range []time.Duration{200 * time.Millisecond, time.Minute} {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		pinged := make(chan error, 1)
+		go func() { pinged <- db.PingContext(ctx) }()
+		select {
+		case err := <-pinged:
+			if errors.Is(err, context.DeadlineExceeded) != (patience < connectTime) || err == nil || fault.Lost(err) {
+				t.Errorf("a ping with a patience of %s ends with %v", patience, err)
+			}
+		case <-time.After(2 * connectTime):
+			t.Fatalf("a ping with a patience of %s does not end", patience)
+		}
+	}
+}
 
 func TestParseDSN(t *testing.T) {
 	t.Parallel()
@@ -31,6 +68,18 @@ func TestParseDSN(t *testing.T) {
 		if r := got.Connector().Params.Get("retries"); r != "off" {
 			t.Errorf("ParseDSN(%q): retries are %q, want off", c.dsn, r)
 		}
+	}
+	encrypted := t.TempDir()
+	if err := os.WriteFile(filepath.Join(encrypted, ".my.cnf"), []byte("[client]\nssl_mode=REQUIRED\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for dsn, want := range map[string]bool{"mysql://u@host/app": true, "mysql://u@host/app?ssl-mode=DISABLED": false, "mysql://u@host/app?ssl-mode=PREFERRED": false} {
+		if got, err := ParseDSN(dsn, encrypted); err != nil || (got.TLS != nil) != want {
+			t.Errorf("ParseDSN(%q) with ssl_mode=REQUIRED in ~/.my.cnf: encrypted %v, %v, want %v", dsn, got.TLS != nil, err, want)
+		}
+	}
+	if _, err := ParseDSN("mysql://u@host/app?ssl-ca=/nowhere", ""); err == nil || !strings.Contains(err.Error(), "ssl-ca") {
+		t.Errorf("an authority that cannot be read is passed over without ssl-mode: %v", err)
 	}
 	for dsn, want := range map[string]string{
 		"mysql://u:secret/x@host/app":                   "expected mysql://",
