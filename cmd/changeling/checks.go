@@ -263,16 +263,19 @@ FROM pg_prepared_xacts WHERE database = current_database()`).Scan(&count, &oldes
 }
 
 func (d *doctor) publications(ctx context.Context) error {
-	var names sql.NullString
-	var triggers sql.NullString
-	err := d.db.QueryRowContext(ctx, `SELECT (SELECT string_agg(quote_ident(pubname), ', ' ORDER BY pubname) FROM pg_publication),
-  (SELECT string_agg(quote_ident(evtname), ', ' ORDER BY evtname) FROM pg_event_trigger WHERE evtenabled <> 'D')`).Scan(&names, &triggers)
+	var all, some, triggers sql.NullString
+	err := d.db.QueryRowContext(ctx, `SELECT (SELECT string_agg(quote_ident(pubname), ', ' ORDER BY pubname) FROM pg_publication WHERE puballtables),
+  (SELECT string_agg(quote_ident(pubname), ', ' ORDER BY pubname) FROM pg_publication WHERE NOT puballtables),
+  (SELECT string_agg(quote_ident(evtname), ', ' ORDER BY evtname) FROM pg_event_trigger WHERE evtenabled <> 'D')`).Scan(&all, &some, &triggers)
 	if err != nil {
 		return err
 	}
-	if names.Valid {
-		d.warn("publications", "there are publications: "+names.String+"; tables in them can only be changed where no second table is needed", "`changeling plan` says which route a statement takes")
-	} else {
+	switch {
+	case all.Valid:
+		d.warn("publications", "all tables are published: "+all.String+"; subscribers would hear of a copy, so a table can only be changed where no second one is needed", "`changeling plan` says which route a statement takes")
+	case some.Valid:
+		d.ok("publications", "%s; a second table takes its table's place in those that this role, or a role that it can become, owns", some.String)
+	default:
 		d.ok("publications", "none")
 	}
 	if triggers.Valid {
@@ -289,10 +292,10 @@ func (d *doctor) changes(ctx context.Context) error {
 	}
 	known := `ARRAY[]::text[]`
 	if there {
-		known = `(SELECT coalesce(array_agg(id), '{}') FROM changeling.change)`
+		known = `(SELECT coalesce(array_agg(id), '{}') FROM changeling.change)::text[]` // the cast makes it a value: ANY of a query would compare with its rows
 		var open, due, failed int
-		err := d.db.QueryRowContext(ctx, `SELECT count(*) FILTER (WHERE status NOT IN ('done', 'aborted')), count(*) FILTER (WHERE status = 'failed'),
-  count(*) FILTER (WHERE status = 'done' AND NOT dropped AND drop_at < clock_timestamp()) FROM changeling.change`).Scan(&open, &failed, &due)
+		err := d.db.QueryRowContext(ctx, `SELECT count(*) FILTER (WHERE status NOT IN ('done', 'aborted', 'undone')), count(*) FILTER (WHERE status = 'failed'),
+  count(*) FILTER (WHERE status IN ('done', 'undone') AND NOT dropped AND drop_at < clock_timestamp()) FROM changeling.change`).Scan(&open, &failed, &due)
 		if err != nil {
 			return err
 		}

@@ -116,6 +116,10 @@ func TestDoctorSeesWhatIsInTheWay(t *testing.T) {
 	t.Parallel()
 	s := newShell(t)
 	s.orders()
+	s.exec(`CREATE PUBLICATION carried FOR TABLE orders`)
+	if by := s.doctor(0); !says(by["publications"], "ok", "carried") || len(by["publications"]) != 1 {
+		t.Errorf("a publication that a change takes along: %+v", by["publications"])
+	}
 	s.exec(`CREATE SCHEMA changeling_0badcafe`, `CREATE PUBLICATION everything FOR ALL TABLES`, `ALTER DATABASE "`+s.ask(`SELECT current_database()`)+`" SET session_replication_role = replica`)
 	by := s.doctor(0)
 	for check, text := range map[string]string{"changes": "changeling_0badcafe", "publications": "everything", "settings": "session_replication_role is replica"} {

@@ -22,6 +22,11 @@ func TestUndoCommand(t *testing.T) {
 	contains(t, "status", s.run(0, "status", id).stdout, "status     undone", "new table")
 	contains(t, "list", s.run(0, "list").stdout, "undone")
 	contains(t, "undo again", s.run(0, "undo", id).stdout, "undone already")
+	s.exec(`CREATE SCHEMA changeling_0badcafe`)
+	if by := s.doctor(0); !says(by["changes"], "ok", "0 under way") || !says(by["changes"], "warn", "changeling_0badcafe") || says(by["changes"], "warn", id) {
+		t.Errorf("the doctor says of an undone change, and of a schema that is nobody's: %+v", by["changes"])
+	}
+	s.exec(`DROP SCHEMA changeling_0badcafe`)
 	if s.changed() {
 		t.Error("the table is still the changed one")
 	}

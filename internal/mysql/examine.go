@@ -322,8 +322,8 @@ func (x *examination) changes(ctx context.Context) error {
 		x.ok("changes", "none was ever made here")
 	} else {
 		var open, failed, due int
-		err := x.q.QueryRowContext(ctx, `SELECT COALESCE(SUM(status NOT IN ('done', 'aborted')), 0), COALESCE(SUM(status = 'failed'), 0),
-  COALESCE(SUM(status = 'done' AND NOT dropped AND drop_at < UTC_TIMESTAMP(6)), 0) FROM changeling.chg`).Scan(&open, &failed, &due)
+		err := x.q.QueryRowContext(ctx, `SELECT COALESCE(SUM(status NOT IN ('done', 'aborted', 'undone')), 0), COALESCE(SUM(status = 'failed'), 0),
+  COALESCE(SUM(status IN ('done', 'undone') AND NOT dropped AND drop_at < UTC_TIMESTAMP(6)), 0) FROM changeling.chg`).Scan(&open, &failed, &due)
 		if err != nil {
 			return err
 		}
