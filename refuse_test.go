@@ -50,6 +50,8 @@ func TestRefusals(t *testing.T) {
 			`ALTER TABLE orders ADD CONSTRAINT child FOREIGN KEY (parent) REFERENCES parents, ALTER COLUMN amount TYPE bigint`, changeling.ErrData, []string{"child", "id 3000"}, `INSERT INTO parents VALUES (3000)`},
 		{"a materialized view", []string{orders, `CREATE MATERIALIZED VIEW big AS SELECT id FROM orders WHERE amount > 9`}, `ALTER TABLE orders ALTER COLUMN note TYPE varchar(10)`,
 			changeling.ErrRefused, []string{"big"}, ""},
+		{"a USING that is another value each time", []string{orders, rows}, `ALTER TABLE orders ALTER COLUMN note TYPE uuid USING gen_random_uuid()`, changeling.ErrRefused, []string{"note", "gen_random_uuid()"}, ""},
+		{"a USING with the time of day", []string{orders, rows}, `ALTER TABLE orders ALTER COLUMN note TYPE timestamptz USING CASE WHEN id > 5 THEN CURRENT_TIMESTAMP END`, changeling.ErrRefused, []string{"time of the statement"}, ""},
 		{"a trigger on a column that is changed", []string{orders, `CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'`, `CREATE TRIGGER mine BEFORE UPDATE OF amount ON orders FOR EACH ROW EXECUTE FUNCTION f()`},
 			`ALTER TABLE orders ALTER COLUMN amount TYPE bigint`, changeling.ErrUsage, []string{"mine"}, ""},
 	} {

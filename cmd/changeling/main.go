@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -30,6 +31,7 @@ func execute() int {
 	root.SetIn(a.in)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
+	root.SetArgs(commentsLast(os.Args[1:]))
 	cmd, err := root.ExecuteContextC(ctx)
 	if err != nil && !a.began {
 		err = &fault.Problem{Kind: fault.Usage, Err: err, Text: fmt.Sprintf("%v: see `%s --help`; nothing was changed", err, cmd.CommandPath())}
@@ -39,6 +41,22 @@ func execute() int {
 		fmt.Fprintln(a.err, "changeling: "+a.redact(text))
 	}
 	return exitCode(err)
+}
+
+// commentsLast puts what begins with a comment of SQL behind a --: else a file of a statement, given as an argument, would be taken for a flag.
+func commentsLast(args []string) []string {
+	var flags, comments []string
+	for _, arg := range args {
+		if name, _, _ := strings.Cut(arg, "="); strings.HasPrefix(name, "--") && strings.ContainsAny(name, " \t\r\n") {
+			comments = append(comments, arg)
+		} else {
+			flags = append(flags, arg)
+		}
+	}
+	if len(comments) == 0 || slices.Contains(args, "--") {
+		return args
+	}
+	return slices.Concat(flags, []string{"--"}, comments)
 }
 
 // ended is an exit code of a command that has said all that there is to say.

@@ -267,3 +267,35 @@ func TestRunSeveralStatements(t *testing.T) {
 	later := s.run(0, "plan", "ALTER TABLE orders ADD COLUMN f int; ALTER TABLE orders ALTER COLUMN f TYPE bigint")
 	contains(t, "what needs the statement before it", later.stdout, "route      unknown", "once what comes before it is done")
 }
+
+// TestForeignSettings: how a database shows times, and what it finds without a schema, is its own affair, and no matter for the command.
+func TestForeignSettings(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	s.orders()
+	s.exec(`ALTER DATABASE "`+s.ask(`SELECT current_database()`)+`" SET datestyle = 'German, DMY'`, `CREATE TABLE days (id int PRIMARY KEY, day text)`, `INSERT INTO days VALUES (1, '03.04.2026')`)
+	s.run(0, "run", statementText)
+	id := s.newest().ID
+	contains(t, "status", s.run(0, "status", id).stdout, "status     done", "cut over")
+	contains(t, "report", s.run(0, "report", id).stdout, `"at":`)
+	s.run(0, "run", "ALTER TABLE days ALTER COLUMN day TYPE date USING day::date")
+	if day := s.ask(`SELECT to_char(day, 'YYYY-MM-DD') FROM days`); day != "2026-04-03" {
+		t.Errorf("the day is %s, want what the database's own DateStyle makes of it", day)
+	}
+	s.exec(`ALTER DATABASE "` + s.ask(`SELECT current_database()`) + `" SET search_path = ''`)
+	s.run(0, "run", "--drop", "now", "ALTER TABLE public.days ALTER COLUMN id TYPE bigint, ALTER COLUMN day TYPE text")
+	if day := s.ask(`SELECT day FROM public.days`); day != "03.04.2026" {
+		t.Errorf("the day is %s with no search_path", day)
+	}
+}
+
+// TestStatementThatBeginsWithAComment: as files do, which are given as they are.
+func TestStatementThatBeginsWithAComment(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	s.orders()
+	contains(t, "plan", s.run(0, "plan", "-- why it is done=so\n"+statementText, "--json").stdout, `"route": "shadow-table"`)
+	s.exec(`CREATE VIEW amounts AS SELECT amount FROM orders`)
+	contains(t, "the error of a view", s.run(2, "plan", "--detailed-exitcode", "--what for\n"+statementText).stderr, "view public.amounts depends")
+	contains(t, "a flag that is none", s.run(2, "plan", "--nonsense=a b", statementText).stderr, "unknown flag")
+}

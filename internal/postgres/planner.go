@@ -438,6 +438,9 @@ func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, er
 			}
 		}
 	}
+	if why, err := w.unsteady(ctx, r); err != nil || why != "" {
+		return refuse(p, why), err
+	}
 	for _, q := range r.source.Sequences {
 		if !q.Internal && q.Users > 0 && r.target(r.source.columnNamed(q.Column).Num) == nil {
 			return refuse(p, fmt.Sprintf("the statement drops column %s, and its sequence %s.%s is used by something else: ALTER SEQUENCE … OWNED BY NONE first, to keep it", q.Column, q.Schema, q.Name)), nil
@@ -516,6 +519,45 @@ func (w *planner) keyExpression(r *rehearsal, p schema.Pair, k schema.Key) error
 		return fmt.Errorf("the USING of key column %s needs more than the key's own columns (%s): the rows of both tables could then not be matched", k.Source, fault.Message(err))
 	}
 	return nil
+}
+
+// unsteadySQL finds what a view calls that answers anew each time.
+const unsteadySQL = `SELECT pg_catalog.string_agg(DISTINCT f.name, ', ') FROM pg_catalog.pg_rewrite w, LATERAL (
+  SELECT p.proname || '()' FROM pg_catalog.regexp_matches(w.ev_action::text, ':(?:opfuncid|funcid) ([0-9]+)', 'g') m JOIN pg_catalog.pg_proc p ON p.oid = m[1]::oid
+    WHERE p.pronamespace = 'pg_catalog'::regnamespace AND (p.provolatile = 'v' OR p.proname IN ('now', 'transaction_timestamp', 'statement_timestamp'))
+      OR p.provolatile = 'v' AND EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
+  UNION ALL SELECT 'the time of the statement' WHERE w.ev_action::text ~ 'SQLVALUEFUNCTION :op [0-8] ') f (name)
+WHERE w.ev_class = $1::text::regclass`
+
+// unsteady says which USING comes to another value each time: the copy, a repair and the comparison compute it anew. What a user's own function
+// says of itself is not counted, because a function is volatile until somebody says otherwise.
+func (w *planner) unsteady(ctx context.Context, r *rehearsal) (why string, err error) {
+	probe := ident.Qualified(r.in(), "unsteady")
+	for _, c := range w.statement.Clauses {
+		if c.Action != plan.AlterType || c.Using == "" || why != "" {
+			continue
+		}
+		var names sql.NullString
+		if _, err := w.tx.ExecContext(ctx, "SAVEPOINT unsteady; "+theirs(r.path, r.settings)); err != nil {
+			return "", err
+		}
+		// A view cannot have each expression that a USING can; what it cannot have is found by the comparison.
+		_, err := w.tx.ExecContext(ctx, "CREATE VIEW "+probe+" AS SELECT ("+c.Using+") AS v FROM "+qualified(w.plan.Table))
+		if err == nil {
+			err = w.tx.QueryRowContext(ctx, unsteadySQL, probe).Scan(&names)
+		}
+		if fault.Lost(err) || fault.Canceled(err) {
+			return "", err
+		}
+		if _, err := w.tx.ExecContext(ctx, "ROLLBACK TO unsteady"); err != nil {
+			return "", err
+		}
+		if names.Valid {
+			why = fmt.Sprintf("the USING of column %s comes to another value each time it is computed (%s), so a copy could not be compared: ADD a COLUMN with that as its DEFAULT instead, "+
+				"which is done in batches, and give it the old one's name afterwards", c.Column, names.String)
+		}
+	}
+	return why, nil
 }
 
 // swapping says how the cutover goes.

@@ -32,7 +32,7 @@ func (w *planner) alter(ctx context.Context, r *rehearsal) error {
 			return err
 		}
 		if _, err := w.tx.ExecContext(ctx, r.statement); err != nil {
-			return w.statementError(err)
+			return w.statementError(r, err)
 		}
 		after, err := w.reads(ctx, r)
 		if err != nil {
@@ -190,13 +190,20 @@ func (w *planner) constants(ctx context.Context, r *rehearsal) error {
 	return nil
 }
 
-// statementError is an error of the statement on the twin: the source would have it too.
-func (w *planner) statementError(err error) error {
+// statementError is an error of the statement on the twin: the source would have it too, with the names that are the source's.
+func (w *planner) statementError(r *rehearsal, err error) error {
 	err = w.explain(err, "the statement on an empty twin of "+w.plan.Table.String())
 	var p *fault.Problem
-	if errors.As(err, &p) && p.Kind == fault.Refused {
+	if !errors.As(err, &p) {
+		return err
+	}
+	if p.Kind == fault.Refused {
 		p.Kind = fault.Usage
 	}
+	for _, v := range r.source.views() {
+		p.Text = strings.ReplaceAll(p.Text, r.in()+"."+v.twin(), schema.Name{Schema: v.Schema, Table: v.Name}.String())
+	}
+	p.Text = strings.ReplaceAll(p.Text, r.in()+".", r.source.Schema+".")
 	return err
 }
 

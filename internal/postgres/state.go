@@ -51,7 +51,7 @@ INSERT INTO changeling.claim (change_id) SELECT id FROM made`,
   coalesce((SELECT pg_catalog.sum(row_count) FROM changeling.chunk k WHERE k.change_id OPERATOR(pg_catalog.=) c.id AND k.walk OPERATOR(pg_catalog.=) 'verify'), 0)::bigint,
   p.pending, p.reason, c.held_ms, c.error, c.error_kind, l.owner,
   p.at OPERATOR(pg_catalog.>) (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) interval '1 minute') AND EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.pid OPERATOR(pg_catalog.=) p.pid AND (a.backend_start OPERATOR(pg_catalog.=) p.started OR a.backend_start IS NULL)),
-  c.created_at, greatest(c.updated_at, p.at), c.cut_at, c.drop_at, coalesce(c.drop_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp(), false), c.dropped
+  ` + inUTC("c.created_at") + `, ` + inUTC("greatest(c.updated_at, p.at)") + `, ` + inUTC("c.cut_at") + `, ` + inUTC("c.drop_at") + `, coalesce(c.drop_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp(), false), c.dropped
 FROM changeling.change c JOIN changeling.claim l ON l.change_id OPERATOR(pg_catalog.=) c.id JOIN changeling.progress p ON p.change_id OPERATOR(pg_catalog.=) c.id `,
 		ByID:    `WHERE c.id OPERATOR(pg_catalog.=) $1::text`,
 		ByTable: `WHERE c.table_schema OPERATOR(pg_catalog.=) $1::text AND c.table_name OPERATOR(pg_catalog.=) $2::text AND c.status OPERATOR(pg_catalog.<>) ALL (ARRAY['done', 'aborted', 'undone'])`,
@@ -68,7 +68,7 @@ INSERT INTO changeling.history (change_id, step, next) SELECT id, $2::int, $3::i
 		SetHold:  `UPDATE changeling.change SET hold = $2::boolean WHERE id OPERATOR(pg_catalog.=) $1::text`,
 		Settings: `UPDATE changeling.change SET settings = $3::text WHERE id OPERATOR(pg_catalog.=) $1::text AND settings OPERATOR(pg_catalog.=) $2::text`,
 		Remark:   `INSERT INTO changeling.history (change_id, step, next, remark) SELECT id, step, step, $2::text FROM changeling.change WHERE id OPERATOR(pg_catalog.=) $1::text`,
-		Remarks:  `SELECT at, remark FROM changeling.history WHERE change_id OPERATOR(pg_catalog.=) $1::text AND remark OPERATOR(pg_catalog.<>) '' ORDER BY at`,
+		Remarks:  `SELECT ` + inUTC("at") + `, remark FROM changeling.history WHERE change_id OPERATOR(pg_catalog.=) $1::text AND remark OPERATOR(pg_catalog.<>) '' ORDER BY at`,
 		Finish: `UPDATE changeling.change SET status = $2::text, fingerprint = $3::text, error = '', error_kind = 0, want = '', updated_at = pg_catalog.clock_timestamp()
 WHERE id OPERATOR(pg_catalog.=) $1::text`,
 		Cut: `UPDATE changeling.change SET cut_at = pg_catalog.clock_timestamp(),
@@ -79,8 +79,8 @@ WHERE id OPERATOR(pg_catalog.=) $1::text`,
 		Record: `INSERT INTO changeling.event (change_id, token, owner, version, line)
 SELECT change_id, token, $3::text, $4::text, e.line FROM changeling.claim, pg_catalog.json_array_elements_text($5::json) WITH ORDINALITY e(line, n)
 WHERE change_id OPERATOR(pg_catalog.=) $1::text AND token OPERATOR(pg_catalog.=) $2::bigint ORDER BY e.n`,
-		Events:  `SELECT at, token, owner, version, line FROM changeling.event WHERE change_id OPERATOR(pg_catalog.=) $1::text ORDER BY id`,
-		Moves:   `SELECT at, step, next FROM changeling.history WHERE change_id OPERATOR(pg_catalog.=) $1::text ORDER BY at`,
+		Events:  `SELECT ` + inUTC("at") + `, token, owner, version, line FROM changeling.event WHERE change_id OPERATOR(pg_catalog.=) $1::text ORDER BY id`,
+		Moves:   `SELECT ` + inUTC("at") + `, step, next FROM changeling.history WHERE change_id OPERATOR(pg_catalog.=) $1::text ORDER BY at`,
 		SetPlan: `UPDATE changeling.change SET plan = $2::text WHERE id OPERATOR(pg_catalog.=) $1::text`,
 		Note: `INSERT INTO changeling.chunk (change_id, walk, no, after, upto, last, row_count, took_ms)
 VALUES ($1::text, $2::text, $3::bigint, $4::text, $5::text, $6::boolean, $7::bigint, $8::float8)`,
@@ -90,4 +90,9 @@ VALUES ($1::text, $2::text, $3::bigint, $4::text, $5::text, $6::boolean, $7::big
 	}
 	lease(&t, "changeling.claim", "changeling.progress", "c.want, c.hold, c.settings", " JOIN changeling.change c ON c.id OPERATOR(pg_catalog.=) l.change_id")
 	return t
+}
+
+// inUTC is a time as text that no DateStyle of the session's changes: a driver that gets texts reads those in ISO alone.
+func inUTC(at string) string {
+	return "pg_catalog.to_char(pg_catalog.timezone('UTC', " + at + "), 'YYYY-MM-DD HH24:MI:SS.US')"
 }
