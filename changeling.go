@@ -506,6 +506,9 @@ func (e *Engine) still(ctx context.Context, r *state.Record, name schema.Name, o
 		var now string
 		now, err = e.fingerprintOf(ctx, r.Plan, name, oid)
 		same = now == r.Fingerprint
+		if missing(err) && r.Fingerprint == "" && !e.dialect.Transactional() && r.Plan.Route == plan.Direct && r.Plan.Steps[0].Done != "" {
+			err = e.db.QueryRowContext(ctx, r.Plan.Steps[0].Done).Scan(&same) // it has another name
+		}
 	}
 	if err != nil || !same {
 		return nil, false, err

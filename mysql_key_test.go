@@ -129,3 +129,19 @@ func TestMySQLKeysRefused(t *testing.T) {
 		}
 	})
 }
+
+// TestMySQLKeyWithoutATable: keys whose characters nobody can read in the binary log are logged by triggers, and the plan says so, not the copy.
+func TestMySQLKeyWithoutATable(t *testing.T) {
+	t.Parallel()
+	eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
+		mytest.Exec(t, db, `CREATE TABLE wide (k varchar(40) CHARACTER SET gbk PRIMARY KEY, v int)`, `INSERT INTO wide VALUES ('中', 1), ('b', 2)`)
+		var told story
+		config := changeling.Config{Binlog: dsn, DropAfter: changeling.DropNow, Events: upon(told.tell, began("copy"), func() { mytest.Exec(t, db, `UPDATE wide SET v = 7 WHERE k = '中'`) })}
+		if err := changeling.Apply(t.Context(), db, `ALTER TABLE wide MODIFY v bigint`, config); err != nil {
+			t.Fatal(err)
+		}
+		if got := myContent(t, db, `SELECT k, v FROM wide`); !slices.Equal(got, []string{`"b" "2"`, `"中" "7"`}) {
+			t.Errorf("the table is %v", got)
+		}
+	})
+}

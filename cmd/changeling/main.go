@@ -94,6 +94,8 @@ func explain(ctx context.Context, err error) error {
 	case fault.Denied(err):
 		return &fault.Problem{Kind: fault.Precondition, Err: err, Text: fmt.Sprintf(
 			"the server refuses this role: %s. `changeling doctor` says which rights are missing", fault.Message(err))}
+	case fault.Code(err) == "25006":
+		return &fault.Problem{Kind: fault.Precondition, Err: err, Text: fmt.Sprintf("the server, or this role's sessions, are read-only: %s. `changeling doctor` says which it is", fault.Message(err))}
 	case fault.Lost(err), fault.Transient(err):
 		return &fault.Problem{Kind: fault.Stopped, Err: err, Text: fmt.Sprintf(
 			"the database is out of reach: %s. What is done is kept, nothing is lost: run the same command again", fault.Message(err))}

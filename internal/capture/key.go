@@ -73,8 +73,14 @@ func (c Column) validate(columns int) error {
 	if c.Ordinal < 0 || c.Ordinal >= columns {
 		return fmt.Errorf("%w: column %s is number %d of %d", ErrKey, c.Name, c.Ordinal, columns)
 	}
+	if c.text() && slices.Contains(wide, c.Charset) {
+		return fmt.Errorf("%w: column %s has charset %s", ErrKey, c.Name, c.Charset)
+	}
 	return nil
 }
+
+// wide are the charsets with characters of several bytes that are no Unicode: no table of 256 has their characters.
+var wide = []string{"big5", "cp932", "eucjpms", "euckr", "gb18030", "gb2312", "gbk", "sjis", "ujis"}
 
 // text reports whether the column's bytes are characters.
 func (c Column) text() bool {

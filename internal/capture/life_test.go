@@ -361,6 +361,7 @@ func TestOpen(t *testing.T) {
 	}{
 		{"no floats", func(c *capture.Config) { c.Key = []capture.Column{{Name: "f", Type: "float"}} }, capture.ErrKey},
 		{"no uuid", func(c *capture.Config) { c.Key = []capture.Column{{Name: "f", Type: "uuid"}} }, capture.ErrKey},
+		{"no charset of two bytes", func(c *capture.Config) { c.Key = []capture.Column{{Name: "f", Type: "varchar", Charset: "gbk"}} }, capture.ErrKey},
 		{"inside of the row", func(c *capture.Config) { c.Key = []capture.Column{{Name: "f", Type: "int", Ordinal: 2}} }, capture.ErrKey},
 		{"a key", func(c *capture.Config) { c.Key = nil }, capture.ErrKey},
 		{"a flavor", func(c *capture.Config) { c.Flavor = "oracle" }, nil},

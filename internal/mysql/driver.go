@@ -37,6 +37,12 @@ func wrap(c connector) *sql.DB {
 // Then stands between two statements of one text.
 const Then = ";\n/* then */\n"
 
+// plain makes a session read and write like any other one, whatever the server, or its init_connect, gives to new ones: a limit of rows would
+// hide columns of a table from us, and a COMMIT that begins the next transaction, or ends the session, is not ours. What a user's statement
+// depends on, such as sql_mode and time_zone, stays as it is.
+const plain = "SET NAMES utf8mb4, autocommit = 1, completion_type = 0, sql_select_limit = 18446744073709551615, sql_safe_updates = 0, sql_big_selects = 1, " +
+	"sql_quote_show_create = 1, sql_auto_is_null = 0 /*!80000 , max_execution_time = 0 */ /*M!100600 , max_statement_time = 0 */"
+
 type connector struct {
 	db       *sql.DB
 	unlogged bool // see WrapUnlogged
@@ -69,7 +75,7 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 			return nil, fmt.Errorf("the driver %T cannot run statements without preparing them: open the pool with github.com/go-mysql-org/go-mysql/driver", dc)
 		}
 		own := &conn{inner: in, over: sync.OnceFunc(func() { close(over) })}
-		if _, err := own.ExecContext(ctx, "SET NAMES utf8mb4", nil); err != nil {
+		if _, err := own.ExecContext(ctx, plain, nil); err != nil {
 			own.over()
 			return nil, err
 		}

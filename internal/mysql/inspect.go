@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/changeling-db/changeling/internal/fault"
 	"github.com/changeling-db/changeling/internal/state"
 	"github.com/changeling-db/changeling/plan"
 	"github.com/changeling-db/changeling/schema"
@@ -228,6 +229,9 @@ const others = "LEFT(TRIGGER_NAME, 11) <> 'changeling_'"
 // The next AUTO_INCREMENT value and the data are no part of it.
 func Fingerprint(ctx context.Context, q DB, n schema.Name) (string, error) {
 	text, err := showCreate(ctx, q, n)
+	if fault.Code(err) == "42P01" {
+		return "", ErrNoTable{n}
+	}
 	if err != nil {
 		return "", err
 	}

@@ -1,0 +1,65 @@
+package changeling_test
+
+import (
+	"database/sql"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/changeling-db/changeling"
+	"github.com/changeling-db/changeling/internal/dbtest"
+	"github.com/changeling-db/changeling/internal/dbtest/mytest"
+)
+
+// TestMySQLRename: a table that gets another name is done, and not done again.
+func TestMySQLRename(t *testing.T) {
+	t.Parallel()
+	eachMy(t, func(t *testing.T, _ string, db *sql.DB) {
+		mytest.Exec(t, db, `CREATE TABLE clients (id int PRIMARY KEY)`, `INSERT INTO clients VALUES (1)`)
+		for range 2 {
+			if err := changeling.Apply(t.Context(), db, `ALTER TABLE clients RENAME TO customers`, changeling.Config{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := myContent(t, db, `SELECT id FROM customers`); !slices.Equal(got, []string{`"1"`}) {
+			t.Errorf("the table is %v", got)
+		}
+		mytest.Exec(t, db, `CREATE TABLE clients (id int PRIMARY KEY)`)
+		if err := changeling.Apply(t.Context(), db, `ALTER TABLE clients RENAME TO customers`, changeling.Config{}); err == nil || !strings.Contains(err.Error(), "customers") {
+			t.Errorf("the rename of another table to a name that is taken: %v", err)
+		}
+	})
+}
+
+// TestMySQLForeignSessions: whatever new sessions of a server are, a change reads all of a table and of its definition, and ends its own transactions.
+func TestMySQLForeignSessions(t *testing.T) {
+	t.Parallel()
+	for _, version := range mytest.Versions(t) {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			server := mytest.Own(t, dbtest.MySQLOptions{Version: version})
+			root := mytest.Open(t, server.DSN(""))
+			root.SetMaxOpenConns(1)
+			mytest.Exec(t, root, `CREATE DATABASE shop`, `CREATE TABLE shop.orders (id int PRIMARY KEY, v int, w int, KEY (v), KEY (w))`, `INSERT INTO shop.orders VALUES (1, 1, 1), (2, 2, 2), (3, 3, 3)`)
+			kinds := map[string]string{"a limit of rows": "sql_select_limit = 1", "transactions from the start": "autocommit = 0", "safe updates": "sql_safe_updates = 1", "the session ends with a transaction": "completion_type = 2",
+				"a limit of joins": "max_join_size = 1", "names without quotes": "sql_quote_show_create = 0", "a limit of time": "max_execution_time = 1"}
+			if server.MariaDB() {
+				kinds["a limit of time"] = "max_statement_time = 0.001"
+			}
+			for name, setting := range kinds {
+				variable, _, _ := strings.Cut(setting, " ")
+				mytest.Exec(t, root, "SET GLOBAL "+setting)
+				for _, ddl := range []string{`ALTER TABLE shop.orders MODIFY v bigint`, `ALTER TABLE shop.orders MODIFY v int, COMMENT = 'mine'`} {
+					if err := changeling.Apply(t.Context(), mytest.Open(t, server.DSN("shop")), ddl, changeling.Config{DropAfter: changeling.DropNow}); err != nil {
+						t.Errorf("%s: %s: %v", name, ddl, err)
+					}
+				}
+				var rows int
+				if err := root.QueryRow(`SELECT COUNT(*) FROM shop.orders WHERE v = id AND w = id`).Scan(&rows); err != nil || rows != 3 {
+					t.Errorf("%s: %d rows are as they were, %v, want 3", name, rows, err)
+				}
+				mytest.Exec(t, root, "SET GLOBAL "+variable+" = @@"+variable) // as the session began
+			}
+		})
+	}
+}
