@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/changeling-db/changeling"
+	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/dbtest/pgtest"
 )
 
@@ -46,6 +47,8 @@ func TestRefusals(t *testing.T) {
 			`ALTER TABLE orders ADD CONSTRAINT positive CHECK (amount > 0), ALTER COLUMN amount TYPE bigint`, changeling.ErrData, []string{"positive", "id 2000"}, `UPDATE orders SET amount = 1 WHERE id = 2000`},
 		{"a new NOT NULL that rows break", []string{orders, rows, `UPDATE orders SET note = NULL WHERE id = 3`},
 			`ALTER TABLE orders ALTER COLUMN note SET NOT NULL, ALTER COLUMN amount TYPE bigint`, changeling.ErrData, []string{"note", "id 3"}, `UPDATE orders SET note = 'three' WHERE id = 3`},
+		{"a NOT NULL alone that rows break", []string{orders, rows, `UPDATE orders SET note = NULL WHERE id = 3`},
+			`ALTER TABLE orders ALTER COLUMN note SET NOT NULL`, changeling.ErrData, []string{"NOT NULL of note", "id 3"}, `UPDATE orders SET note = 'three' WHERE id = 3`},
 		{"a new foreign key that rows break", []string{orders, rows, `CREATE TABLE parents (id int PRIMARY KEY)`, `INSERT INTO parents SELECT generate_series(1, 2999)`},
 			`ALTER TABLE orders ADD CONSTRAINT child FOREIGN KEY (parent) REFERENCES parents, ALTER COLUMN amount TYPE bigint`, changeling.ErrData, []string{"child", "id 3000"}, `INSERT INTO parents VALUES (3000)`},
 		{"a materialized view", []string{orders, `CREATE MATERIALIZED VIEW big AS SELECT id FROM orders WHERE amount > 9`}, `ALTER TABLE orders ALTER COLUMN note TYPE varchar(10)`,
@@ -198,5 +201,34 @@ func TestOutOfRoom(t *testing.T) {
 	limit(`= -1`)
 	if err := changeling.Apply(t.Context(), pgtest.Open(t, dsn), ddl, changeling.Config{}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestWidestTable: a table with as many columns as the server lets it have is compared, too.
+func TestWidestTable(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Open(t, pgtest.Database(t))
+	pgtest.Exec(t, db, `DO $$ BEGIN EXECUTE 'CREATE TABLE wide (id int PRIMARY KEY, a int, ' || (SELECT string_agg('c' || i || ' smallint', ', ') FROM generate_series(1, 1598) i) || ')'; END $$`,
+		`INSERT INTO wide (id, a, c7) SELECT i, i, i FROM generate_series(1, 50) i`)
+	var id string
+	var repaired int64
+	config := changeling.Config{Fast: true, DropAfter: changeling.DropNow, Events: func(e event.Event) {
+		switch e := e.(type) {
+		case event.Planned:
+			id = e.Change
+		case event.StepStarted:
+			if e.Step == "verify" { // a user's write, and a row that differs
+				pgtest.Exec(t, db, `UPDATE wide SET c1598 = 5 WHERE id > 7`, `UPDATE changeling_`+id+`.wide SET c1597 = 6 WHERE id = 7`)
+			}
+		case event.Verified:
+			repaired = e.Repaired
+		}
+	}}
+	if err := changeling.Apply(t.Context(), db, `ALTER TABLE wide ALTER COLUMN a TYPE bigint`, config); err != nil {
+		t.Fatal(err)
+	}
+	var wrong int
+	if err := db.QueryRow(`SELECT count(*) FILTER (WHERE c1598 IS DISTINCT FROM CASE WHEN id > 7 THEN 5 END OR c1597 IS NOT NULL OR a <> id) FROM wide`).Scan(&wrong); err != nil || wrong != 0 || repaired == 0 {
+		t.Errorf("%d rows are wrong, %v; %d were found to differ", wrong, err, repaired)
 	}
 }

@@ -139,6 +139,9 @@ func (w Rows) sameLogged(left, right string) string {
 // SideBySide says that the rows of both tables can be laid side by side in the order of their keys, and compared value by value, in a session that walks
 // along these. Compare does so then.
 func (w Rows) SideBySide() bool {
+	if 2*(len(w.Pair.Columns)+len(w.Pair.Key)) > 1600 { // a join has no more columns than 1664 (manual, PostgreSQL Limits)
+		return false
+	}
 	for _, m := range w.Pair.Columns {
 		if m.Image == "" {
 			return false

@@ -341,6 +341,7 @@ func (c *cook) validations() []act {
 		}
 		if !slices.Contains(c.valid, name) {
 			validate(name, c.rows(ident.Quote(n.Name)+" IS NULL"))
+			out[len(out)-1].Name = "validate NOT NULL of " + n.Name // the check's name says nothing
 		}
 	}
 	for _, k := range c.foreign {
