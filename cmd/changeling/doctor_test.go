@@ -132,6 +132,9 @@ func TestDoctorSeesWhatIsInTheWay(t *testing.T) {
 	if by := s.doctor(4); !says(by["server"], "fail", "read_only") {
 		t.Errorf("a read-only database is fine: %+v", by["server"])
 	}
+	pgtest.Exec(t, pgtest.Open(t, s.dsn), `BEGIN READ WRITE; DROP PUBLICATION everything; COMMIT`)
+	contains(t, "plan in a read-only database", s.run(4, "plan", "ALTER TABLE orders ALTER COLUMN email TYPE varchar(9)").stderr, "read-only", "primary")
+	contains(t, "run in a read-only database", s.run(4, "run", "ALTER TABLE orders ADD COLUMN n int").stderr, "read-only", "primary")
 }
 
 // TestDoctorFindsThePooler: and says which connection to take instead.

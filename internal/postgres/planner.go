@@ -403,6 +403,9 @@ func (w *planner) explain(err error, doing string) error {
 		return &fault.Problem{Kind: fault.Precondition, Err: err, Text: fmt.Sprintf(
 			"%s: %s. The role needs: CREATE on the database, membership in the role that owns the table and in those that granted rights on it, and CREATE on the table's schema "+
 				"(GRANT CREATE ON DATABASE … TO …; GRANT <owner> TO …), and USAGE, as the owner, on the schemas that triggers, policies and defaults speak of. Nothing was changed", doing, fault.Message(err))}
+	case fault.Code(err) == "25006":
+		return &fault.Problem{Kind: fault.Precondition, Err: err, Text: fmt.Sprintf("%s: %s: connect to the primary, as a role and to a database without default_transaction_read_only; "+
+			"`changeling doctor` says which it is. Nothing was changed", doing, fault.Message(err))}
 	case fault.LockTimeout(err):
 		return &fault.Problem{Kind: fault.NoCutover, Err: err, Text: doing + ": a lock was not to be had in time; try again. Nothing was changed"}
 	case fault.Lost(err), fault.Transient(err), fault.Canceled(err):
