@@ -1,6 +1,7 @@
 package changeling_test
 
 import (
+	"context"
 	"database/sql"
 	"slices"
 	"strings"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/changeling-db/changeling"
 	"github.com/changeling-db/changeling/internal/dbtest"
+	"github.com/changeling-db/changeling/internal/dbtest/mutant"
 	"github.com/changeling-db/changeling/internal/dbtest/mytest"
 )
 
@@ -59,6 +61,20 @@ func TestMySQLForeignSessions(t *testing.T) {
 					t.Errorf("%s: %d rows are as they were, %v, want 3", name, rows, err)
 				}
 				mytest.Exec(t, root, "SET GLOBAL "+variable+" = @@"+variable) // as the session began
+			}
+
+			// The mutant leaves sessions as they are, and loses columns.
+			mytest.Exec(t, root, `CREATE TABLE shop.lost LIKE shop.orders`, `INSERT INTO shop.lost SELECT * FROM shop.orders`, "SET GLOBAL sql_select_limit = 1")
+			careless := mytest.Mutant(t, server.DSN("shop"), func(_ context.Context, s mutant.Statement) string {
+				if strings.HasPrefix(s.Text, "SET NAMES utf8mb4, ") {
+					return "SET NAMES utf8mb4"
+				}
+				return s.Text
+			})
+			err := changeling.Apply(t.Context(), careless, `ALTER TABLE shop.lost MODIFY v bigint`, changeling.Config{DropAfter: changeling.DropNow})
+			var rows int
+			if scanErr := root.QueryRow(`SELECT COUNT(*) FROM shop.lost WHERE v = id AND w = id`).Scan(&rows); scanErr != nil || err == nil && rows == 3 {
+				t.Errorf("without settings of its own a session reads all: %d rows, %v", rows, scanErr)
 			}
 		})
 	}
