@@ -42,19 +42,31 @@ func TestMySQLForeignSessions(t *testing.T) {
 			server := mytest.Own(t, dbtest.MySQLOptions{Version: version})
 			root := mytest.Open(t, server.DSN(""))
 			root.SetMaxOpenConns(1)
-			mytest.Exec(t, root, `CREATE DATABASE shop`, `CREATE TABLE shop.orders (id int PRIMARY KEY, v int, w int, KEY (v), KEY (w))`, `INSERT INTO shop.orders VALUES (1, 1, 1), (2, 2, 2), (3, 3, 3)`)
+			mytest.Exec(t, root, `CREATE DATABASE shop`, `CREATE TABLE shop.orders (id int PRIMARY KEY, v int, w int, note varchar(20) DEFAULT 'it''s "odd"' COMMENT 'a "b"', KEY (v), KEY (w), CHECK (note <> 'x'))`, `INSERT INTO shop.orders (id, v, w) VALUES (1, 1, 1), (2, 2, 2), (3, 3, 3)`)
 			kinds := map[string]string{"a limit of rows": "sql_select_limit = 1", "transactions from the start": "autocommit = 0", "safe updates": "sql_safe_updates = 1", "the session ends with a transaction": "completion_type = 2",
 				"a limit of joins": "max_join_size = 1", "names without quotes": "sql_quote_show_create = 0", "a limit of time": "max_execution_time = 1"}
+			kinds["other quotes"] = "sql_mode = 'ANSI_QUOTES,PIPES_AS_CONCAT,NO_BACKSLASH_ESCAPES,STRICT_TRANS_TABLES'"
 			if server.MariaDB() {
 				kinds["a limit of time"] = "max_statement_time = 0.001"
+				kinds["definitions as of another server"], kinds["words of another server"] = "sql_mode = 'MSSQL,STRICT_TRANS_TABLES'", "sql_mode = 'ORACLE'"
 			}
 			for name, setting := range kinds {
 				variable, _, _ := strings.Cut(setting, " ")
 				mytest.Exec(t, root, "SET GLOBAL "+setting)
 				for _, ddl := range []string{`ALTER TABLE shop.orders MODIFY v bigint`, `ALTER TABLE shop.orders MODIFY v int, COMMENT = 'mine'`} {
-					if err := changeling.Apply(t.Context(), mytest.Open(t, server.DSN("shop")), ddl, changeling.Config{DropAfter: changeling.DropNow}); err != nil {
+					db := mytest.Open(t, server.DSN("shop"))
+					if err := changeling.Apply(t.Context(), db, ddl, changeling.Config{DropAfter: changeling.DropNow}); err != nil {
 						t.Errorf("%s: %s: %v", name, ddl, err)
+						continue
 					}
+					e, err := changeling.Open(t.Context(), db, changeling.Config{})
+					if err != nil {
+						t.Fatal(err)
+					}
+					if c, err := e.Start(t.Context(), ddl); err != nil || c != nil {
+						t.Errorf("%s: %s is begun again: %v, %v", name, ddl, c, err)
+					}
+					e.Close()
 				}
 				var rows int
 				if err := root.QueryRow(`SELECT COUNT(*) FROM shop.orders WHERE v = id AND w = id`).Scan(&rows); err != nil || rows != 3 {

@@ -128,8 +128,17 @@ func (mysqld) Resolve(ctx context.Context, db *sql.DB, n schema.Name) (schema.Na
 	return n, 0, err
 }
 
-func (mysqld) Fingerprint(ctx context.Context, db *sql.DB, n schema.Name, _ uint32) (string, error) {
-	return mysql.Fingerprint(ctx, db, n)
+// Fingerprint is read in a session that writes definitions as the planner's does, whatever the server's own are like.
+func (d mysqld) Fingerprint(ctx context.Context, db *sql.DB, n schema.Name, _ uint32) (string, error) {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer discard(conn)
+	if _, err := conn.ExecContext(ctx, d.Session(session{})); err != nil {
+		return "", err
+	}
+	return mysql.Fingerprint(ctx, conn, n)
 }
 
 func (mysqld) SameTable(a, b string) bool { return mysql.SameTable(a, b) }
