@@ -28,6 +28,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"bad SQL", []string{orders}, `ALTER TABLE orders ALTER COLUMN amount TIPE bigint`, changeling.ErrUsage, []string{"syntax error"}, ""},
 		{"an unknown table", nil, `ALTER TABLE oders ALTER COLUMN amount TYPE bigint`, changeling.ErrUsage, []string{"oders", "does not exist"}, ""},
+		{"a table of another database", []string{orders}, `ALTER TABLE elsewhere.public.orders ALTER COLUMN amount TYPE bigint`, changeling.ErrUsage, []string{"the database elsewhere"}, ""},
 		{"an unknown column", []string{orders}, `ALTER TABLE orders ALTER COLUMN amont TYPE bigint`, changeling.ErrUsage, []string{"amont"}, ""},
 		{"an unknown type", []string{orders}, `ALTER TABLE orders ALTER COLUMN amount TYPE bigbigint`, changeling.ErrUsage, []string{"bigbigint"}, ""},
 		{"two statements", []string{orders}, `ALTER TABLE orders ADD a int; DROP TABLE orders`, changeling.ErrUsage, []string{"found 2"}, ""},

@@ -15,6 +15,7 @@ type Statement struct {
 	// "DROP TABLE", "CREATE OR REPLACE VIEW". Statements that are not DDL have one: "SELECT". It is empty if there is none.
 	Verb         string
 	Table        schema.Name // of ALTER TABLE and CREATE INDEX, as the server keeps it: unquoted, folded; empty if none was found
+	Database     string      // that stands before the table's schema, which PostgreSQL takes if it is the connection's
 	Index        string      // of CREATE INDEX; empty if the server chooses it
 	IfExists     bool        // IF EXISTS, or IF NOT EXISTS of CREATE INDEX
 	Only         bool        // ONLY, in either way of writing it
@@ -135,7 +136,7 @@ func (s *Statement) target(r *reader) bool {
 	if !ok {
 		return false
 	}
-	s.Table, s.from, s.to = name, from, to
+	s.Table, s.Database, s.from, s.to = name, r.database, from, to
 	if paren {
 		r.accept(")")
 	} else if r.syntax.Inheritance {

@@ -16,6 +16,8 @@ type reader struct {
 	syntax Syntax
 	tokens []Token
 	pos    int
+
+	database string // of the last name that qualified took; empty: it had none
 }
 
 func (r *reader) done() bool { return r.pos >= len(r.tokens) }
@@ -110,9 +112,10 @@ func (r *reader) name() (string, bool) {
 	return r.syntax.unquote(r.text, t, escape), true
 }
 
-// qualified takes a name with its schema, and says which bytes it has. A database's name before the schema is left out.
+// qualified takes a name with its schema, and says which bytes it has. The name of a database before these is kept aside.
 func (r *reader) qualified() (name schema.Name, from, to int, ok bool) {
 	first := r.pos
+	r.database = ""
 	if name.Table, ok = r.name(); !ok {
 		return name, 0, 0, false
 	}
@@ -122,7 +125,7 @@ func (r *reader) qualified() (name schema.Name, from, to int, ok bool) {
 			r.pos = first
 			return schema.Name{}, 0, 0, false
 		}
-		name = schema.Name{Schema: name.Table, Table: part}
+		r.database, name = name.Schema, schema.Name{Schema: name.Table, Table: part}
 	}
 	return name, r.tokens[first].Start, r.tokens[r.pos-1].End, true
 }
