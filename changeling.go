@@ -295,6 +295,11 @@ func (e *Engine) planned(ctx context.Context, ddl string) (*plan.Plan, error) {
 	if e.config.WithChildren {
 		return e.family(ctx, ddl)
 	}
+	if e.config.Route == plan.ShadowColumn {
+		if err := e.unkept(); err != nil {
+			return nil, err
+		}
+	}
 	return e.dialect.Plan(ctx, e.db, ddl, newID(), e.config.LockWait, e.config.Route, e.config.undoLog())
 }
 

@@ -80,7 +80,7 @@ func (r *run) settleColumns(ctx context.Context) (wrote bool, err error) {
 			return t.QueryRowContext(ctx, text).Scan(&taken, &filled)
 		})
 	})
-	if unconvertible(err) || err == nil && r.pair.Live && taken > 0 {
+	if unconvertible(err) || err == nil && taken > 0 && (r.pair.Live || !r.engine.dialect.Transactional()) {
 		return false, r.unfit(ctx, err)
 	}
 	return filled > 0, err

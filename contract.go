@@ -48,7 +48,7 @@ func (mysqld) Leaning(ctx context.Context, q state.DB, p schema.Pair) ([]string,
 func (r *run) fillRange(ctx context.Context, c copier.Chunk, note bool) (rows int64, err error) {
 	began := time.Now()
 	for attempt := 0; ; attempt++ {
-		var apart int64
+		var apart, unlike int64
 		err := r.patiently(ctx, "chunk", func(ctx context.Context) error {
 			return r.tx(ctx, session{Async: true}, func(ctx context.Context, t *tx) error {
 				done, err := t.ExecContext(ctx, r.rows.Copy(c.Range))
@@ -59,18 +59,26 @@ func (r *run) fillRange(ctx context.Context, c copier.Chunk, note bool) (rows in
 				if err != nil {
 					return err
 				}
-				if err := t.QueryRowContext(ctx, r.columns().Differing(c.Range)).Scan(&rows, &apart); err != nil || apart > 0 || !note {
+				if err := t.QueryRowContext(ctx, r.columns().Differing(c.Range)).Scan(&rows, &apart); err != nil || apart == 0 && !note {
 					return err
+				}
+				if apart > 0 {
+					return t.QueryRowContext(ctx, r.rows.(mysql.LiveRows).Unlike(c.Range)).Scan(&unlike)
 				}
 				r.spend(filled)
 				return r.note(ctx, t, "copy", c, rows, time.Since(began))
 			})
 		})
+		r.wrote.Store(r.clock())
 		if noted(err) {
 			return 0, nil
 		}
 		if err != nil || apart == 0 {
 			return rows, err
+		}
+		if unlike > 0 {
+			return 0, &fault.Problem{Kind: fault.Mismatch, Text: fmt.Sprintf("%d rows of %s, or more, do not have in their second column what a comparison of the two comes to: nothing was swapped. `changeling abort %s` takes the column away; "+
+				"a second table may do it (--route table)", unlike, r.table(), r.id)}
 		}
 		wait := min(10*time.Millisecond<<min(attempt, 10), 2*time.Second)
 		if attempt > 3 {
@@ -82,21 +90,29 @@ func (r *run) fillRange(ctx context.Context, c copier.Chunk, note bool) (rows in
 	}
 }
 
-// contractor is a run of a column under two names, seen by the cutover that ends it. The lock is for the moment in which the new name has no
-// index; what counts is the one statement behind it.
+// contractor is a run of a second column, seen by the cutover that ends it. What counts is one statement; the lock is for what is asked
+// right before it, and for what is dropped right before or behind it.
 type contractor struct{ renamer }
 
-// Ready has nothing to bring in step.
-func (s *contractor) Ready(ctx context.Context) error { return ctx.Err() }
+// Ready fails where a row has a value that does not convert.
+func (s *contractor) Ready(ctx context.Context) error {
+	_, err := s.settleColumns(ctx)
+	return errors.Join(err, ctx.Err())
+}
 
-// Blockers are also, on MySQL, all snapshots that are open: a column that came or went at once is error 1412 for them, as with any ALTER.
+// Blockers are also, on MySQL, all snapshots that are open: a column that came or went at once is error 1412 for them, as with any ALTER. On
+// MariaDB it is not, and those that are older than the last row that was filled would read the second column as it was before.
 func (s *contractor) Blockers(ctx context.Context) ([]cutover.Blocker, error) {
 	list, err := s.blockers(ctx, mysql.Blockers(s.pair.Source))
 	if err != nil && !fault.Denied(err) && !fault.Undefined(err) { // see renamer
 		return nil, err
 	}
-	if s.texts.Maria {
+	if s.texts.Maria && s.pair.Live {
 		return list, nil
+	}
+	if s.texts.Maria {
+		old, err := s.holding(ctx, "which began before the last rows were filled")
+		return append(list, old...), err
 	}
 	s.wrote.Store(0) // so that each of them counts
 	old, err := s.holding(ctx, "which would meet another definition of the table (error 1412)")
@@ -108,6 +124,7 @@ func (s *contractor) Begin(ctx context.Context) (cutover.Attempt, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.tries++
 	a := &contracting{renaming{renamer: &s.renamer, t: t}}
 	if err := a.prepare(ctx); err != nil {
 		return nil, errors.Join(err, a.Rollback())
@@ -131,7 +148,10 @@ func (a *contracting) prepare(ctx context.Context) (err error) {
 	if err := a.lease.Fence(ctx, a.t); err != nil { // see each
 		return err
 	}
-	return a.leaningIn(ctx, a.t)
+	if err := a.leaningIn(ctx, a.t); err != nil {
+		return err
+	}
+	return a.settled(ctx)
 }
 
 func (a *contracting) Lock(ctx context.Context) error {
@@ -154,26 +174,43 @@ func (a *contracting) Check(ctx context.Context) error {
 	if err == nil && !slices.Equal(now, a.pair.Leaning) {
 		err = cutover.ErrBusy // the next attempt says what it is
 	}
-	return err
-}
-
-func (a *contracting) Drain(context.Context) (int64, error) { return 0, nil }
-
-// Swap drops what indexes the second column still has, and then says the one statement. Nothing else can have happened if the connection
-// breaks: the catalogue tells which.
-func (a *contracting) Swap(ctx context.Context) error {
-	names, err := state.Column(ctx, a.conn, mysql.LiveIndexes(a.pair))
 	if err != nil {
 		return err
 	}
+	if err := a.conn.QueryRowContext(ctx, a.rows.Pending()).Scan(&a.pending); err != nil || a.pending == 0 {
+		return err
+	}
+	return &later{"a row was written at the last moment that cannot be converted"}
+}
+
+// Drain has nothing to bring over. On MariaDB it gives way to snapshots, see Blockers.
+func (a *contracting) Drain(ctx context.Context) (int64, error) {
+	if a.pair.Live || !a.texts.Maria {
+		return 0, nil
+	}
+	return 0, a.current(ctx, a.tries)
+}
+
+// Swap drops what indexes a live pair's second column still has, and then says the one statement. Nothing else can have happened if the
+// connection breaks: the catalogue tells which. What has been the first column of another pair goes behind it, here or in the next step.
+func (a *contracting) Swap(ctx context.Context) error {
 	var texts []string
-	for _, name := range names {
-		texts = append(texts, mysql.DropLiveIndex(a.pair, name))
+	if a.pair.Live {
+		names, err := state.Column(ctx, a.conn, mysql.LiveIndexes(a.pair))
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			texts = append(texts, mysql.DropLiveIndex(a.pair, name))
+		}
 	}
 	for _, text := range append(texts, a.step.SQL...) {
 		if err := a.bounded(ctx, a.conn, a.step.LockWait, text); err != nil {
 			return err
 		}
+	}
+	if !a.pair.Live {
+		_ = a.bounded(ctx, a.conn, a.step.LockWait, mysql.DropAside(a.pair))
 	}
 	if _, err := a.conn.ExecContext(ctx, "UNLOCK TABLES"); err != nil {
 		return err

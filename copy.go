@@ -29,7 +29,8 @@ func (r *run) copy(ctx context.Context, s plan.Step) error {
 	}
 	err := r.walk(ctx, s, "copy", cut, sizer, func(ctx context.Context, c copier.Chunk) (int64, error) {
 		if _, patchy := r.rows.(mysql.LiveRows); patchy {
-			return r.fillRange(ctx, c, true)
+			rows, err := r.fillRange(ctx, c, true)
+			return rows, r.blame(ctx, c, err)
 		}
 		var rows int64
 		began := time.Now()

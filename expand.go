@@ -39,8 +39,8 @@ func (postgresql) Expansion(x Expansion) (s plan.Statement, said string, err err
 // Expand answers the expansion that is asked for, unfinished or done with the table as it left it, or else a plan for one, for StartPlan.
 // It changes nothing. Run returns when both columns are in use, and again when the change is contracted.
 func (e *Engine) Expand(ctx context.Context, x Expansion) (under *Change, p *plan.Plan, err error) {
-	if !e.dialect.Transactional() && e.config.dropSaid && (e.config.DropAfter < 0 || e.config.DropAfter >= time.Second) {
-		return nil, nil, usage("on MySQL and MariaDB the old column goes with the contraction, in the statement that gives its name up: it cannot be kept (--drop)")
+	if err := e.unkept(); err != nil {
+		return nil, nil, err
 	}
 	s, said, err := e.dialect.Expansion(x)
 	if err != nil {
@@ -78,6 +78,14 @@ func (e *Engine) Expand(ctx context.Context, x Expansion) (under *Change, p *pla
 	}
 	p, err = e.dialect.Expand(ctx, e.db, x, newID(), e.config.LockWait)
 	return nil, p, err
+}
+
+// unkept refuses to keep an old column where none is.
+func (e *Engine) unkept() error {
+	if e.dialect.Transactional() || !e.config.dropSaid || e.config.DropAfter >= 0 && e.config.DropAfter < time.Second {
+		return nil
+	}
+	return usage("on MySQL and MariaDB the old column goes in the end, when the new one takes its place: it cannot be kept (--drop)")
 }
 
 // Contract lets an expanded change take its old column away. It does not do it; Run does. It may be called again. Until the old column is

@@ -69,7 +69,7 @@ func (mysqld) Stage(_ context.Context, _ *sql.DB, s plan.Statement, id string, _
 	return &plan.Plan{Format: plan.Format, ID: id, Statement: s.Text, Table: s.Table, Route: plan.Refuse, Why: why, Refusals: []string{why}}, nil
 }
 
-func (d mysqld) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.Duration, _ plan.Route, undoLog int64) (*plan.Plan, error) {
+func (d mysqld) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.Duration, route plan.Route, undoLog int64) (*plan.Plan, error) {
 	if d.trial {
 		return d.planTrial(ctx, db, ddl, id, wait)
 	}
@@ -77,7 +77,7 @@ func (d mysqld) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.
 	if err != nil {
 		return nil, err
 	}
-	return d.plan(ctx, db, ddl, mysql.Options{ID: id, LockWait: wait, Replicas: server.Replicas, UndoLog: undoLog})
+	return d.plan(ctx, db, ddl, mysql.Options{ID: id, LockWait: wait, Replicas: server.Replicas, UndoLog: undoLog, Route: route})
 }
 
 func (d mysqld) plan(ctx context.Context, db *sql.DB, ddl string, o mysql.Options) (*plan.Plan, error) {
@@ -144,7 +144,7 @@ func (d mysqld) Fingerprint(ctx context.Context, db *sql.DB, n schema.Name, _ ui
 func (mysqld) SameTable(a, b string) bool { return mysql.SameTable(a, b) }
 
 func (d mysqld) Rows(p schema.Pair) texts {
-	if p.Live {
+	if p.InPlace {
 		return mysql.LiveRows{Rows: d.texts(p)}
 	}
 	return d.texts(p)
@@ -180,7 +180,7 @@ func (d mysqld) Connections() int {
 }
 
 func (d mysqld) Abandon(p schema.Pair, wait time.Duration) []plan.Step {
-	if p.Live {
+	if p.InPlace {
 		steps := mysql.AbandonLive(p)
 		for i := range steps {
 			steps[i].LockWait = wait
@@ -193,7 +193,7 @@ func (d mysqld) Abandon(p schema.Pair, wait time.Duration) []plan.Step {
 
 func (d mysqld) Cutover(r *run, s plan.Step) cutover.Server {
 	own := renamer{run: r, step: s, texts: d.texts(r.pair)}
-	if r.pair.Live {
+	if r.pair.InPlace {
 		return &contractor{own}
 	}
 	if d.maria {

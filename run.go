@@ -344,7 +344,7 @@ func (r *run) unaltered(ctx context.Context) error {
 	if !r.engine.dialect.Transactional() && p.Steps[r.record.Step].Kind == plan.Cutover {
 		return nil // it may have happened, with nobody left to say so: the cutover asks
 	}
-	if p.Pair.Live {
+	if len(p.Pair.Leaning) > 0 {
 		return r.leaning(ctx)
 	}
 	now, err := r.engine.fingerprintOf(ctx, p, p.Pair.Source, p.Pair.Table)

@@ -82,7 +82,7 @@ func (w *planner) live(ctx context.Context, r *rehearsal) (*plan.Plan, error) {
 		return nil, err
 	}
 	l.pair.Settings = w.settings()
-	if why, err := w.tryLive(ctx, r, l); err != nil || why != "" {
+	if why, err := w.try(ctx, r, l.program); err != nil || why != "" {
 		if err == nil {
 			refuse(w.plan, fmt.Sprintf("%s cannot be written under two names here, tried on an empty twin of %s: %s", from.Name, w.plan.Table, why))
 		}
@@ -92,8 +92,8 @@ func (w *planner) live(ctx context.Context, r *rehearsal) (*plan.Plan, error) {
 	return w.plan, nil
 }
 
-// unlivable says what would fail users, lose writes, or change rows unasked while a column has two names.
-func (w *planner) unlivable(ctx context.Context, r *rehearsal, from Column) (out []string, err error) {
+// unfillable says why a second column could not come beside a column, be filled and be kept in step, whatever it is for.
+func (w *planner) unfillable(ctx context.Context, r *rehearsal, from Column) (out []string, err error) {
 	name := w.plan.Table.String()
 	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	if !strings.EqualFold(r.source.Engine, "InnoDB") || r.source.Kind != "BASE TABLE" || strings.Contains(strings.ToUpper(r.source.Create), "WITH SYSTEM VERSIONING") {
@@ -104,14 +104,42 @@ func (w *planner) unlivable(ctx context.Context, r *rehearsal, from Column) (out
 	}
 	switch {
 	case from.Generated:
-		add("column %s of %s is generated: nobody writes it, so it cannot be written under two names", from.Name, name)
+		add("column %s of %s is generated: nobody writes it, so there cannot be a second one that is written with it", from.Name, name)
 	case from.AutoIncrement:
-		add("column %s of %s has AUTO_INCREMENT: its value comes behind all triggers, so nobody could write it down under another name", from.Name, name)
+		add("column %s of %s has AUTO_INCREMENT: its value comes behind all triggers, so nobody could write it down in a second column", from.Name, name)
 	case updatesItself(r.source, from):
 		add("column %s of %s has ON UPDATE CURRENT_TIMESTAMP, which would count as written by everybody", from.Name, name)
 	}
 	if _, ok := from.image(); !ok {
 		add("column %s of %s is of type %s, whose values cannot be compared exactly", from.Name, name, from.Type)
+	}
+	triggers, err := userTriggers(ctx, w.conn, r.source.Name)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range triggers {
+		if t.event == "UPDATE" {
+			add("the trigger %s fires on UPDATE, and so for each row that is filled: drop it first, and make it again when all rows are", t.name)
+		}
+	}
+	if w.logged {
+		set, err := variables(ctx, w.conn, "binlog_format")
+		if err != nil {
+			return nil, err
+		}
+		if set["binlog_format"] == "STATEMENT" {
+			add("binlog_format is STATEMENT, by which replicas would fill other rows: ROW or MIXED is needed")
+		}
+	}
+	return out, nil
+}
+
+// unlivable says what would fail users, lose writes, or change rows unasked while a column has two names.
+func (w *planner) unlivable(ctx context.Context, r *rehearsal, from Column) (out []string, err error) {
+	name := w.plan.Table.String()
+	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	if out, err = w.unfillable(ctx, r, from); err != nil {
+		return nil, err
 	}
 	keys, err := foreignKeys(ctx, w.conn, r.source.Name)
 	if err != nil {
@@ -122,15 +150,10 @@ func (w *planner) unlivable(ctx context.Context, r *rehearsal, from Column) (out
 			add("the foreign key %s changes column %s of %s by itself (ON UPDATE %s, ON DELETE %s), and no trigger hears of that", k.name, from.Name, name, k.updated, k.erased)
 		}
 	}
-	of := func(schema, table, column string) string {
-		return " WHERE " + schema + " = " + literal(r.source.Name.Schema) + " AND " + table + " = " + literal(r.source.Name.Table) + " AND " + column + " = " + literal(from.Name)
-	}
 	for _, q := range []struct{ says, query string }{
-		{"a foreign key of another table refers to column " + from.Name + ": %s",
-			"SELECT CONCAT(CONSTRAINT_SCHEMA, '.', TABLE_NAME, ' (', CONSTRAINT_NAME, ')') FROM information_schema.KEY_COLUMN_USAGE" +
-				of("REFERENCED_TABLE_SCHEMA", "REFERENCED_TABLE_NAME", "REFERENCED_COLUMN_NAME")},
+		referred(r.source.Name, from),
 		{"column " + from.Name + " has rights of its own, which nobody has for another name: %s; grant them for the table",
-			"SELECT CONCAT(PRIVILEGE_TYPE, ' for ', GRANTEE) FROM information_schema.COLUMN_PRIVILEGES" + of("TABLE_SCHEMA", "TABLE_NAME", "COLUMN_NAME")},
+			"SELECT CONCAT(PRIVILEGE_TYPE, ' for ', GRANTEE) FROM information_schema.COLUMN_PRIVILEGES" + ofColumn(r.source.Name, from, "TABLE_SCHEMA", "TABLE_NAME", "COLUMN_NAME")},
 		{"the view %s names column " + from.Name + ", and would be broken in the end, as by a native RENAME COLUMN: drop it first",
 			"SELECT CONCAT(TABLE_SCHEMA, '.', TABLE_NAME) FROM information_schema.VIEWS WHERE LOCATE(" + literal(qualified(r.source.Name)) + ", VIEW_DEFINITION) > 0 AND LOCATE(" +
 				literal("."+quote(from.Name)) + ", VIEW_DEFINITION) > 0"},
@@ -148,23 +171,24 @@ func (w *planner) unlivable(ctx context.Context, r *rehearsal, from Column) (out
 		return nil, err
 	}
 	for _, t := range triggers {
-		switch {
-		case mentions(t.body, from.Name):
+		if mentions(t.body, from.Name) {
 			add("the trigger %s names column %s: it would fail every write once that is gone; drop it first", t.name, from.Name)
-		case t.event == "UPDATE":
-			add("the trigger %s fires on UPDATE, and so for each row that is filled: drop it first, and make it again when the change is expanded", t.name)
-		}
-	}
-	if w.logged {
-		set, err := variables(ctx, w.conn, "binlog_format")
-		if err != nil {
-			return nil, err
-		}
-		if set["binlog_format"] == "STATEMENT" {
-			add("binlog_format is STATEMENT, by which replicas would fill other rows: ROW or MIXED is needed")
 		}
 	}
 	return out, nil
+}
+
+// ofColumn is the condition of a view of the catalogue for a column, by the names that the view gives its database, its table and it.
+func ofColumn(n schema.Name, c Column, database, table, column string) string {
+	return " WHERE " + database + " = " + literal(n.Schema) + " AND " + table + " = " + literal(n.Table) + " AND " + column + " = " + literal(c.Name)
+}
+
+// referred asks which foreign keys of other tables refer to a column.
+func referred(n schema.Name, c Column) (q struct{ says, query string }) {
+	q.says = "a foreign key of another table refers to column " + c.Name + ": %s"
+	q.query = "SELECT CONCAT(CONSTRAINT_SCHEMA, '.', TABLE_NAME, ' (', CONSTRAINT_NAME, ')') FROM information_schema.KEY_COLUMN_USAGE" +
+		ofColumn(n, c, "REFERENCED_TABLE_SCHEMA", "REFERENCED_TABLE_NAME", "REFERENCED_COLUMN_NAME")
+	return q
 }
 
 // rewrites says that the server changes values of the key's columns by itself.
@@ -285,11 +309,7 @@ func newLive(r *rehearsal, from Column, name string) (l live, why []string) {
 		l.none = from.empty()
 	}
 	p.Columns = []schema.Mapped{{Source: from.Name, Shadow: name, Type: from.full(), Default: l.given, Image: image}}
-	for _, c := range r.source.Columns {
-		if updatesItself(r.source, c) {
-			p.Untouched = append(p.Untouched, c.Name)
-		}
-	}
+	p.Untouched = r.untouched()
 	for _, x := range r.source.Indexes {
 		if x.Kind != "BTREE" || !slices.ContainsFunc(x.Keys, func(k IndexKey) bool { return strings.EqualFold(k.Column, from.Name) }) {
 			continue
@@ -316,6 +336,16 @@ func newLive(r *rehearsal, from Column, name string) (l live, why []string) {
 	}
 	l.pair = p
 	return l, why
+}
+
+// untouched are the columns that an UPDATE of others would change.
+func (r *rehearsal) untouched() (out []string) {
+	for _, c := range r.source.Columns {
+		if updatesItself(r.source, c) {
+			out = append(out, c.Name)
+		}
+	}
+	return out
 }
 
 // mark is the comment by which the second column is known as the change's own.
@@ -356,12 +386,7 @@ func (l live) triggers(on schema.Name) []string {
 			given = "NOT (NEW." + b + " <=> " + value + ")"
 		}
 	}
-	changed := []string{differ(a)}
-	for _, k := range l.pair.Key {
-		if !strings.EqualFold(k.Source, l.from.Name) {
-			changed = append(changed, "NOT (CAST(NEW."+quote(k.Source)+" AS BINARY) <=> CAST(OLD."+quote(k.Source)+" AS BINARY))")
-		}
-	}
+	changed := append([]string{differ(a)}, moves(l.pair)...)
 	body := func(when, otherwise string) string {
 		return " FOR EACH ROW BEGIN DECLARE CONTINUE HANDLER FOR 1054 BEGIN END; IF " + when + " THEN " + down + " " + otherwise + " " + up + " END IF; END"
 	}
@@ -377,6 +402,16 @@ func (l live) triggers(on schema.Name) []string {
 	}
 }
 
+// moves are the conditions under which a row of an UPDATE comes to stand elsewhere, but for what its second column is made of.
+func moves(p schema.Pair) (out []string) {
+	for _, k := range p.Key {
+		if !strings.EqualFold(k.Source, p.Columns[0].Source) {
+			out = append(out, "NOT (CAST(NEW."+quote(k.Source)+" AS BINARY) <=> CAST(OLD."+quote(k.Source)+" AS BINARY))")
+		}
+	}
+	return out
+}
+
 func (l live) index(i int, on schema.Name) string {
 	return alter(on, "ADD INDEX "+quote(l.pair.Indexes[i])+" ("+l.indexes[i]+"), ALGORITHM=INPLACE, LOCK=NONE")
 }
@@ -386,7 +421,7 @@ func dropLiveIndex(name string, on schema.Name) string {
 }
 
 func dropLive(p schema.Pair, on schema.Name) string {
-	return alter(on, "DROP COLUMN "+quote(p.Columns[0].Shadow)+", ALGORITHM=INSTANT")
+	return dropColumns(p, p.Columns[0].Shadow, on)
 }
 
 // contract gives the first column the second one's name. There is no moment without either.
@@ -394,8 +429,11 @@ func (l live) contract(on schema.Name) string {
 	return alter(on, "DROP COLUMN "+quote(l.name)+", RENAME COLUMN "+quote(l.from.Name)+" TO "+quote(l.name)+", ALGORITHM=INSTANT")
 }
 
-// tryLive runs the program on the twin, forwards and back. It answers what the server has against it, or what comes out otherwise.
-func (w *planner) tryLive(ctx context.Context, r *rehearsal, l live) (why string, err error) {
+// program is what is done to a table: what comes first, what ends it, and what takes back what came first.
+type program struct{ first, last, back []string }
+
+// try runs a program on the twin, forwards and back. It answers what the server has against it, or what comes out otherwise than natively.
+func (w *planner) try(ctx context.Context, r *rehearsal, does func(on schema.Name) program) (why string, err error) {
 	native, on := withoutCounter(r.shadow.Create), r.shadowName()
 	for _, back := range []bool{false, true} {
 		if err := w.stage(ctx, r); err != nil {
@@ -405,18 +443,12 @@ func (w *planner) tryLive(ctx context.Context, r *rehearsal, l live) (why string
 		if err != nil {
 			return "", err
 		}
-		list := append([]string{l.add(on)}, l.triggers(on)...)
-		for i := range l.indexes {
-			list = append(list, l.index(i, on))
-		}
-		for _, name := range l.pair.Indexes {
-			list = append(list, dropLiveIndex(name, on))
-		}
-		last, want := l.contract(on), native
+		p := does(on)
+		last, want := p.last, native
 		if back {
-			last, want = dropLive(l.pair, on), withoutCounter(was)
+			last, want = p.back, withoutCounter(was)
 		}
-		for _, text := range append(list, last) {
+		for _, text := range slices.Concat(p.first, last) {
 			_, err := w.conn.ExecContext(ctx, text)
 			var own *Error
 			if err = coded(err); errors.As(err, &own) && !fault.Lost(err) && !fault.Canceled(err) {
@@ -435,6 +467,19 @@ func (w *planner) tryLive(ctx context.Context, r *rehearsal, l live) (why string
 		}
 	}
 	return "", nil
+}
+
+// program is that of a live pair. The indexes are dropped in either case.
+func (l live) program(on schema.Name) (p program) {
+	p.first = append([]string{l.add(on)}, l.triggers(on)...)
+	for i := range l.indexes {
+		p.first = append(p.first, l.index(i, on))
+	}
+	for _, name := range l.pair.Indexes {
+		p.first = append(p.first, dropLiveIndex(name, on))
+	}
+	p.last, p.back = []string{l.contract(on)}, []string{dropLive(l.pair, on)}
+	return p
 }
 
 // serveLive makes the steps the plan.

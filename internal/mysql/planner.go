@@ -32,6 +32,8 @@ type Options struct {
 	Unmet string
 	// Live says that the statement is a RENAME COLUMN, and the column to be written under both names until a person says otherwise.
 	Live bool
+	// Route is plan.ShadowColumn where a new type of a column is to be made by a second one. Others are not asked for here.
+	Route plan.Route
 	// UndoLog is greater than zero if an undo is wanted: how large its log may become.
 	UndoLog int64
 }

@@ -52,6 +52,9 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (out *plan.Pla
 	if w.options.Live {
 		return w.live(ctx, r)
 	}
+	if w.options.Route == plan.ShadowColumn {
+		return w.secondColumn(ctx, r)
+	}
 	if w.likeness, err = w.marked(ctx, r.shadowName()); err != nil {
 		return nil, err
 	}
