@@ -46,7 +46,7 @@ func (e *Engine) fingerprintOf(ctx context.Context, p *plan.Plan, name schema.Na
 // leftover is what a change keeps of the source after its cutover, for a person.
 func leftover(p schema.Pair) string {
 	if p.InPlace && len(p.Aside) == 0 {
-		return "" // what is in place of MySQL and MariaDB
+		return "" // on MySQL and MariaDB nothing is kept
 	}
 	if p.InPlace {
 		return p.Source.String() + "." + strings.Join(p.Aside, ", ")

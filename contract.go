@@ -21,14 +21,14 @@ import (
 // A column under two names on MySQL and MariaDB: what goes another way there than on PostgreSQL.
 
 func (d mysqld) Expansion(x Expansion) (s plan.Statement, said string, err error) {
-	if x.As+x.Down != "" {
-		return s, "", &fault.Problem{Kind: fault.Refused, Text: "a column in two types at once (--as, --down) is for PostgreSQL; on MySQL and MariaDB a column can have two names. Nothing was changed"}
+	if x.Down != "" {
+		return s, "", &fault.Problem{Kind: fault.Refused, Text: "a way down by an expression (--down) is for PostgreSQL; on MySQL and MariaDB a column in two types has the same value in both. Nothing was changed"}
 	}
 	if d.trial {
 		return s, "", usage("a test on a replica is for one statement: what users write under two names cannot be tried there")
 	}
-	if s, err = mysql.ParseExpansion(x.Statement); err == nil {
-		said = mysql.ExpansionSaid(s)
+	if s, err = mysql.ParseExpansion(x.Statement, x.As); err == nil {
+		said = mysql.ExpansionSaid(s, x.As)
 	}
 	return s, said, err
 }
@@ -37,7 +37,7 @@ func (d mysqld) Expand(ctx context.Context, db *sql.DB, x Expansion, id string, 
 	if _, err := mysql.Fit(ctx, db); err != nil {
 		return nil, err
 	}
-	return mysql.Plan(ctx, db, x.Statement, mysql.Options{ID: id, LockWait: wait, Live: true})
+	return mysql.Plan(ctx, db, x.Statement, mysql.Options{ID: id, LockWait: wait, Live: true, As: x.As})
 }
 
 func (mysqld) Leaning(ctx context.Context, q state.DB, p schema.Pair) ([]string, error) {
@@ -107,7 +107,7 @@ func (s *contractor) Blockers(ctx context.Context) ([]cutover.Blocker, error) {
 	if err != nil && !fault.Denied(err) && !fault.Undefined(err) { // see renamer
 		return nil, err
 	}
-	if s.texts.Maria && s.pair.Live {
+	if s.texts.Maria && mysql.Mirrors(s.pair) {
 		return list, nil
 	}
 	if s.texts.Maria {
@@ -183,9 +183,9 @@ func (a *contracting) Check(ctx context.Context) error {
 	return &later{"a row was written at the last moment that cannot be converted"}
 }
 
-// Drain has nothing to bring over. On MariaDB it gives way to snapshots, see Blockers.
+// Drain has nothing to bring over. It gives way to snapshots that began since somebody looked, see Blockers.
 func (a *contracting) Drain(ctx context.Context) (int64, error) {
-	if a.pair.Live || !a.texts.Maria {
+	if mysql.Mirrors(a.pair) {
 		return 0, nil
 	}
 	return 0, a.current(ctx, a.tries)
@@ -195,7 +195,7 @@ func (a *contracting) Drain(ctx context.Context) (int64, error) {
 // connection breaks: the catalogue tells which. What has been the first column of another pair goes behind it, here or in the next step.
 func (a *contracting) Swap(ctx context.Context) error {
 	var texts []string
-	if a.pair.Live {
+	if mysql.Mirrors(a.pair) {
 		names, err := state.Column(ctx, a.conn, mysql.LiveIndexes(a.pair))
 		if err != nil {
 			return err
@@ -209,7 +209,7 @@ func (a *contracting) Swap(ctx context.Context) error {
 			return err
 		}
 	}
-	if !a.pair.Live {
+	if !mysql.Mirrors(a.pair) {
 		_ = a.bounded(ctx, a.conn, a.step.LockWait, mysql.DropAside(a.pair))
 	}
 	if _, err := a.conn.ExecContext(ctx, "UNLOCK TABLES"); err != nil {

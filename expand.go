@@ -19,11 +19,11 @@ import (
 // Once it is expanded both are there, and whoever writes one of them writes the other. Change.Contract takes the old one away.
 type Expansion struct {
 	// Statement is ALTER TABLE … RENAME COLUMN … TO …, or, on PostgreSQL, … ALTER COLUMN … TYPE … USING …. The USING is the way up: the new
-	// column's value by the old one.
+	// column's value by the old one. On MySQL and MariaDB it is a RENAME COLUMN, or a MODIFY to a wider type of the same kind.
 	Statement string
 	// As is the name of the new column, where it has a new type.
 	As string
-	// Down is the way down, an expression: the old column's value by the new one. Empty: the value is assigned.
+	// Down is the way down, an expression: the old column's value by the new one. Empty: the value is assigned. On MySQL and MariaDB there is none.
 	Down string
 }
 

@@ -138,9 +138,14 @@ func TestExpandLedger(t *testing.T) {
 // expandUnder expands while some write by the old name, lets others write by the new one, and contracts or aborts under them.
 func (a *accountants) expandUnder(abort bool) {
 	a.Helper()
+	a.expandAs(changeling.Expansion{Statement: `ALTER TABLE accounts RENAME COLUMN old TO new`}, abort)
+}
+
+func (a *accountants) expandAs(x changeling.Expansion, abort bool) {
+	a.Helper()
 	t := a.T
 	stopOld := a.write("old", 3, false)
-	c := expanded(t, a.db, `ALTER TABLE accounts RENAME COLUMN old TO new`)
+	c := expandedTo(t, a.db, x)
 	stopNew := a.write("new", 3, abort)
 	for deadline := time.Now().Add(time.Minute); a.wrote[1].Load() < 150 && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 	}

@@ -24,7 +24,8 @@ func TestMySQLExpandLedger(t *testing.T) {
 	t.Parallel()
 	eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
 		db.SetMaxOpenConns(0)
-		for _, abort := range []bool{false, true} {
+		rename, modify := changeling.Expansion{Statement: `ALTER TABLE accounts RENAME COLUMN old TO new`}, changeling.Expansion{Statement: `ALTER TABLE accounts MODIFY old bigint NOT NULL DEFAULT 0`, As: "new"}
+		for i, x := range []changeling.Expansion{rename, rename, modify, modify} {
 			a := &accountants{T: t, db: db, merge: `ON DUPLICATE KEY UPDATE %[1]s = %[1]s + %[3]s`}
 			mytest.Exec(t, db, `DROP TABLE IF EXISTS accounts, noted`, `CREATE TABLE accounts (id int PRIMARY KEY, old int NOT NULL DEFAULT 0, payload varchar(300), KEY (old))`, `CREATE TABLE noted (account int, amount int)`,
 				`INSERT INTO accounts (id, payload) `+countMy(t, db, accountantsRows)+` i, REPEAT('x', 200) FROM n`)
@@ -43,7 +44,10 @@ func TestMySQLExpandLedger(t *testing.T) {
 					err = nil
 				}
 			})
-			a.expandUnder(abort)
+			a.expandAs(x, i%2 > 0)
+			if is := myDefinition(t, db, "accounts"); i == 2 && !strings.Contains(is, "`new` bigint") {
+				t.Errorf("contracted, the table is %s", is)
+			}
 			cancel()
 			group.Wait()
 		}
@@ -290,12 +294,23 @@ func TestMySQLExpandNoDeadlock(t *testing.T) {
 // says the same again: it must leave what a native RENAME leaves.
 func TestMySQLExpandDies(t *testing.T) {
 	t.Parallel()
+	expandDiesMy(t, changeling.Expansion{Statement: `ALTER TABLE orders RENAME COLUMN status TO state`}, "status", "state", []string{`UPDATE %s SET status = 'between' WHERE id < 20`,
+		`INSERT INTO %s (customer_id, email, amount, status) VALUES (1, 'new', 3, 'x')`}, `ALTER TABLE twin RENAME COLUMN status TO state`)
+}
+
+// TestMySQLExpandTypesDies is TestMySQLExpandDies with two types.
+func TestMySQLExpandTypesDies(t *testing.T) {
+	t.Parallel()
+	expandDiesMy(t, changeling.Expansion{Statement: `ALTER TABLE orders MODIFY customer_id bigint NOT NULL DEFAULT 5`, As: "customer"}, "customer_id", "customer", []string{`UPDATE %s SET customer_id = -id WHERE id < 20`},
+		`ALTER TABLE twin MODIFY customer_id bigint NOT NULL DEFAULT 5, RENAME COLUMN customer_id TO customer`)
+}
+
+func expandDiesMy(t *testing.T, x changeling.Expansion, old, name string, writes []string, native string) {
 	eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
 		db.SetMaxOpenConns(0)
-		const ddl = `ALTER TABLE orders RENAME COLUMN status TO state`
 		config := changeling.Config{Lease: 3 * time.Second, Fast: true, DropAfter: changeling.DropNow}
 		act := func(db *sql.DB) error {
-			return expandAndContract(t.Context(), db, changeling.Expansion{Statement: ddl}, config)
+			return expandAndContract(t.Context(), db, x, config)
 		}
 		begin := func() {
 			mytest.Exec(t, db, `DROP TABLE IF EXISTS orders, twin`)
@@ -317,35 +332,20 @@ func TestMySQLExpandDies(t *testing.T) {
 			text, died := death.Died()
 			at := fmt.Sprintf("death %s statement %d: %.100s", p.moment, p.n, strings.Join(strings.Fields(text), " "))
 			mortal.Close()
-			for _, s := range []string{`UPDATE %s SET status = 'between' WHERE id < 20`, `DELETE FROM %s WHERE id = 30`, `INSERT INTO %s (customer_id, email, amount, status) VALUES (1, 'new', 3, 'x')`,
-				`INSERT INTO %s (customer_id, email, amount) VALUES (1, 'newer', 3)`} {
+			for _, s := range append(slices.Clone(writes), `DELETE FROM %s WHERE id = 30`, `INSERT INTO %s (customer_id, email, amount) VALUES (1, 'newer', 3)`) {
 				mytest.Exec(t, db, fmt.Sprintf(s, "twin"))
 				if _, err := db.ExecContext(t.Context(), fmt.Sprintf(s, "orders")); err != nil { // or by the new name, if there is no other
-					mytest.Exec(t, db, strings.Replace(fmt.Sprintf(s, "orders"), "status", "state", 1))
+					mytest.Exec(t, db, strings.Replace(fmt.Sprintf(s, "orders"), old, name, 1))
 				}
 			}
 			if err := act(db); err != nil {
 				t.Fatalf("%s (died %v, %v): the second run: %v", at, died, first, err)
 			}
-			mytest.Exec(t, db, `ALTER TABLE twin RENAME COLUMN status TO state`)
-			sameRenamed(t, db, "orders", "twin", at)
+			mytest.Exec(t, db, native)
+			asNativelyMy(t, db, "orders", "twin", at)
 		}
 		t.Logf("%d statements, %d deaths", counter.Count(), len(points))
 	})
-}
-
-// sameRenamed fails where two tables differ, or triggers are left.
-func sameRenamed(t *testing.T, db *sql.DB, table, twin, when string) {
-	t.Helper()
-	if got, want := likeMy(t, db, table), likeMy(t, db, twin); got != want {
-		t.Errorf("%s: the table is\n%s\nnatively it is\n%s", when, got, want)
-	}
-	rows := func(table string) []string {
-		return listed(t, db, `SELECT CONCAT_WS('|', id, email, amount, `+"`"+columnsMy(t, db, table)[4]+"`"+`, COALESCE(note, 'NULL')) FROM `+table+` ORDER BY id`)
-	}
-	if got, want := rows(table), rows(twin); !slices.Equal(got, want) {
-		t.Errorf("%s: %d rows are not what the %d rows are natively", when, len(got), len(want))
-	}
 }
 
 func columnsMy(t *testing.T, db *sql.DB, table string) []string {
@@ -399,7 +399,7 @@ func TestMySQLExpandAbortDies(t *testing.T) {
 			if err := abort(db, id); err != nil {
 				t.Errorf("%s: the second abort: %v", at, err)
 			}
-			sameRenamed(t, db, "orders", "twin", at)
+			asNativelyMy(t, db, "orders", "twin", at)
 		}
 	})
 }

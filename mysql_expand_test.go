@@ -239,8 +239,8 @@ func TestMySQLExpandRefused(t *testing.T) {
 				t.Errorf("%s: %q, want %q in it", ddl, said, says)
 			}
 		}
-		if _, _, err := e.Expand(t.Context(), changeling.Expansion{Statement: `ALTER TABLE orders MODIFY amount bigint`, As: "total"}); !errors.Is(err, changeling.ErrRefused) {
-			t.Errorf("two types at once: %v, want ErrRefused", err)
+		if _, _, err := e.Expand(t.Context(), changeling.Expansion{Statement: `ALTER TABLE orders MODIFY amount bigint`, As: "total", Down: "total"}); !errors.Is(err, changeling.ErrRefused) {
+			t.Errorf("a way down by an expression: %v, want ErrRefused", err)
 		}
 		if keeps, err := changeling.Open(t.Context(), db, changeling.Config{DropAfter: time.Hour}); err != nil {
 			t.Error(err)

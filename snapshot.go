@@ -97,6 +97,9 @@ func (r *run) current(ctx context.Context, attempt int) error {
 	switch {
 	case r.engine.config.Snapshots == SnapshotsIgnore:
 	case len(long) > 0:
+		if r.pair.InPlace {
+			return &errOld{told(long) + ", and would read the new column as it was before its rows were filled"}
+		}
 		return &errOld{told(long) + ", and would read the new table as it was when they began, with rows missing"}
 	case attempt <= strict:
 		return &errOld{told(old) + ", and could miss what changed in the moments before they began"}

@@ -45,12 +45,12 @@ type Pair struct {
 	// conversion failed, and Key is for persons, and empty where the table has none.
 	InPlace bool `json:"in_place,omitempty"`
 	// Live says of a pair in place that both columns are written by users for as long as the change is expanded, and Leaning are the
-	// old column and what leans on it, as the plan found them.
+	// old column and what leans on it, as the plan found them; of a pair in place of MySQL and MariaDB that is not live, the whole definition.
 	Live    bool     `json:"live,omitempty"`
 	Leaning []string `json:"leaning,omitempty"`
 	// Aside are the names of the columns that were replaced, after the swap of a change in place.
 	Aside []string `json:"aside,omitempty"`
-	// Indexes are, of a live pair of MySQL and MariaDB, those of the second column, and Untouched the columns that an UPDATE of others would change.
+	// Indexes are, of a pair in place of MySQL and MariaDB, those of the second column, and Untouched the columns that an UPDATE of others would change.
 	Indexes   []string `json:"indexes,omitempty"`
 	Untouched []string `json:"untouched,omitempty"`
 	// ByKey says that the copy goes in the order of the key, where it would else go in that of the heap.

@@ -18,8 +18,8 @@ func newExpand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "expand [STATEMENT | - | --sql-file FILE]",
 		Short: "Give a column a second name, or type, for old and new code at the same time",
-		Long: `Carries out an ALTER TABLE … RENAME COLUMN … TO … in two acts, or, on PostgreSQL, an … ALTER COLUMN … TYPE …, whose
-new column then needs another name: --as. The first act brings a new column beside the old one, filled, with its indexes and constraints, and from then on whoever writes one of the
+		Long: `Carries out an ALTER TABLE … RENAME COLUMN … TO … in two acts, or a new type (… ALTER COLUMN … TYPE …, on MySQL and
+MariaDB … MODIFY …, to a wider type of the same kind), whose new column then needs another name: --as. The first act brings a new column beside the old one, filled, with its indexes and constraints, and from then on whoever writes one of the
 two writes the other, in the same statement. So code that knows the old name and code that knows the new
 one run at the same time, for as long as the deploy takes; nobody works on the change meanwhile. The second
 act is ` + "`changeling contract`" + `, which takes the old column away; ` + "`changeling abort`" + ` takes the new one away instead.
@@ -32,6 +32,7 @@ On a terminal it shows the plan and asks first. Without one it does not ask.`,
 		Example: `  changeling expand "ALTER TABLE orders RENAME COLUMN amount TO total"
   changeling expand --as price --down "round(price * 100)::int" \
       "ALTER TABLE orders ALTER COLUMN cents TYPE numeric USING cents / 100.0"
+  changeling expand --as total "ALTER TABLE orders MODIFY amount BIGINT"    # on MySQL and MariaDB
   changeling status 3f2a1b4c       # who still names the old column
   changeling contract 3f2a1b4c     # when nobody does`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -72,7 +73,7 @@ On a terminal it shows the plan and asks first. Without one it does not ask.`,
 	w.flags(a, cmd)
 	f := cmd.Flags()
 	f.StringVar(&x.As, "as", "", "the new column's `name`, where it has a new type")
-	f.StringVar(&x.Down, "down", "", "the old column's value by the new one, an `expression`; without it the value is assigned")
+	f.StringVar(&x.Down, "down", "", "the old column's value by the new one, an `expression`; without it the value is assigned. On PostgreSQL alone")
 	f.BoolVar(&only, "plan", false, "say how it would be done, and change nothing")
 	f.StringVar(&drop, "drop", "now", "when the old column may go, once it is contracted: now, after=`duration` (30m, 24h, 7d), or never; on MySQL and MariaDB it goes at once")
 	f.DurationVar(&w.lockWait, "lock-timeout", 0, "the longest wait for a lock, and so of those who queue behind it, a `duration` (default 200ms)")
@@ -95,7 +96,7 @@ func newContract(a *app) *cobra.Command {
 		Short: "Take the old column of an expanded change away",
 		Long: `Ends a change that ` + "`changeling expand`" + ` has begun: both columns of every row are compared once more, then
 keys, indexes and defaults go over to the new column in one short transaction, the trigger goes, and the old
-column is dropped; on MySQL and MariaDB the old column gets the new name. Code that still names it fails from then on; ` + "`changeling status`" + ` says before who does, as far
+column is dropped; on MySQL and MariaDB the old column gets the new name, where both have one type. Code that still names it fails from then on; ` + "`changeling status`" + ` says before who does, as far
 as the server can tell. It may be said again, and goes on then. Before that transaction ` + "`changeling abort`" + ` goes back.`,
 		Example:           "  changeling contract 3f2a1b4c",
 		Args:              oneID,

@@ -56,6 +56,23 @@ func TestMySQL(t *testing.T) {
 			t.Errorf("after the undo the sum is %d, %v, want 60", sum, err)
 		}
 		contains(t, "an added column", s.run(0, "run", "ALTER TABLE orders ADD COLUMN note varchar(10)").stdout, "direct")
+		const narrower = "ALTER TABLE orders MODIFY amount int NOT NULL"
+		mytest.Exec(t, db, `INSERT INTO orders (id, amount) VALUES (4, 5000000000)`)
+		contains(t, "a second column for a key", s.run(3, "plan", "--route", "column", "ALTER TABLE orders MODIFY id bigint NOT NULL").stdout, "primary key", "give it table")
+		contains(t, "an old column that is kept", s.run(2, "run", "--route", "column", "--drop", "after=7d", narrower).stderr, "cannot be kept")
+		contains(t, "what does not convert", s.run(5, "run", "--route", "column", narrower).stderr, "id 4")
+		mytest.Exec(t, db, `UPDATE orders SET amount = 40 WHERE id = 4`)
+		contains(t, "a second column", s.run(0, "run", "--route", "column", "--fast", narrower).stdout, "backfill", "swapped at attempt", "done")
+		contains(t, "its undo", s.run(3, "undo", s.newest().ID, "--yes").stderr, "cannot be undone")
+		const wider = "ALTER TABLE orders MODIFY amount bigint NOT NULL"
+		contains(t, "two types without a name", s.run(2, "expand", wider).stderr, "--as NAME")
+		contains(t, "a way down", s.run(3, "expand", "--as", "total", "--down", "total", wider).stderr, "is for PostgreSQL")
+		contains(t, "two types", s.run(0, "expand", "--as", "total", wider).stdout, "is expanded")
+		mytest.Exec(t, db, `UPDATE orders SET total = total + 1`)
+		contains(t, "contract", s.run(0, "contract", s.newest().ID).stdout, "done")
+		if err := db.QueryRow(`SELECT SUM(total) FROM orders`).Scan(&sum); err != nil || sum != 104 {
+			t.Errorf("after all the sum is %d, %v, want 104", sum, err)
+		}
 	})
 }
 

@@ -128,18 +128,22 @@ func (w *planner) newSecond(r *rehearsal, from Column, table schema.Pair) second
 		}
 	}
 	text, _ := digestText(from, to)
+	live := w.options.Live
 	m := schema.Mapped{Source: from.Name, Shadow: "changeling_" + r.change + "_new", Type: to.full(), Image: "CAST(" + text + " AS BINARY)", Converted: !c.total()}
 	for _, o := range table.Columns {
 		if o.Shadow == to.Name {
 			m.Expr = o.Expr
 		}
 	}
-	c.pair = schema.Pair{Change: r.change, Source: r.source.Name, Log: table.Log, Capture: table.Capture, InPlace: true, Key: table.Key, Columns: []schema.Mapped{m}, Untouched: r.untouched()}
+	if live {
+		m.Shadow, m.Was, m.Converted = w.options.As, from.full(), false
+	}
+	c.pair = schema.Pair{Live: live, Change: r.change, Source: r.source.Name, Log: table.Log, Capture: table.Capture, InPlace: true, Key: table.Key, Columns: []schema.Mapped{m}, Untouched: r.untouched()}
 	// Indexes are listed in the order in which they were made, and that is part of what a dump shows: those behind one that is built are built too.
 	built := map[bool]bool{}
 	for _, x := range r.shadow.Indexes {
 		if x.Name != "PRIMARY" && (built[x.Unique] || c.over(x)) {
-			built[x.Unique] = true
+			built[x.Unique] = !live
 			c.was = append(c.was, x)
 			c.pair.Indexes = append(c.pair.Indexes, fmt.Sprintf("changeling_%s_i%d", r.change, len(c.was)))
 		}
@@ -248,8 +252,11 @@ func (c second) fails() string {
 
 // held is the second column's value for rows that have none yet.
 func (c second) held() string {
-	if c.to.Nullable {
+	switch {
+	case c.to.Nullable:
 		return "NULL"
+	case c.pair.Live:
+		return c.to.telling(c.pair.Change)
 	}
 	return c.to.filler()
 }
@@ -272,6 +279,9 @@ func (c second) add(on schema.Name) string {
 // does not convert leaves the mark. Some errors have the state of a warning; a note of what an assignment may do has it too, and leaves a mark
 // that Settle takes away. See live about rows that are not filled yet.
 func (c second) triggers(on schema.Name) []string {
+	if c.pair.Live {
+		return c.twoWays(on)
+	}
 	m := c.pair.Columns[0]
 	a := quote(m.Source)
 	image, _ := c.from.image()
@@ -342,6 +352,9 @@ func dropColumns(p schema.Pair, name string, on schema.Name) string {
 func DropAside(p schema.Pair) string { return dropAside(p, p.Source) }
 
 func (c second) program(on schema.Name) (p program) {
+	if p.compared = withoutCounter; c.pair.Live {
+		p.compared = alike
+	}
 	p.first = append([]string{c.add(on)}, c.triggers(on)...)
 	for i, name := range c.pair.Indexes {
 		p.first = append(p.first, c.index(i, on))

@@ -21,13 +21,27 @@ import (
 // triggers pass over columns that are not there (error 1054), so the end, and the way back, need not happen at once with dropping them.
 
 // ExpansionSaid is how a statement is called that is carried out by an expansion: it is not the same change as the statement by itself.
-func ExpansionSaid(s plan.Statement) string { return "EXPAND " + s.Text }
+func ExpansionSaid(s plan.Statement, as string) string {
+	if as != "" {
+		as = " AS " + quote(as)
+	}
+	return "EXPAND " + s.Text + as
+}
 
-// ParseExpansion reads the statement of an expansion. Errors are of the kind Usage.
-func ParseExpansion(text string) (plan.Statement, error) {
+// ParseExpansion reads the statement of an expansion, of which as is the new column's name if it gives a new type. Errors are of the kind Usage.
+func ParseExpansion(text, as string) (plan.Statement, error) {
 	s, err := plan.Parse(text, plan.MySQLSyntax())
-	if err == nil && (s.Verb != "ALTER TABLE" || s.Table.Table == "" || len(s.Clauses) != 1 || s.Clauses[0].Action != plan.RenameColumn) {
-		err = fmt.Errorf("%q is no ALTER TABLE … RENAME COLUMN … TO …", s.Text)
+	one := err == nil && s.Verb == "ALTER TABLE" && s.Table.Table != "" && len(s.Clauses) == 1
+	switch {
+	case err != nil:
+	case one && s.Clauses[0].Action == plan.RenameColumn && as != "":
+		err = fmt.Errorf("%q says itself how the new column is called, and it is of the same type: leave --as out", s.Text)
+	case one && s.Clauses[0].Action == plan.AlterType && as == "":
+		err = fmt.Errorf("%q gives a column a new type, and while both are in use it needs another name: --as NAME", s.Text)
+	case one && s.Clauses[0].Action == plan.AlterType && strings.EqualFold(as, s.Clauses[0].Column):
+		err = fmt.Errorf("--as is the name that the column has: %s", as)
+	case !one || s.Clauses[0].Action != plan.RenameColumn && s.Clauses[0].Action != plan.AlterType:
+		err = fmt.Errorf("%q is no ALTER TABLE … RENAME COLUMN … TO …, nor … MODIFY …", s.Text)
 	}
 	if err != nil {
 		err = &fault.Problem{Kind: fault.Usage, Err: err, Text: fmt.Sprintf("%v: an expansion takes one column, such as ALTER TABLE t RENAME COLUMN a TO b; nothing was changed", err)}
@@ -51,17 +65,16 @@ type live struct {
 
 // live plans a RENAME COLUMN in two acts. The whole program runs on the twin first.
 func (w *planner) live(ctx context.Context, r *rehearsal) (*plan.Plan, error) {
-	k := w.statement.Clauses[0]
-	from := r.source.column(k.Column)
-	if from == nil {
-		return nil, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("there is no column %s in %s. Nothing was changed", k.Column, w.plan.Table)}
-	}
-	if r.source.column(k.NewName) != nil {
-		return nil, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("%s has a column %s already. Nothing was changed", w.plan.Table, k.NewName)}
+	from, name, err := w.expanded(r)
+	if err != nil {
+		return nil, err
 	}
 	why, err := w.unlivable(ctx, r, *from)
 	if err != nil {
 		return nil, w.explain(err, "looking at what hangs on column "+from.Name)
+	}
+	if w.statement.Clauses[0].Action != plan.RenameColumn {
+		return w.twoTypes(ctx, r, *from, why)
 	}
 	if len(why) > 0 {
 		return refuse(w.plan, why...), nil
@@ -74,7 +87,7 @@ func (w *planner) live(ctx context.Context, r *rehearsal) (*plan.Plan, error) {
 	if r.shadow, err = Inspect(ctx, w.conn, r.shadowName()); err != nil {
 		return nil, err
 	}
-	l, why := newLive(r, *from, k.NewName)
+	l, why := newLive(r, *from, name)
 	if len(why) > 0 {
 		return refuse(w.plan, why...), nil
 	}
@@ -101,6 +114,9 @@ func (w *planner) unfillable(ctx context.Context, r *rehearsal, from Column) (ou
 	}
 	if slices.Contains(corrupting, strings.SplitN(w.dialect.version, "-", 2)[0]) && !w.dialect.maria {
 		add("MySQL %s could lose columns that were added or dropped at once in a crash: 8.0.32 or later is needed", w.dialect.version)
+	}
+	if n := w.versions(ctx, r.source.Name); n > 62 { // of 64, and the second column comes and goes
+		add("the rows of %s have %d versions, because its columns came and went at once so often, and the server takes no more: OPTIMIZE TABLE writes them anew, or a second table does it", name, n)
 	}
 	switch {
 	case from.Generated:
@@ -132,6 +148,16 @@ func (w *planner) unfillable(ctx context.Context, r *rehearsal, from Column) (ou
 		}
 	}
 	return out, nil
+}
+
+// versions is how many versions the rows of a table of MySQL have; zero where nobody may know.
+func (w *planner) versions(ctx context.Context, n schema.Name) (versions int) {
+	if !w.dialect.maria {
+		name := n.Schema + "/" + n.Table
+		_ = w.conn.QueryRowContext(ctx, "SELECT COALESCE(MAX(i.TOTAL_ROW_VERSIONS), 0) FROM information_schema.INNODB_TABLES i WHERE i.NAME = "+literal(name)+
+			" OR LEFT(i.NAME, CHAR_LENGTH("+literal(name+"#p#")+")) = "+literal(name+"#p#")).Scan(&versions)
+	}
+	return versions
 }
 
 // unlivable says what would fail users, lose writes, or change rows unasked while a column has two names.
@@ -429,12 +455,16 @@ func (l live) contract(on schema.Name) string {
 	return alter(on, "DROP COLUMN "+quote(l.name)+", RENAME COLUMN "+quote(l.from.Name)+" TO "+quote(l.name)+", ALGORITHM=INSTANT")
 }
 
-// program is what is done to a table: what comes first, what ends it, and what takes back what came first.
-type program struct{ first, last, back []string }
+// program is what is done to a table: what comes first, what ends it, and what takes back what came first. Compared is the form in which
+// definitions are.
+type program struct {
+	first, last, back []string
+	compared          func(create string) string
+}
 
 // try runs a program on the twin, forwards and back. It answers what the server has against it, or what comes out otherwise than natively.
 func (w *planner) try(ctx context.Context, r *rehearsal, does func(on schema.Name) program) (why string, err error) {
-	native, on := withoutCounter(r.shadow.Create), r.shadowName()
+	on := r.shadowName()
 	for _, back := range []bool{false, true} {
 		if err := w.stage(ctx, r); err != nil {
 			return "", err
@@ -444,9 +474,9 @@ func (w *planner) try(ctx context.Context, r *rehearsal, does func(on schema.Nam
 			return "", err
 		}
 		p := does(on)
-		last, want := p.last, native
+		last, want := p.last, r.shadow.Create
 		if back {
-			last, want = p.back, withoutCounter(was)
+			last, want = p.back, was
 		}
 		for _, text := range slices.Concat(p.first, last) {
 			_, err := w.conn.ExecContext(ctx, text)
@@ -462,7 +492,7 @@ func (w *planner) try(ctx context.Context, r *rehearsal, does func(on schema.Nam
 		if err != nil {
 			return "", err
 		}
-		if withoutCounter(is) != want {
+		if p.compared(is) != p.compared(want) {
 			return "in the end the table would be another one than the statement by itself leaves: " + r.real(is), nil
 		}
 	}
@@ -471,6 +501,7 @@ func (w *planner) try(ctx context.Context, r *rehearsal, does func(on schema.Nam
 
 // program is that of a live pair. The indexes are dropped in either case.
 func (l live) program(on schema.Name) (p program) {
+	p.compared = withoutCounter
 	p.first = append([]string{l.add(on)}, l.triggers(on)...)
 	for i := range l.indexes {
 		p.first = append(p.first, l.index(i, on))

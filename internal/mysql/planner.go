@@ -30,8 +30,10 @@ type Options struct {
 	// Unmet is the algorithm that the server was asked for, and refused for the table itself: its twin has neither the table's past nor
 	// as many versions of its rows. Empty: none.
 	Unmet string
-	// Live says that the statement is a RENAME COLUMN, and the column to be written under both names until a person says otherwise.
+	// Live says that the statement is a RENAME COLUMN, or a MODIFY of a column that is to be called As in its new type, and that both are to be
+	// written until a person says otherwise.
 	Live bool
+	As   string
 	// Route is plan.ShadowColumn where a new type of a column is to be made by a second one. Others are not asked for here.
 	Route plan.Route
 	// UndoLog is greater than zero if an undo is wanted: how large its log may become.
@@ -58,7 +60,7 @@ func Plan(ctx context.Context, db *sql.DB, text string, o Options) (*plan.Plan, 
 		return refuse(p, fmt.Sprintf("changeling changes tables by ALTER TABLE, and this statement begins with %q: write it as ALTER TABLE, or run it as it is", s.Verb)), nil
 	}
 	if o.Live {
-		p.Statement = ExpansionSaid(s)
+		p.Statement = ExpansionSaid(s, o.As)
 	}
 	w := planner{db: db, conn: conn, dialect: d, syntax: syntax, statement: s, options: o, plan: p}
 	out, err := w.run(ctx)

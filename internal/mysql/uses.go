@@ -22,8 +22,8 @@ func StatementsSaying(p schema.Pair) string {
 }
 
 // Leaning are a live pair's old column, and what of others would change one of the two behind the triggers' back, goes with the second one, or
-// breaks in the end. Others may alter the table while both columns are in use, for weeks. Of a pair that is swapped at once it is all of the
-// definition.
+// breaks in the end; of two types, also what indexes the old one. Others may alter the table while both columns are in use, for weeks. Of a
+// pair that is swapped at once it is all of the definition.
 func Leaning(ctx context.Context, q DB, p schema.Pair) ([]string, error) {
 	create, err := showCreate(ctx, q, p.Source)
 	if err != nil {
@@ -33,7 +33,7 @@ func Leaning(ctx context.Context, q DB, p schema.Pair) ([]string, error) {
 	var out []string
 	for _, part := range parts(create) {
 		own := strings.HasPrefix(part.Text, quote(m.Shadow)+" ") || strings.HasPrefix(part.Text, quote(flag(p))+" ") || part.Index && slices.Contains(p.Indexes, part.Name)
-		if !p.Live && !own || p.Live && (!part.Index && strings.Contains(part.Text, quote(m.Source)) || !own && strings.Contains(part.Text, quote(m.Shadow))) {
+		if !p.Live && !own || p.Live && (!(part.Index && Mirrors(p)) && strings.Contains(part.Text, quote(m.Source)) || !own && strings.Contains(part.Text, quote(m.Shadow))) {
 			out = append(out, part.Text)
 		}
 	}
