@@ -160,6 +160,11 @@ func columnSceneMy(t *testing.T, dsn string, db *sql.DB, to string, mutate func(
 	var met, behind sync.Once
 	var swapped, hit atomic.Bool
 	pool := mytest.Mutant(t, dsn, func(_ context.Context, x mutant.Statement) string {
+		if strings.Contains(x.Text, "SKIP LOCKED") {
+			mu.Lock()
+			t.Log(x.Text)
+			mu.Unlock()
+		}
 		switch {
 		case myThird(x.Text): // the first range is filled, or the second, and the last is not
 			met.Do(func() {
@@ -330,11 +335,13 @@ func TestMySQLColumnUnconvertible(t *testing.T) {
 			config := byColumn()
 			config.Hold = true
 			var told story
-			config.Events = told.tell
+			config.Events = event.Tee(told.tell, event.Lines(t.Output()))
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
 			done := make(chan error, 1)
-			go func() { done <- changeling.Apply(t.Context(), pool, ddl, config) }()
-			for deadline := time.Now().Add(time.Minute); told.count(holding) == 0; time.Sleep(5 * time.Millisecond) {
-				if time.Now().After(deadline) || len(done) > 0 {
+			go func() { done <- changeling.Apply(ctx, pool, ddl, config) }()
+			for told.count(holding) == 0 {
+				if time.Sleep(5 * time.Millisecond); len(done) > 0 {
 					t.Fatalf("the change does not hold: %v", <-done)
 				}
 			}
