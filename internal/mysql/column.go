@@ -243,11 +243,7 @@ func (c second) assign() string {
 
 // fails is what they do where the value does not convert.
 func (c second) fails() string {
-	out := "SET NEW." + quote(c.pair.Columns[0].Shadow) + " = " + c.held() + ";"
-	if flagged(c.pair) {
-		out += " SET NEW." + quote(flag(c.pair)) + " = 1;"
-	}
-	return out
+	return "SET NEW." + quote(c.pair.Columns[0].Shadow) + " = " + c.held() + "; SET NEW." + quote(flag(c.pair)) + " = 1;"
 }
 
 // held is the second column's value for rows that have none yet.
@@ -286,11 +282,11 @@ func (c second) triggers(on schema.Name) []string {
 	a := quote(m.Source)
 	image, _ := c.from.image()
 	changed := "NOT (" + strings.ReplaceAll(image, "%s", "NEW."+a) + " <=> " + strings.ReplaceAll(image, "%s", "OLD."+a) + ")"
-	set := c.assign()
+	set, begin := c.assign(), " FOR EACH ROW BEGIN DECLARE CONTINUE HANDLER FOR 1054 BEGIN END; "
 	if flagged(c.pair) {
 		set = "SET NEW." + quote(flag(c.pair)) + " = NULL; " + set
+		begin += "DECLARE CONTINUE HANDLER FOR SQLEXCEPTION, SQLWARNING BEGIN " + c.fails() + " END; "
 	}
-	begin := " FOR EACH ROW BEGIN DECLARE CONTINUE HANDLER FOR 1054 BEGIN END; DECLARE CONTINUE HANDLER FOR SQLEXCEPTION, SQLWARNING BEGIN " + c.fails() + " END; "
 	name := func(suffix string) string {
 		return qualified(schema.Name{Schema: on.Schema, Table: c.pair.Capture.Table + "_" + suffix})
 	}
