@@ -245,7 +245,7 @@ func diesInAnUndo(t *testing.T, look func(*testing.T, *sql.DB) []string, setup, 
 	begin()
 	all := deaths(t, dsn, rand.New(rand.NewPCG(seed(t), stream)), undo)
 	if !full() {
-		all = all[:min(len(all), 14)]
+		all = all[:min(len(all), 8)]
 	}
 	for _, death := range all {
 		c := begin()

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"regexp"
 	"slices"
 	"strings"
@@ -16,7 +15,6 @@ import (
 
 	"github.com/changeling-db/changeling"
 	"github.com/changeling-db/changeling/event"
-	"github.com/changeling-db/changeling/internal/dbtest/dying"
 	"github.com/changeling-db/changeling/internal/dbtest/mutant"
 	"github.com/changeling-db/changeling/internal/dbtest/mytest"
 	"github.com/changeling-db/changeling/plan"
@@ -508,27 +506,14 @@ func TestMySQLColumnDies(t *testing.T) {
 				fillMy(t, db, table, 200)
 			}
 		}
-		begin()
-		counted, counter := mytest.Dying(t, dsn, dying.Death{})
-		if err := act(counted); err != nil {
-			t.Fatal(err)
-		}
-		points := moments(rand.New(rand.NewPCG(seed(t), 83)), 1, counter.Count(), 14)
-		for _, p := range points {
-			begin()
-			mortal, death := mytest.Dying(t, dsn, dying.Death{At: p.n, Moment: p.moment})
-			first := act(mortal)
-			text, died := death.Died()
-			at := fmt.Sprintf("death %s statement %d: %.100s", p.moment, p.n, strings.Join(strings.Fields(text), " "))
-			mortal.Close()
+		between := func() {
 			for _, table := range []string{"orders", "twin"} {
 				for _, s := range []string{`UPDATE %s SET amount = amount + 1000 WHERE id < 20`, `DELETE FROM %s WHERE id = 30`, `INSERT INTO %s (customer_id, email, amount, created_at) VALUES (1, 'new', 3, '2020-01-01')`} {
 					mytest.Exec(t, db, fmt.Sprintf(s, table))
 				}
 			}
-			if err := act(db); err != nil {
-				t.Fatalf("%s (died %v, %v): the second run: %v", at, died, first, err)
-			}
+		}
+		diesMy(t, dsn, db, 83, begin, act, between, func(at string) {
 			mytest.Exec(t, db, `ALTER TABLE twin MODIFY amount bigint NOT NULL DEFAULT 3`)
 			if got, want := likeMy(t, db, "orders"), likeMy(t, db, "twin"); got != want {
 				t.Errorf("%s: the table is\n%s\nnatively it is\n%s", at, got, want)
@@ -537,8 +522,7 @@ func TestMySQLColumnDies(t *testing.T) {
 			if got, want := listed(t, db, rows+`orders ORDER BY id`), listed(t, db, rows+`twin ORDER BY id`); !slices.Equal(got, want) {
 				t.Errorf("%s: %d rows are not what the %d rows are natively", at, len(got), len(want))
 			}
-		}
-		t.Logf("%d statements, %d deaths", counter.Count(), len(points))
+		})
 	})
 }
 

@@ -319,37 +319,48 @@ func expandDiesMy(t *testing.T, x changeling.Expansion, old, name string, writes
 				fillMy(t, db, table, 200)
 			}
 		}
-		begin()
-		counted, counter := mytest.Dying(t, dsn, dying.Death{})
-		if err := act(counted); err != nil {
-			t.Fatal(err)
-		}
-		points := moments(rand.New(rand.NewPCG(seed(t), 81)), 1, counter.Count(), 14)
-		for _, p := range points {
-			begin()
-			mortal, death := mytest.Dying(t, dsn, dying.Death{At: p.n, Moment: p.moment})
-			first := act(mortal)
-			text, died := death.Died()
-			at := fmt.Sprintf("death %s statement %d: %.100s", p.moment, p.n, strings.Join(strings.Fields(text), " "))
-			mortal.Close()
+		between := func() {
 			for _, s := range append(slices.Clone(writes), `DELETE FROM %s WHERE id = 30`, `INSERT INTO %s (customer_id, email, amount) VALUES (1, 'newer', 3)`) {
 				mytest.Exec(t, db, fmt.Sprintf(s, "twin"))
 				if _, err := db.ExecContext(t.Context(), fmt.Sprintf(s, "orders")); err != nil { // or by the new name, if there is no other
 					mytest.Exec(t, db, strings.Replace(fmt.Sprintf(s, "orders"), old, name, 1))
 				}
 			}
-			if err := act(db); err != nil {
-				t.Fatalf("%s (died %v, %v): the second run: %v", at, died, first, err)
-			}
+		}
+		diesMy(t, dsn, db, 81, begin, act, between, func(at string) {
 			mytest.Exec(t, db, native...)
 			look := likeMy
 			if x.As != "" {
 				look = unordered
 			}
 			asNativelyMy(t, db, look, "orders", "twin", at)
-		}
-		t.Logf("%d statements, %d deaths", counter.Count(), len(points))
+		})
 	})
+}
+
+// diesMy kills act before and after statements that it sends, some of them; then comes between, then act once more, which must not fail, and then.
+func diesMy(t *testing.T, dsn string, db *sql.DB, salt uint64, begin func(), act func(db *sql.DB) error, between func(), then func(at string)) {
+	t.Helper()
+	begin()
+	counted, counter := mytest.Dying(t, dsn, dying.Death{})
+	if err := act(counted); err != nil {
+		t.Fatal(err)
+	}
+	points := moments(rand.New(rand.NewPCG(seed(t), salt)), 1, counter.Count(), 14)
+	for _, p := range points {
+		begin()
+		mortal, death := mytest.Dying(t, dsn, dying.Death{At: p.n, Moment: p.moment})
+		first := act(mortal)
+		text, died := death.Died()
+		at := fmt.Sprintf("death %s statement %d: %.100s", p.moment, p.n, strings.Join(strings.Fields(text), " "))
+		mortal.Close()
+		between()
+		if err := act(db); err != nil {
+			t.Fatalf("%s (died %v, %v): the second run: %v", at, died, first, err)
+		}
+		then(at)
+	}
+	t.Logf("%d statements, %d deaths", counter.Count(), len(points))
 }
 
 func columnsMy(t *testing.T, db *sql.DB, table string) []string {

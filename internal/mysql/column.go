@@ -33,7 +33,6 @@ type second struct {
 
 // secondColumn plans a new type of a column by a second one. The whole program runs on the twin first.
 func (w *planner) secondColumn(ctx context.Context, r *rehearsal) (*plan.Plan, error) {
-	name := w.plan.Table.String()
 	k := w.statement.Clauses[0]
 	if len(w.statement.Clauses) != 1 || k.Action != plan.AlterType && k.Action != plan.ChangeColumn {
 		return refuse(w.plan, fmt.Sprintf("a second column is for one new type of one column (MODIFY), and the statement %q is something else: leave the route out, or give it table", w.statement.Text)), nil
@@ -52,35 +51,33 @@ func (w *planner) secondColumn(ctx context.Context, r *rehearsal) (*plan.Plan, e
 	if len(why) > 0 {
 		return refuse(w.plan, why...), nil
 	}
-	g, err := w.climb(ctx, r)
-	if err != nil {
-		return w.impossible(r, err)
+	c, table, end, err := w.layOut(ctx, r, *from)
+	if err != nil || end != nil {
+		return end, err
 	}
-	w.plan.Native, w.plan.Effect = g.native(), g.effect()
-	if r.shadow, err = Inspect(ctx, w.conn, r.shadowName()); err != nil {
-		return nil, err
-	}
-	table, refusals := r.pair()
-	if len(refusals) > 0 {
-		return refuse(w.plan, refusals...), nil
-	}
-	c := w.newSecond(r, *from, table)
 	if why := c.unfit(r); len(why) > 0 {
 		return refuse(w.plan, why...), nil
 	}
-	if c.pair.Leaning, err = Leaning(ctx, w.conn, c.pair); err != nil {
-		return nil, err
-	}
-	c.pair.Settings = w.settings()
-	if why, err := w.try(ctx, r, c.program); err != nil || why != "" {
-		if err == nil {
-			refuse(w.plan, fmt.Sprintf("%s cannot get its new type by a second column, tried on an empty twin of %s: %s. Leave the route out, or give it table", from.Name, name, why))
-		}
-		return w.plan, err
+	program := func(on schema.Name) program { return c.program(on) }
+	if end, err := w.prove(ctx, r, &c.pair, program, from.Name+" cannot get its new type by a second column (leave the route out, or give it table)"); err != nil || end != nil {
+		return end, err
 	}
 	w.plan.Checks = w.questions(r, table)
 	w.serveSecond(c)
 	return w.plan, nil
+}
+
+// layOut has the server say what the statement makes of the column, and says how a second one would be filled: as the rows of a second table, which
+// it answers too. A plan that it answers is the end.
+func (w *planner) layOut(ctx context.Context, r *rehearsal, from Column) (c second, table schema.Pair, end *plan.Plan, err error) {
+	if end, err = w.foresee(ctx, r); err != nil || end != nil {
+		return c, table, end, err
+	}
+	table, refusals := r.pair()
+	if len(refusals) > 0 {
+		return c, table, refuse(w.plan, refusals...), nil
+	}
+	return w.newSecond(r, from, table), table, nil, nil
 }
 
 // fixed says what holds a column in its place, or in its type.
@@ -369,31 +366,21 @@ func (w *planner) serveSecond(c second) {
 	if w.options.UndoLog > 0 {
 		p.NoUndo = "the old column goes with the swap"
 	}
-	const moment = "exclusive metadata lock for a moment"
-	step := func(s plan.Step) {
-		s.Tables = []string{qualified(on)}
-		p.Steps = append(p.Steps, s)
-	}
-	step(plan.Step{Kind: plan.Exec, Name: "add column", SQL: []string{c.add(on)}, Done: "SELECT " + hasLive(c.pair), LockWait: w.options.LockWait, Lock: moment,
-		Why: "an empty column; the server only changes the catalogue"})
-	step(plan.Step{Kind: plan.Exec, Name: "keep in step", SQL: append([]string{"CREATE DATABASE IF NOT EXISTS " + quote(c.pair.Log.Schema)}, c.triggers(on)...), LockWait: w.options.LockWait, Lock: moment,
-		Why: "two triggers that fill the new column in every row that is written from here on; each waits for all open writers"})
-	step(plan.Step{Kind: plan.Copy, Name: "backfill", Lock: "none",
-		Why: "about " + fmt.Sprint(p.Rows) + " rows, in ranges of the key; what somebody has locked is left for later, so nobody waits for more than one range and no deadlock is ours"})
+	w.fillSteps("add column", c.pair, c.add(on), c.triggers(on), "two triggers that fill the new column in every row that is written from here on; each waits for all open writers")
 	for i, name := range c.pair.Indexes {
 		why := "the same for the new column, built online"
 		if i == len(c.was) {
 			why = "finds rows whose value did not convert, built online; it goes with the swap"
 		}
-		step(plan.Step{Kind: plan.Exec, Name: "index " + name, SQL: []string{c.index(i, on)}, Done: "SELECT " + hasIndex(c.pair, name), Lock: moment + ", at the beginning and at the end", Why: why})
+		w.onTable(plan.Step{Kind: plan.Exec, Name: "index " + name, SQL: []string{c.index(i, on)}, Done: "SELECT " + hasIndex(c.pair, name), Lock: moment + ", at the beginning and at the end", Why: why})
 	}
-	step(plan.Step{Kind: plan.Verify, Name: "verify", Lock: "none", Why: "both columns of every row are compared"})
-	step(plan.Step{Kind: plan.Hold, Name: "hold", Why: "waits for `changeling cutover` if asked to"})
-	step(plan.Step{Kind: plan.Cutover, Name: "cutover", SQL: []string{c.swap(on)}, Done: "SELECT " + c.swapped(), LockWait: w.options.LockWait, Lock: "LOCK TABLES … WRITE, for some ten milliseconds",
+	w.onTable(plan.Step{Kind: plan.Verify, Name: "verify", Lock: "none", Why: "both columns of every row are compared"})
+	w.onTable(plan.Step{Kind: plan.Hold, Name: "hold", Why: "waits for `changeling cutover` if asked to"})
+	w.onTable(plan.Step{Kind: plan.Cutover, Name: "cutover", SQL: []string{c.swap(on)}, Done: "SELECT " + c.swapped(), LockWait: w.options.LockWait, Lock: "LOCK TABLES … WRITE, for some ten milliseconds",
 		Why: "names, indexes, NOT NULL and default go over in one statement that reads no row, and the old column goes"})
-	step(plan.Step{Kind: plan.Exec, Name: "drop old column", SQL: []string{DropAside(c.pair)}, Done: "SELECT NOT " + columnOf(c.pair, aside(c.pair), ""), LockWait: w.options.LockWait, Lock: moment,
+	w.onTable(plan.Step{Kind: plan.Exec, Name: "drop old column", SQL: []string{DropAside(c.pair)}, Done: "SELECT NOT " + columnOf(c.pair, aside(c.pair), ""), LockWait: w.options.LockWait, Lock: moment,
 		Why: "if the run that swapped did not live to do it"})
-	step(plan.Step{Kind: plan.Exec, Name: "release", SQL: Released(c.pair), LockWait: w.options.LockWait, Lock: moment, Why: "the triggers, which have had nothing to do since"})
+	w.onTable(plan.Step{Kind: plan.Exec, Name: "release", SQL: Released(c.pair), LockWait: w.options.LockWait, Lock: moment, Why: "the triggers, which have had nothing to do since"})
 	p.LookFirst()
 }
 

@@ -79,30 +79,43 @@ func (w *planner) live(ctx context.Context, r *rehearsal) (*plan.Plan, error) {
 	if len(why) > 0 {
 		return refuse(w.plan, why...), nil
 	}
-	g, err := w.climb(ctx, r)
-	if err != nil {
-		return w.impossible(r, err)
-	}
-	w.plan.Native, w.plan.Effect = g.native(), g.effect()
-	if r.shadow, err = Inspect(ctx, w.conn, r.shadowName()); err != nil {
-		return nil, err
+	if end, err := w.foresee(ctx, r); err != nil || end != nil {
+		return end, err
 	}
 	l, why := newLive(r, *from, name)
 	if len(why) > 0 {
 		return refuse(w.plan, why...), nil
 	}
-	if l.pair.Leaning, err = Leaning(ctx, w.conn, l.pair); err != nil {
-		return nil, err
-	}
-	l.pair.Settings = w.settings()
-	if why, err := w.try(ctx, r, l.program); err != nil || why != "" {
-		if err == nil {
-			refuse(w.plan, fmt.Sprintf("%s cannot be written under two names here, tried on an empty twin of %s: %s", from.Name, w.plan.Table, why))
-		}
-		return w.plan, err
+	program := func(on schema.Name) program { return l.program(on) }
+	if end, err := w.prove(ctx, r, &l.pair, program, from.Name+" cannot be written under two names here"); err != nil || end != nil {
+		return end, err
 	}
 	w.serveLive(l)
 	return w.plan, nil
+}
+
+// foresee has the twin altered, and reads what came of it. A plan that it answers is the end.
+func (w *planner) foresee(ctx context.Context, r *rehearsal) (*plan.Plan, error) {
+	g, err := w.climb(ctx, r)
+	if err != nil {
+		return w.impossible(r, err)
+	}
+	w.plan.Native, w.plan.Effect = g.native(), g.effect()
+	r.shadow, err = Inspect(ctx, w.conn, r.shadowName())
+	return nil, err
+}
+
+// prove notes what the pair's column is when the change is planned, and runs the whole program on the twin. A plan that it answers is the end.
+func (w *planner) prove(ctx context.Context, r *rehearsal, p *schema.Pair, does func(on schema.Name) program, cannot string) (_ *plan.Plan, err error) {
+	if p.Leaning, err = Leaning(ctx, w.conn, *p); err != nil {
+		return nil, err
+	}
+	p.Settings = w.settings()
+	why, err := w.try(ctx, r, does)
+	if err != nil || why == "" {
+		return nil, err
+	}
+	return refuse(w.plan, fmt.Sprintf("%s, tried on an empty twin of %s: %s", cannot, w.plan.Table, why)), nil
 }
 
 // unfillable says why a second column could not come beside a column, be filled and be kept in step, whatever it is for.
@@ -513,27 +526,36 @@ func (w *planner) serveLive(l live) {
 	p.Route, p.Pair = plan.ShadowColumn, l.pair
 	p.Why = fmt.Sprintf("%s comes beside %s, and whoever writes one of them writes the other: code that knows the old column and code that knows the new one run at the same time, until `changeling contract %s`. "+
 		"Until then it is INVISIBLE: SELECT * and an INSERT without a list of columns mean the old one", l.name, l.from.Name, p.ID)
-	const moment = "exclusive metadata lock for a moment"
-	step := func(s plan.Step) {
-		s.Tables = []string{qualified(on)}
-		p.Steps = append(p.Steps, s)
-	}
-	step(plan.Step{Kind: plan.Exec, Name: "expand", SQL: []string{l.add(on)}, Done: "SELECT " + hasLive(l.pair), LockWait: w.options.LockWait, Lock: moment,
-		Why: "an empty column; the server only changes the catalogue"})
-	step(plan.Step{Kind: plan.Exec, Name: "keep in step", SQL: append([]string{"CREATE DATABASE IF NOT EXISTS " + quote(l.pair.Log.Schema)}, l.triggers(on)...), LockWait: w.options.LockWait, Lock: moment,
-		Why: "two triggers that keep both columns in step in every row that is written from here on; each waits for all open writers"})
-	step(plan.Step{Kind: plan.Copy, Name: "backfill", Lock: "none",
-		Why: "about " + fmt.Sprint(p.Rows) + " rows, in ranges of the key; what somebody has locked is left for later, so nobody waits for more than one range and no deadlock is ours"})
+	w.fillSteps("expand", l.pair, l.add(on), l.triggers(on), "two triggers that keep both columns in step in every row that is written from here on; each waits for all open writers")
 	for i := range l.indexes {
-		step(plan.Step{Kind: plan.Exec, Name: "index " + l.pair.Indexes[i], SQL: []string{l.index(i, on)}, Done: "SELECT " + hasIndex(l.pair, l.pair.Indexes[i]),
+		w.onTable(plan.Step{Kind: plan.Exec, Name: "index " + l.pair.Indexes[i], SQL: []string{l.index(i, on)}, Done: "SELECT " + hasIndex(l.pair, l.pair.Indexes[i]),
 			Lock: moment + ", at the beginning and at the end", Why: "for those who look for rows by the new name, built online; unique is the old column alone, which is enough for both"})
 	}
-	step(plan.Step{Kind: plan.Verify, Name: "verify", Lock: "none", Why: "both columns of every row are compared"})
-	step(plan.Step{Kind: plan.Live, Name: "expanded", Why: "both columns are in use: waits for `changeling contract " + p.ID + "`, with no run; `changeling abort " + p.ID + "` goes back"})
-	step(plan.Step{Kind: plan.Verify, Name: "verify again", Lock: "none", Why: "of every row both columns are compared, before one of them goes"})
-	step(plan.Step{Kind: plan.Cutover, Name: "contract", SQL: []string{l.contract(on)}, Done: "SELECT " + contracted(l.pair), LockWait: w.options.LockWait, Lock: "LOCK TABLES … WRITE, for some ten milliseconds",
+	w.onTable(plan.Step{Kind: plan.Verify, Name: "verify", Lock: "none", Why: "both columns of every row are compared"})
+	w.onTable(plan.Step{Kind: plan.Live, Name: "expanded", Why: "both columns are in use: waits for `changeling contract " + p.ID + "`, with no run; `changeling abort " + p.ID + "` goes back"})
+	w.onTable(plan.Step{Kind: plan.Verify, Name: "verify again", Lock: "none", Why: "of every row both columns are compared, before one of them goes"})
+	w.onTable(plan.Step{Kind: plan.Cutover, Name: "contract", SQL: []string{l.contract(on)}, Done: "SELECT " + contracted(l.pair), LockWait: w.options.LockWait, Lock: "LOCK TABLES … WRITE, for some ten milliseconds",
 		Why: "the indexes of the second column go, and with it, in one statement, the old name: the old column has the new name then, and all that hangs on it. No row is read"})
-	step(plan.Step{Kind: plan.Exec, Name: "release", SQL: Released(l.pair), LockWait: w.options.LockWait, Lock: moment, Why: "the triggers, which have had nothing to do since"})
+	w.onTable(plan.Step{Kind: plan.Exec, Name: "release", SQL: Released(l.pair), LockWait: w.options.LockWait, Lock: moment, Why: "the triggers, which have had nothing to do since"})
+}
+
+// moment is a lock for a change of the catalogue.
+const moment = "exclusive metadata lock for a moment"
+
+// onTable adds a step to the plan that is about its table.
+func (w *planner) onTable(s plan.Step) {
+	s.Tables = []string{qualified(w.plan.Table)}
+	w.plan.Steps = append(w.plan.Steps, s)
+}
+
+// fillSteps make a second column, and have all rows written once.
+func (w *planner) fillSteps(name string, pair schema.Pair, add string, triggers []string, keeps string) {
+	w.onTable(plan.Step{Kind: plan.Exec, Name: name, SQL: []string{add}, Done: "SELECT " + hasLive(pair), LockWait: w.options.LockWait, Lock: moment,
+		Why: "an empty column; the server only changes the catalogue"})
+	w.onTable(plan.Step{Kind: plan.Exec, Name: "keep in step", SQL: append([]string{"CREATE DATABASE IF NOT EXISTS " + quote(pair.Log.Schema)}, triggers...), LockWait: w.options.LockWait, Lock: moment,
+		Why: keeps})
+	w.onTable(plan.Step{Kind: plan.Copy, Name: "backfill", Lock: "none",
+		Why: "about " + fmt.Sprint(w.plan.Rows) + " rows, in ranges of the key; what somebody has locked is left for later, so nobody waits for more than one range and no deadlock is ours"})
 }
 
 // Released takes away the triggers and where the change kept its notes. Each statement may run twice.

@@ -35,19 +35,10 @@ func (w *planner) twoTypes(ctx context.Context, r *rehearsal, from Column, why [
 	if len(why) > 0 {
 		return refuse(w.plan, why...), nil
 	}
-	g, err := w.climb(ctx, r)
-	if err != nil {
-		return w.impossible(r, err)
+	c, _, end, err := w.layOut(ctx, r, from)
+	if err != nil || end != nil {
+		return end, err
 	}
-	w.plan.Native, w.plan.Effect = g.native(), g.effect()
-	if r.shadow, err = Inspect(ctx, w.conn, r.shadowName()); err != nil {
-		return nil, err
-	}
-	table, refusals := r.pair()
-	if len(refusals) > 0 {
-		return refuse(w.plan, refusals...), nil
-	}
-	c := w.newSecond(r, from, table)
 	if why := c.livable(r); len(why) > 0 {
 		return refuse(w.plan, why...), nil
 	}
@@ -58,15 +49,9 @@ func (w *planner) twoTypes(ctx context.Context, r *rehearsal, from Column, why [
 		return nil, err
 	}
 	c.line = quote(as) + strings.TrimPrefix(c.line, quote(from.Name))
-	if c.pair.Leaning, err = Leaning(ctx, w.conn, c.pair); err != nil {
-		return nil, err
-	}
-	c.pair.Settings = w.settings()
-	if why, err := w.try(ctx, r, c.program); err != nil || why != "" {
-		if err == nil {
-			refuse(w.plan, fmt.Sprintf("%s cannot be in use in two types here, tried on an empty twin of %s: %s", from.Name, w.plan.Table, why))
-		}
-		return w.plan, err
+	program := func(on schema.Name) program { return c.program(on) }
+	if end, err := w.prove(ctx, r, &c.pair, program, from.Name+" cannot be in use in two types here"); err != nil || end != nil {
+		return end, err
 	}
 	w.serveTwoTypes(c)
 	return w.plan, nil
