@@ -301,6 +301,9 @@ func TestBinlogStalledCommit(t *testing.T) {
 				}) {
 					time.Sleep(time.Millisecond)
 				}
+				for _, now := end(); now <= before; _, now = end() { // the file has the event before the log ends behind it
+					time.Sleep(time.Millisecond)
+				}
 				if !c.lost {
 					time.AfterFunc(2*time.Second, release)
 				}

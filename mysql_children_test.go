@@ -66,7 +66,7 @@ func TestMySQLChildren(t *testing.T) {
 				var writes, refused, born atomic.Int64
 				for i := range 3 {
 					wg.Go(func() {
-						for n := 1000 * (i + 1); ctx.Err() == nil; n++ {
+						for n := 1_000_000 * (i + 1); ctx.Err() == nil; n++ {
 							for _, c := range []struct {
 								text string
 								bad  bool
