@@ -24,17 +24,20 @@ var hung = []string{
 	`ALTER PUBLICATION news SET TABLE orders`,
 }
 
+// hangingQueries ask for that.
+var hangingQueries = []string{
+	`SELECT format('policy %s on %s: %s', polname, polrelid::regclass, pg_get_expr(polqual, polrelid)) FROM pg_policy`,
+	`SELECT format('view %s %s: %s', c.oid::regclass, reloptions, pg_get_viewdef(c.oid)) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind = 'v' AND ` + userSchema,
+	`SELECT format('%s has row security: %s %s', c.oid::regclass, relrowsecurity, relforcerowsecurity) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind IN ('r', 'p') AND ` + userSchema,
+	`SELECT format('number %s', n) FROM numbers n`,
+	`SELECT format('published %s', r.prrelid::regclass) FROM pg_publication_rel r`,
+}
+
 // hanging is portrait with that.
 func hanging(t *testing.T, db *sql.DB) []string {
 	t.Helper()
 	out := portrait(t, db)
-	for _, query := range []string{
-		`SELECT format('policy %s on %s: %s', polname, polrelid::regclass, pg_get_expr(polqual, polrelid)) FROM pg_policy`,
-		`SELECT format('view %s %s: %s', c.oid::regclass, reloptions, pg_get_viewdef(c.oid)) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind = 'v' AND ` + userSchema,
-		`SELECT format('%s has row security: %s %s', c.oid::regclass, relrowsecurity, relforcerowsecurity) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind = 'r' AND ` + userSchema,
-		`SELECT format('number %s', n) FROM numbers n`,
-		`SELECT format('published %s', r.prrelid::regclass) FROM pg_publication_rel r`,
-	} {
+	for _, query := range hangingQueries {
 		out = append(out, sorted(t, db, query)...)
 	}
 	return out

@@ -28,29 +28,15 @@ func (r *Relation) hangings() (out []hanging) {
 	return out
 }
 
-// carried is what goes to the table that takes the place of a plain one.
+// carried is what goes to the table that takes the place of a plain one, or of one that keeps its partitions.
 func (r *Relation) carried() (out []string) {
-	if r.Kind != "r" || len(r.Parents)+len(r.Children) > 0 {
+	if !r.together && (r.Kind != "r" || len(r.Parents)+len(r.Children) > 0) {
 		return nil
 	}
 	for _, h := range r.hangings() {
 		if h.why == "" {
 			out = append(out, h.said)
 		}
-	}
-	return out
-}
-
-// attach gives the table that has its name now what could not be there before. All of it is the server's own text, and reads alike only under a
-// path of ours.
-func attach(version int, triggers []Trigger, views []View, publications []Publication, table string) (out []string) {
-	out = makeTriggers(triggers, table)
-	for _, v := range views {
-		out = append(out, v.put(version, v.qualified(), v.Def))
-	}
-	out = append(out, publish(publications, table)...)
-	if len(out) > 0 {
-		out = append([]string{Ours()}, out...)
 	}
 	return out
 }

@@ -55,7 +55,7 @@ SELECT json_build_object(
   'array_type', (SELECT b.typname FROM pg_type y JOIN pg_type b ON b.oid = y.typarray WHERE y.oid = (SELECT reltype FROM pg_class WHERE oid = $oid)),
   'parents', (SELECT json_agg(inhparent::regclass::text ORDER BY inhseqno) FROM pg_inherits WHERE inhrelid = $oid),
   'children', (SELECT json_agg(inhrelid::regclass::text) FROM pg_inherits WHERE inhparent = $oid),
-  'leaves', (`+leavesSQL+`),
+  'leaves', (`+leavesSQL(version)+`),
   'columns', (SELECT json_agg(json_build_object('num', a.attnum, 'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod), 'category', y.typtype,
       'base', CASE WHEN y.typnamespace = 'pg_catalog'::regnamespace THEN y.typname END,
       'domain', CASE WHEN y.typtype = 'd' THEN (WITH RECURSIVE b AS (
@@ -99,6 +99,8 @@ SELECT json_build_object(
       'denied', NOT has_function_privilege(c.relowner, g.tgfoid, 'EXECUTE'), 'comment', obj_description(g.oid, 'pg_trigger')) ORDER BY g.tgname)
     FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid
     WHERE g.tgrelid = $oid AND NOT g.tgisinternal AND g.tgparentid = 0 AND g.tgname NOT LIKE 'changeling\_%' AND g.tgname NOT LIKE '~changeling\_%' AND g.tgname NOT LIKE '!changeling\_%'),
+  'clones', (SELECT json_agg(json_build_object('said', 'trigger ' || quote_ident(g.tgname), 'name', g.tgname, 'of', w.tgname, 'enabled', g.tgenabled, 'comment', obj_description(g.oid, 'pg_trigger')) ORDER BY g.tgname)
+    FROM pg_trigger g JOIN pg_trigger w ON w.oid = g.tgparentid WHERE g.tgrelid = $oid AND NOT w.tgisinternal AND w.tgname !~ '^[!~]?changeling_'),
   'policies', (`+policiesSQL+`),
   'views', (`+viewsSQL+`),
   'publications', (`+publicationsSQL(version)+`),
@@ -147,6 +149,7 @@ type catalogue struct {
 	Statistics []Statistics  `json:"statistics"`
 	Sequences  []sequenceRow `json:"sequences"`
 	Triggers   []Trigger     `json:"triggers"`
+	Clones     []Clone       `json:"clones"`
 	Policies   []Policy      `json:"policies"`
 	Views      []View        `json:"views"`
 	Published  []Publication `json:"publications"`
@@ -263,7 +266,7 @@ func (c *catalogue) relation(oid uint32) *Relation {
 		Version: c.Version, OID: oid, Schema: t.Schema, Name: t.Name, Kind: t.Kind, Persistence: t.Persistence, Owner: t.Owner, Tablespace: t.Tablespace,
 		Access: t.Access, Options: t.Options, Identity: t.Identity, Security: t.Security, Typed: t.Typed, Parents: c.Parents, Children: c.Children, Leaves: c.Leaves,
 		Comment: t.Comment, Grants: parseACL(t.ACL), ArrayType: c.ArrayType, Pages: t.Bytes / max(c.BlockSize, 1), Rows: t.Bytes / 100, Bytes: c.Bytes,
-		FileNode: t.FileNode, Triggers: c.Triggers, Secured: t.Secured, Forced: t.Forced, Bypass: t.Bypass, Policies: c.Policies, Views: c.Views, Publications: c.Published, Strangers: c.Strangers,
+		FileNode: t.FileNode, Triggers: c.Triggers, Clones: c.Clones, Secured: t.Secured, Forced: t.Forced, Bypass: t.Bypass, Policies: c.Policies, Views: c.Views, Publications: c.Published, Strangers: c.Strangers,
 	}
 	for i := range r.Policies {
 		r.Policies[i].on = schema.Name{Schema: r.Schema, Table: r.Name}

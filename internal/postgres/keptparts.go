@@ -48,6 +48,7 @@ func (w *planner) keeping(ctx context.Context, source *Relation, r *rehearsal, f
 	}
 	why = append(why, lateKeys(source)...)
 	source.carry(parts)
+	source.together = true
 	w.plan.Rows, w.plan.Bytes, w.plan.Heap = source.Rows, source.Bytes, source.Pages*8192
 	missing, err := w.ownersRights(ctx, source.OID)
 	if err != nil {
@@ -67,7 +68,7 @@ func ownOfKept(source, part *Relation) (why []string) {
 		}
 	}
 	for _, k := range part.Constraints {
-		if !k.Inherited {
+		if !k.Inherited && k.Type != "t" {
 			add("has the constraint %s of its own: that cannot be carried yet", k.Name)
 		}
 	}
@@ -122,7 +123,6 @@ func (w *planner) keptParts(ctx context.Context, r *rehearsal) (*rehearsal, []st
 	if err != nil {
 		return nil, nil, err
 	}
-	slices.SortFunc(r.parts, func(a, b part) int { return w.by.at(a) - w.by.at(b) })
 	why := lateKeys(r.shadow)
 	for i, p := range r.parts {
 		if !samePlaces(r.source, w.by.leaves[i], r.clone, p.before) {
@@ -171,7 +171,7 @@ func inherited(part *Relation) *Relation {
 // fullTwin is an empty twin of a partition with everything but foreign keys, which it has from its table.
 func fullTwin(part *Relation, in string) []string {
 	twin := *part
-	twin.Triggers, twin.References = nil, nil
+	twin.References = nil
 	twin.Constraints = less(part.Constraints, func(k Constraint) bool { return k.Type == "f" })
 	out, _ := cloneSQL(&twin, in)
 	return out

@@ -62,13 +62,16 @@ FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_namespace n ON 
 		if err != nil {
 			return err
 		}
-		real.Name = p.twin
+		real.Name, real.together = p.twin, r.by.keeps()
 		twin := bareTwin
 		if r.by.keeps() {
 			twin = fullTwin
 		}
 		r.create = append(append(r.create, twin(inherited(real), r.in())...),
 			"ALTER TABLE "+ident.Qualified(r.in(), r.source.Name)+" ATTACH PARTITION "+ident.Qualified(r.in(), p.twin)+" "+bounds[i])
+	}
+	if r.by.keeps() {
+		slices.SortFunc(r.parts, func(a, b part) int { return r.by.at(a) - r.by.at(b) })
 	}
 	return nil
 }

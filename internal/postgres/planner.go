@@ -399,7 +399,11 @@ func (w *planner) inspect(ctx context.Context, in, name string) (*Relation, erro
 	if err != nil {
 		return nil, err
 	}
-	return Inspect(ctx, w.tx, oid)
+	r, err := Inspect(ctx, w.tx, oid)
+	if err == nil {
+		r.together = w.by.keeps()
+	}
+	return r, err
 }
 
 // explain sorts an error of the rehearsal.

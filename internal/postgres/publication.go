@@ -20,6 +20,7 @@ type Publication struct {
 	Columns  []string `json:"columns,omitempty"` // those that are published; nil: all
 	Where    *string  `json:"where,omitempty"`
 	Whole    bool     `json:"whole,omitempty"`    // of its schema: nothing has to be done for it
+	Root     bool     `json:"root,omitempty"`     // what is written to partitions is published as the table's
 	Stranger bool     `json:"stranger,omitempty"` // it belongs to a role that whoever runs the change is no member of
 }
 
@@ -33,7 +34,7 @@ func publicationsSQL(version int) string {
 		parts = `'columns', (SELECT json_agg(a.attname ORDER BY u.n) FROM unnest(x.prattrs::int2[]) WITH ORDINALITY u(num, n) JOIN pg_attribute a ON a.attrelid = x.prrelid AND a.attnum = u.num),
       'where', pg_get_expr(x.prqual, x.prrelid)`
 	}
-	return `SELECT json_agg(l.p ORDER BY l.p->>'said') FROM (SELECT json_build_object('said', 'publication ' || quote_ident(p.pubname), 'name', p.pubname, ` + parts + `, 'stranger', NOT pg_has_role(p.pubowner, 'USAGE')) AS p
+	return `SELECT json_agg(l.p ORDER BY l.p->>'said') FROM (SELECT json_build_object('said', 'publication ' || quote_ident(p.pubname), 'name', p.pubname, 'root', p.pubviaroot, ` + parts + `, 'stranger', NOT pg_has_role(p.pubowner, 'USAGE')) AS p
     FROM pg_publication_rel x JOIN pg_publication p ON p.oid = x.prpubid WHERE x.prrelid = $oid` + whole + `) l`
 }
 
@@ -81,33 +82,43 @@ func (r *Relation) published() bool { return len(r.Publications) > 0 }
 
 // publicationTwins makes publications of the clone that are what the source's are, so that the statement meets them. Nobody subscribes to them.
 func (w *planner) publicationTwins(ctx context.Context, r *rehearsal) error {
-	for i, p := range r.source.publications() {
-		why, err := w.attempt(ctx, Back, "CREATE PUBLICATION "+ident.Quote(p.twin(r, i))+" FOR TABLE "+p.table(ident.Qualified(r.in(), r.source.Name)), As(r.source.Owner))
-		if err != nil {
-			return err
-		}
-		if why != "" {
-			r.stuck = append(r.stuck, fmt.Sprintf("%s.%s is in %s, which could not be tried (%s)", r.source.Schema, r.source.Name, p.Said, why))
+	for i, b := range r.bodies() {
+		for n, p := range b.was.publications() {
+			text := "CREATE PUBLICATION " + ident.Quote(p.twin(r, i, n)) + " FOR TABLE " + p.table(b.twin)
+			if p.Root {
+				text += " WITH (publish_via_partition_root = true)"
+			}
+			why, err := w.attempt(ctx, Back, text, As(r.source.Owner))
+			if err != nil {
+				return err
+			}
+			if why != "" {
+				r.stuck = append(r.stuck, fmt.Sprintf("%s.%s is in %s, which could not be tried (%s)", b.was.Schema, b.was.Name, p.Said, why))
+			}
 		}
 	}
 	return nil
 }
 
-func (p Publication) twin(r *rehearsal, i int) string {
-	return fmt.Sprintf("changeling_%s_%d", r.change, i)
+func (p Publication) twin(r *rehearsal, i, n int) string {
+	return fmt.Sprintf("changeling_%s_%d_%d", r.change, i, n)
 }
 
 // publicationsAfter finds what is published after the statement.
 func (r *rehearsal) publicationsAfter() {
 	r.announced = nil
-	for i, p := range r.source.publications() {
-		at := slices.IndexFunc(r.shadow.Publications, func(t Publication) bool { return t.Name == p.twin(r, i) })
-		if at < 0 {
-			r.stuck = append(r.stuck, fmt.Sprintf("the statement takes %s.%s out of %s: ALTER PUBLICATION by itself first", r.source.Schema, r.source.Name, p.Said))
-			continue
+	for i, b := range r.bodies() {
+		var list []Publication
+		for n, p := range b.was.publications() {
+			at := slices.IndexFunc(b.now.Publications, func(t Publication) bool { return t.Name == p.twin(r, i, n) })
+			if at < 0 {
+				r.stuck = append(r.stuck, fmt.Sprintf("the statement takes %s.%s out of %s: ALTER PUBLICATION by itself first", b.was.Schema, b.was.Name, p.Said))
+				continue
+			}
+			p.Columns, p.Where = b.now.Publications[at].Columns, b.now.Publications[at].Where
+			list = append(list, p)
 		}
-		p.Columns, p.Where = r.shadow.Publications[at].Columns, r.shadow.Publications[at].Where
-		r.announced = append(r.announced, p)
+		r.announced = append(r.announced, list)
 	}
 }
 

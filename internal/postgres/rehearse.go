@@ -200,7 +200,7 @@ func (w *planner) statementError(r *rehearsal, err error) error {
 	if p.Kind == fault.Refused {
 		p.Kind = fault.Usage
 	}
-	for _, v := range r.source.views() {
+	for _, v := range r.readers() {
 		p.Text = strings.ReplaceAll(p.Text, r.in()+"."+v.twin(), schema.Name{Schema: v.Schema, Table: v.Name}.String())
 	}
 	p.Text = strings.ReplaceAll(p.Text, r.in()+".", r.source.Schema+".")

@@ -46,6 +46,9 @@ type Relation struct {
 	Policies     []Policy      `json:"policies,omitempty"`
 	Views        []View        `json:"views,omitempty"`        // that read it
 	Publications []Publication `json:"publications,omitempty"` // that it is in
+	Clones       []Clone       `json:"clones,omitempty"`       // of a partition: its table's triggers
+
+	together bool // partitions, or the table that has them, which go together
 }
 
 // Column is one live column. Num is the attribute number, which a rename keeps and a drop leaves unused.

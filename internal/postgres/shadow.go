@@ -38,7 +38,7 @@ type rehearsal struct {
 	viewed []View   // and as the statement leaves them
 	stuck  []string // why a second table is refused, of what only the rehearsal tells
 
-	announced []Publication // publications of the source, as the statement leaves them
+	announced [][]Publication // publications of the bodies, as the statement leaves them
 
 	inPlace    *columns // how second columns would do it; nil: not asked yet
 	notInPlace []string // why they would not
@@ -77,8 +77,8 @@ func (r *rehearsal) pair() (schema.Pair, string, error) {
 		Log:    schema.Name{Schema: r.in(), Table: "keys_" + r.change}, Checks: schema.Name{Schema: r.in(), Table: "checks_" + r.change},
 		Capture: schema.Name{Schema: r.in(), Table: "changeling_" + r.change},
 	}
-	p.Published = r.source.published()
-	if len(r.shadow.triggers()) > 0 {
+	p.Published = r.any(before, (*Relation).published)
+	if r.any(after, func(t *Relation) bool { return len(t.triggers()) > 0 }) {
 		p.First = "!" + p.Capture.Table
 	}
 	if r.by != nil {
@@ -287,7 +287,9 @@ func (r *rehearsal) strip() []string {
 		}
 	}
 	drop("f")
-	out = append(out, dropTriggersOf(r.shadow.triggers(), r.table())...)
+	for _, b := range r.bodies() {
+		out = append(out, dropTriggersOf(b.now.triggers(), b.twin)...)
+	}
 	for _, t := range append(sortedTwins(r.twins), slices.Sorted(maps.Keys(r.parents))...) {
 		out = append(out, "DROP TABLE "+ident.Qualified(r.in(), t)+" CASCADE")
 	}

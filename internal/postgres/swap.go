@@ -161,8 +161,7 @@ func (r *rehearsal) swap(p schema.Pair, keys []foreignKey, helper string) []stri
 	source, shadow := qualified(p.Source), qualified(p.Shadow)
 	out := []string{lockViews(r.views, "LOCK TABLE "+strings.Join(r.locked(keys, p), ", ")+" IN ACCESS EXCLUSIVE MODE")}
 	out = append(out, dropCapture(p)...)
-	out = append(out, dropTriggersOf(r.source.triggers(), source)...)
-	out = append(out, unpublish(r.announced, source)...)
+	out = append(out, r.unhang(before)...)
 	for _, k := range r.source.Constraints {
 		if k.Type == "f" && !k.Inherited {
 			out = append(out, "ALTER TABLE "+source+" DROP CONSTRAINT "+ident.Quote(k.Name))
@@ -215,7 +214,7 @@ func (r *rehearsal) swap(p schema.Pair, keys []foreignKey, helper string) []stri
 		out = append(out, "ALTER STATISTICS "+ident.Qualified(r.in(), s.Name)+" SET SCHEMA "+ident.Quote(to))
 		out = append(out, r.statisticsOwner(s, to)...)
 	}
-	out = append(out, attach(r.source.Version, r.shadow.triggers(), r.viewed, r.announced, source)...)
+	out = append(out, r.hang(after, r.viewed, r.announced)...)
 	out = append(out, withhold(r.source, source)...)
 	return append(out, addKeys(keys, p)...)
 }

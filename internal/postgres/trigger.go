@@ -50,12 +50,15 @@ func (t Trigger) why() string {
 	return ""
 }
 
+// firing is how a trigger comes to be in a state.
+var firing = map[string]string{"O": "ENABLE", "D": "DISABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
+
 // makeTriggers makes them on a table.
 func makeTriggers(list []Trigger, table string) (out []string) {
 	for _, t := range list {
 		out = append(out, t.retarget(table))
-		if state := map[string]string{"D": "DISABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}[t.Enabled]; state != "" {
-			out = append(out, "ALTER TABLE "+table+" "+state+" TRIGGER "+ident.Quote(t.Name))
+		if t.Enabled != "O" {
+			out = append(out, "ALTER TABLE "+table+" "+firing[t.Enabled]+" TRIGGER "+ident.Quote(t.Name))
 		}
 		out = append(out, comment("TRIGGER "+ident.Quote(t.Name)+" ON "+table, t.Comment)...)
 	}

@@ -262,8 +262,7 @@ func (r *rehearsal) swapBack(u undoing) []string {
 	source, shadow := qualified(p.Source), qualified(p.Shadow)
 	out := []string{lockViews(r.views, "LOCK TABLE "+strings.Join(r.locked(u.newest, p), ", ")+" IN ACCESS EXCLUSIVE MODE")}
 	out = append(out, dropCapture(p)...)
-	out = append(out, dropTriggersOf(r.shadow.triggers(), source)...)
-	out = append(out, unpublish(r.announced, source)...)
+	out = append(out, r.unhang(after)...)
 	for _, k := range u.newest {
 		out = append(out, "ALTER TABLE "+qualified(k.Table)+" DROP CONSTRAINT "+ident.Quote(k.Name))
 	}
@@ -296,7 +295,7 @@ func (r *rehearsal) swapBack(u undoing) []string {
 	for _, s := range r.source.Statistics {
 		out = append(out, "ALTER STATISTICS "+ident.Qualified(r.old(), s.Name)+" SET SCHEMA "+ident.Quote(s.Schema))
 	}
-	out = append(out, attach(r.source.Version, r.source.triggers(), r.views, r.source.publications(), source)...)
+	out = append(out, r.hang(before, r.views, r.former())...)
 	return append(out, addKeys(u.keys, p)...)
 }
 

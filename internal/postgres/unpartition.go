@@ -13,7 +13,11 @@ import (
 
 // leavesSQL describes the partitions of a table, one line for each of them and for what each has of its own or inherits. What the engine puts there
 // is left out, and so are the clones of foreign keys, whose names the server chooses.
-const leavesSQL = `WITH h AS (SELECT i.inhrelid AS oid, i.inhrelid::regclass::text AS name FROM pg_inherits i JOIN pg_class w ON w.oid = i.inhparent WHERE i.inhparent = $oid AND w.relkind = 'p')
+func leavesSQL(version int) string {
+	of := func(list string) string {
+		return "(SELECT string_agg((e.value::jsonb - 'oid' - 'stranger' - 'shut')::text, ' ') FROM json_array_elements((" + strings.ReplaceAll(list, "$oid", "h.oid") + ")) e)"
+	}
+	return `WITH h AS (SELECT i.inhrelid AS oid, i.inhrelid::regclass::text AS name FROM pg_inherits i JOIN pg_class w ON w.oid = i.inhparent WHERE i.inhparent = $oid AND w.relkind = 'p')
     SELECT json_agg(l.line ORDER BY l.line) FROM (
     SELECT concat_ws(' ', h.name, c.relkind, c.relpersistence, pg_get_userbyid(c.relowner), c.reltablespace, c.reloptions, c.relacl, c.relreplident, c.relrowsecurity, c.relhassubclass,
       pg_get_expr(c.relpartbound, c.oid), obj_description(c.oid, 'pg_class')) AS line FROM h JOIN pg_class c ON c.oid = h.oid
@@ -21,9 +25,14 @@ const leavesSQL = `WITH h AS (SELECT i.inhrelid AS oid, i.inhrelid::regclass::te
       FROM h JOIN pg_attribute a ON a.attrelid = h.oid LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum WHERE a.attnum > 0 AND NOT a.attisdropped
     UNION ALL SELECT concat_ws(' ', h.name, pg_get_indexdef(x.indexrelid)) FROM h JOIN pg_index x ON x.indrelid = h.oid
     UNION ALL SELECT concat_ws(' ', h.name, k.conname, pg_get_constraintdef(k.oid), k.convalidated) FROM h JOIN pg_constraint k ON k.conrelid = h.oid WHERE k.contype <> 't' AND (k.contype <> 'f' OR k.conparentid = 0)
-    UNION ALL SELECT concat_ws(' ', h.name, 'trigger', g.tgname) FROM h JOIN pg_trigger g ON g.tgrelid = h.oid WHERE NOT g.tgisinternal AND g.tgparentid = 0 AND g.tgname !~ '^[!~]?changeling_'
+    UNION ALL SELECT concat_ws(' ', h.name, pg_get_triggerdef(g.oid), g.tgenabled, obj_description(g.oid, 'pg_trigger')) FROM h JOIN pg_trigger g ON g.tgrelid = h.oid
+      WHERE g.tgname !~ '^[!~]?changeling_' AND (g.tgparentid = 0 AND NOT g.tgisinternal OR EXISTS (SELECT FROM pg_trigger w WHERE w.oid = g.tgparentid AND NOT w.tgisinternal))
+    UNION ALL SELECT concat_ws(' ', h.name, 'policies', c.relforcerowsecurity, ` + of(policiesSQL) + `) FROM h JOIN pg_class c ON c.oid = h.oid
+    UNION ALL SELECT concat_ws(' ', h.name, 'views', ` + of(viewsSQL) + `) FROM h
+    UNION ALL SELECT concat_ws(' ', h.name, 'publications', ` + of(publicationsSQL(version)) + `) FROM h
     UNION ALL SELECT concat_ws(' ', h.name, pg_describe_object(p.classid, p.objid, 0)) FROM h JOIN pg_depend p ON p.refclassid = 'pg_class'::regclass AND p.refobjid = h.oid
       WHERE p.classid IN ('pg_rewrite'::regclass, 'pg_policy'::regclass, 'pg_statistic_ext'::regclass, 'pg_publication_rel'::regclass)) l`
+}
 
 // unpartition plans a plain table that takes the place of a partitioned one.
 func (w *planner) unpartition(ctx context.Context, source *Relation) (*plan.Plan, error) {
@@ -101,6 +110,7 @@ func (w *planner) leaves(ctx context.Context, source *Relation) (parts []*Relati
 		if err != nil {
 			return nil, nil, err
 		}
+		part.together = w.by == nil
 		parts, why = append(parts, part), append(append(why, ownOfPart(source, part)...), w.by.alone(source, part)...)
 	}
 	return parts, why, nil
@@ -129,7 +139,7 @@ func ownOfPart(source, part *Relation) (why []string) {
 	if part.Schema != source.Schema {
 		add("is not in the schema of its table: ALTER TABLE … SET SCHEMA first")
 	}
-	for _, s := range part.Strangers {
+	for _, s := range part.ownHangings() {
 		add("has something of its own, which would be lost: %s", s)
 	}
 	for _, q := range part.Sequences {
@@ -178,6 +188,7 @@ func unparted(source *Relation, parts []*Relation) *Relation {
 	out.Kind, out.Partition, out.Access = "r", "", "heap"
 	out.Options, out.ToastOptions = nil, nil
 	out.carry(parts)
+	out.Triggers, out.Policies, out.Views, out.Publications, out.Security = nil, nil, nil, nil, false // to a plain table they cannot be carried yet, and are strangers
 	for i, part := range parts {
 		first := parts[0]
 		if i == 0 {
@@ -195,7 +206,6 @@ func unparted(source *Relation, parts []*Relation) *Relation {
 
 // carry makes of a partitioned table one whose partitions are spoken of elsewhere: they are nothing that hangs on it, and its rows are theirs.
 func (r *Relation) carry(parts []*Relation) {
-	r.Triggers, r.Policies, r.Views, r.Publications, r.Security = nil, nil, nil, nil, false // of a partitioned table they cannot be carried yet, and are strangers
 	children := r.Children
 	r.Strangers = less(r.Strangers, func(s string) bool {
 		name, found := strings.CutPrefix(s, "table ")

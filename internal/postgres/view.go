@@ -111,7 +111,7 @@ func viewNames(list []View) (out []string) {
 
 // viewTwins makes views over the clone that are what those of the source are, so that the statement meets them.
 func (w *planner) viewTwins(ctx context.Context, r *rehearsal) error {
-	for _, v := range r.source.views() {
+	for _, v := range r.readers() {
 		if err := w.tx.QueryRowContext(ctx, `SELECT rtrim(pg_get_viewdef($1::bigint::oid), ';')`, int64(v.OID)).Scan(&v.Def); err != nil {
 			return w.explain(err, "reading the query of "+v.qualified())
 		}
@@ -125,11 +125,10 @@ func (w *planner) viewTwins(ctx context.Context, r *rehearsal) error {
 			var now string
 			var real bool
 			if err := w.tx.QueryRowContext(ctx, `SELECT rtrim(pg_get_viewdef($1::text::regclass), ';'), EXISTS (SELECT FROM pg_depend d JOIN pg_rewrite x ON x.oid = d.objid
-WHERE d.classid = 'pg_rewrite'::regclass AND x.ev_class = $1::text::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = $2::bigint::oid)`, twin, int64(r.source.OID)).Scan(&now, &real); err != nil {
+WHERE d.classid = 'pg_rewrite'::regclass AND x.ev_class = $1::text::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY (`+r.numbers()+`))`, twin).Scan(&now, &real); err != nil {
 				return err
 			}
-			own := schema.Name{Schema: r.source.Schema, Table: r.source.Name}
-			if real || r.onSource(now) != retable(v.Def, own, own) {
+			if real || r.onSource(now) != r.onSource(def) {
 				why = "its query reads otherwise when it is made of another table of the same columns"
 			}
 		}
@@ -192,9 +191,15 @@ func (w *planner) attempt(ctx context.Context, texts ...string) (string, error) 
 
 // onClone and onSource are a text of the server's for the one table and for the other.
 func (r *rehearsal) onClone(text string) string {
-	return retable(text, schema.Name{Schema: r.source.Schema, Table: r.source.Name}, schema.Name{Schema: r.in(), Table: r.source.Name})
+	for _, b := range r.bodies() {
+		text = retable(text, schema.Name{Schema: b.was.Schema, Table: b.was.Name}, schema.Name{Schema: r.in(), Table: b.was.Name})
+	}
+	return text
 }
 
 func (r *rehearsal) onSource(text string) string {
-	return retable(text, schema.Name{Schema: r.in(), Table: r.source.Name}, schema.Name{Schema: r.source.Schema, Table: r.source.Name})
+	for _, b := range r.bodies() {
+		text = retable(text, schema.Name{Schema: r.in(), Table: b.was.Name}, schema.Name{Schema: b.was.Schema, Table: b.was.Name})
+	}
+	return text
 }

@@ -203,12 +203,11 @@ CREATE TABLE t1 PARTITION OF t (CONSTRAINT mine CHECK (v > 0)) FOR VALUES FROM (
 -- alter
 ALTER TABLE t ALTER v TYPE bigint;
 
--- shape: refuses a partition with a trigger of its own
+-- shape: refuses a partition with a policy that asks the whole table
 CREATE TABLE t (id int PRIMARY KEY, v int) PARTITION BY RANGE (id);
 CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (10);
-CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
-CREATE TRIGGER mine BEFORE INSERT ON t1 FOR EACH ROW EXECUTE FUNCTION f();
--- refused: trigger mine
+CREATE POLICY mine ON t1 USING (v IN (SELECT v FROM t));
+-- refused: policy mine on table public.t1
 -- alter
 ALTER TABLE t ALTER v TYPE bigint;
 
@@ -245,3 +244,105 @@ INSERT INTO t SELECT i, i FROM generate_series(1, 20) i;
 -- recipe: yes
 -- alter
 ALTER TABLE t ADD FOREIGN KEY (id) REFERENCES parents ON DELETE CASCADE;
+
+-- shape: what hangs on a partitioned table and its partitions goes along: triggers
+CREATE TABLE t (id int, k int, v int, note text, PRIMARY KEY (id, k)) PARTITION BY RANGE (k);
+CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (30);
+CREATE TABLE t2 PARTITION OF t FOR VALUES FROM (30) TO (60);
+CREATE TABLE t3 PARTITION OF t DEFAULT;
+INSERT INTO t SELECT i, i, i, 'n' FROM generate_series(1, 90) i;
+CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN coalesce(NEW, OLD); END';
+CREATE TRIGGER "Each row" BEFORE INSERT OR UPDATE ON t FOR EACH ROW WHEN (NEW.id > 0) EXECUTE FUNCTION f('x');
+CREATE TRIGGER behind AFTER UPDATE OF note OR DELETE ON t FOR EACH ROW EXECUTE FUNCTION f();
+CREATE TRIGGER lines AFTER UPDATE ON t REFERENCING OLD TABLE AS before NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION f();
+CREATE TRIGGER emptied AFTER TRUNCATE ON t FOR EACH STATEMENT EXECUTE FUNCTION f();
+CREATE CONSTRAINT TRIGGER later AFTER INSERT ON t DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION f();
+CREATE TRIGGER off BEFORE DELETE ON t FOR EACH ROW EXECUTE FUNCTION f();
+ALTER TABLE t DISABLE TRIGGER off, ENABLE ALWAYS TRIGGER behind, ENABLE REPLICA TRIGGER lines;
+ALTER TABLE t1 ENABLE ALWAYS TRIGGER off, DISABLE TRIGGER "Each row";
+ALTER TABLE t2 ENABLE TRIGGER off, ENABLE REPLICA TRIGGER later, ENABLE TRIGGER behind;
+COMMENT ON TRIGGER off ON t IS 'off';
+COMMENT ON TRIGGER off ON t2 IS 'on here';
+CREATE TRIGGER mine BEFORE INSERT ON t2 FOR EACH ROW WHEN (NEW.k > 1) EXECUTE FUNCTION f();
+CREATE TRIGGER its_lines AFTER INSERT ON t2 REFERENCING NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION f();
+CREATE CONSTRAINT TRIGGER alone AFTER UPDATE ON t3 DEFERRABLE FOR EACH ROW EXECUTE FUNCTION f();
+ALTER TABLE t2 ENABLE ALWAYS TRIGGER its_lines;
+COMMENT ON TRIGGER mine ON t2 IS 'of t2';
+-- alter
+ALTER TABLE t ALTER v TYPE bigint;
+
+-- shape: what hangs on a partitioned table and its partitions goes along: policies
+CREATE TABLE t (id int, k int, v int, who name, PRIMARY KEY (id, k)) PARTITION BY LIST (k);
+CREATE TABLE t1 PARTITION OF t FOR VALUES IN (0);
+CREATE TABLE t2 PARTITION OF t FOR VALUES IN (1);
+CREATE TABLE t3 PARTITION OF t DEFAULT;
+CREATE TABLE limits (k int);
+INSERT INTO t SELECT i, i % 4, i, 'w' FROM generate_series(1, 40) i;
+CREATE POLICY mine ON t USING (who = current_user) WITH CHECK (k >= 0);
+CREATE POLICY "no Odd" ON t AS RESTRICTIVE FOR UPDATE TO bob, carol USING (k IN (SELECT k FROM limits));
+ALTER TABLE t ENABLE ROW LEVEL SECURITY;
+CREATE POLICY seen ON t1 FOR SELECT USING (id > 0);
+COMMENT ON POLICY seen ON t1 IS 'of t1';
+ALTER TABLE t1 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE t1 FORCE ROW LEVEL SECURITY;
+CREATE POLICY sleeps ON t3 USING (false);
+-- alter
+ALTER TABLE t ALTER v TYPE bigint;
+
+-- shape: what hangs on a partitioned table and its partitions goes along: views
+CREATE SCHEMA "Se en";
+CREATE TABLE t (id int, k int, v int, note text, PRIMARY KEY (id, k)) PARTITION BY LIST (k);
+CREATE TABLE "T 1" PARTITION OF t FOR VALUES IN (0);
+CREATE TABLE t2 PARTITION OF t DEFAULT;
+INSERT INTO t SELECT i, i % 2, i, 'n' FROM generate_series(1, 40) i;
+CREATE VIEW all_of WITH (security_barrier = true) AS SELECT id, k, note FROM t WHERE k > 0 WITH CHECK OPTION;
+CREATE VIEW "Se en".one AS SELECT a.id, count(*) OVER () AS n FROM "T 1" a JOIN "T 1" b USING (id) WHERE a.note <> 'public.t2';
+CREATE VIEW both_of AS SELECT a.id, o.k, t.note, t.ctid FROM all_of a JOIN t ON t.id = a.id LEFT JOIN ONLY t2 o ON o.id = t.id LEFT JOIN "T 1" u ON u.id = t.id;
+CREATE VIEW counted AS SELECT k, count(*) AS n FROM t GROUP BY k;
+CREATE VIEW over_it AS SELECT * FROM both_of;
+ALTER VIEW "Se en".one OWNER TO alice; GRANT SELECT ON "Se en".one TO bob; COMMENT ON VIEW "Se en".one IS 'one';
+-- alter
+ALTER TABLE t ALTER v TYPE bigint;
+
+-- shape: what hangs on a partitioned table and its partitions goes along: publications
+-- since: 15
+CREATE TABLE t (id int, k int, v int, note text, PRIMARY KEY (id, k)) PARTITION BY LIST (k);
+CREATE TABLE t1 PARTITION OF t FOR VALUES IN (0);
+CREATE TABLE t2 PARTITION OF t DEFAULT;
+CREATE TABLE other (id int PRIMARY KEY);
+INSERT INTO t SELECT i, i % 2, i, 'n' FROM generate_series(1, 40) i;
+CREATE PUBLICATION whole FOR TABLE t, other;
+CREATE PUBLICATION rooted FOR TABLE t (id, k, note) WHERE (k > 0) WITH (publish_via_partition_root = true);
+CREATE PUBLICATION single FOR TABLE t1 WHERE (id > 5), t2 (id, k);
+CREATE PUBLICATION all_here FOR TABLES IN SCHEMA public;
+-- alter
+ALTER TABLE t ALTER v TYPE bigint;
+
+-- shape: what hangs on a partitioned table and its partitions goes along: publications by name
+CREATE TABLE t (id int, k int, v int, note text, PRIMARY KEY (id, k)) PARTITION BY LIST (k);
+CREATE TABLE t1 PARTITION OF t FOR VALUES IN (0);
+CREATE TABLE t2 PARTITION OF t DEFAULT;
+INSERT INTO t SELECT i, i % 2, i, 'n' FROM generate_series(1, 40) i;
+CREATE PUBLICATION whole FOR TABLE t;
+CREATE PUBLICATION rooted FOR TABLE t WITH (publish_via_partition_root = true);
+CREATE PUBLICATION single FOR TABLE t1;
+-- alter
+ALTER TABLE t ALTER v TYPE bigint, DROP COLUMN note;
+
+-- shape: what hangs on a partitioned table and its partitions, by one who is no superuser
+-- as: migrator
+CREATE SCHEMA s AUTHORIZATION alice; SET ROLE alice;
+CREATE TABLE s.t (id int, k int, v int, PRIMARY KEY (id, k)) PARTITION BY LIST (k);
+CREATE TABLE s.t1 PARTITION OF s.t FOR VALUES IN (0);
+CREATE TABLE s.t2 PARTITION OF s.t DEFAULT;
+INSERT INTO s.t SELECT i, i % 2, i FROM generate_series(1, 40) i;
+CREATE FUNCTION s.f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+CREATE TRIGGER each BEFORE INSERT ON s.t FOR EACH ROW EXECUTE FUNCTION s.f();
+CREATE TRIGGER own AFTER INSERT ON s.t2 FOR EACH ROW EXECUTE FUNCTION s.f();
+CREATE VIEW s.one AS SELECT id FROM s.t1;
+CREATE POLICY p ON s.t USING (id > 0);
+CREATE POLICY p1 ON s.t1 USING (id > 0);
+ALTER TABLE s.t ENABLE ROW LEVEL SECURITY;
+RESET ROLE;
+-- alter
+ALTER TABLE s.t ALTER v TYPE bigint;

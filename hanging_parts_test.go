@@ -1,0 +1,210 @@
+package changeling_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/changeling-db/changeling"
+	"github.com/changeling-db/changeling/event"
+	"github.com/changeling-db/changeling/internal/dbtest/mutant"
+	"github.com/changeling-db/changeling/internal/dbtest/pgtest"
+)
+
+// hungOnParts is what hangs on the tests' partitioned table, and on its partitions.
+var hungOnParts = []string{
+	`CREATE FUNCTION touched() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$`,
+	`CREATE TRIGGER touched AFTER UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION touched()`,
+	`CREATE TRIGGER at_once AFTER UPDATE ON orders REFERENCING NEW TABLE AS now FOR EACH STATEMENT EXECUTE FUNCTION touched()`,
+	`ALTER TABLE orders_eu DISABLE TRIGGER touched`,
+	`CREATE TRIGGER of_eu AFTER INSERT ON orders_eu FOR EACH ROW WHEN (NEW.tenant > 5) EXECUTE FUNCTION touched()`,
+	`CREATE POLICY mine ON orders USING (id > 0)`,
+	`CREATE POLICY of_eu ON orders_eu USING (id > 1)`,
+	`ALTER TABLE orders ENABLE ROW LEVEL SECURITY`,
+	`ALTER TABLE orders_eu ENABLE ROW LEVEL SECURITY`,
+	`CREATE VIEW addresses WITH (security_barrier = true) AS SELECT id, email FROM orders WHERE id > 0 WITH CHECK OPTION`,
+	`CREATE VIEW numbers AS SELECT o.id AS "order", i.id AS item, a.email, e.amount AS eu FROM orders o JOIN items i ON i."order" = o.id LEFT JOIN addresses a ON a.id = o.id LEFT JOIN orders_eu e ON e.id = o.id`,
+	`DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_publication WHERE pubname = 'news') THEN CREATE PUBLICATION news; END IF;
+  IF NOT EXISTS (SELECT FROM pg_publication WHERE pubname = 'eu') THEN CREATE PUBLICATION eu; END IF; END $$`,
+	`ALTER PUBLICATION news SET TABLE orders`, `ALTER PUBLICATION eu SET TABLE orders_eu`,
+}
+
+// anewHung is a statement that the triggers and policies allow.
+const anewHung = `ALTER TABLE orders ALTER note TYPE varchar(200)`
+
+// hangingOnParts is likeness with that.
+func hangingOnParts(t *testing.T, db *sql.DB) []string {
+	t.Helper()
+	out := likeness(t, db)
+	for _, query := range append(hangingQueries, `SELECT format('trigger %s on %s fires %s', tgname, tgrelid::regclass, tgenabled) FROM pg_trigger g JOIN pg_class c ON c.oid = tgrelid JOIN pg_namespace n ON n.oid = relnamespace WHERE tgname !~ '^RI_' AND `+userSchema) {
+		out = append(out, sorted(t, db, query)...)
+	}
+	return out
+}
+
+// TestDiesWithWhatHangsOnParts: whenever a run dies, the next one leaves what a native ALTER leaves of a partitioned table on which, and on whose
+// partitions, much hangs.
+func TestDiesWithWhatHangsOnParts(t *testing.T) {
+	t.Parallel()
+	setup := slices.Concat(inParts(200), hungOnParts)
+	db := pgtest.Open(t, pgtest.Database(t))
+	pgtest.Exec(t, db, slices.Concat(setup, partWrites, []string{anewHung})...)
+	mortal{setup: setup, act: applying(anewHung), look: hangingOnParts, want: hangingOnParts(t, db), stream: 43, part: 8, writes: partWrites}.test(t)
+}
+
+// TestDiesInAnUndoWithWhatHangsOnParts kills the undo likewise, and aborts a change before its swap.
+func TestDiesInAnUndoWithWhatHangsOnParts(t *testing.T) {
+	t.Parallel()
+	setup := slices.Concat(inParts(200), hungOnParts)
+	config := changeling.Config{Fast: true}
+	diesInAnUndo(t, hangingOnParts, setup, setup, func(_ context.Context, db *sql.DB) (*changeling.Change, error) {
+		return made(t, db, anewHung, config), nil
+	}, partWrites, 44)
+	db := pgtest.Open(t, pgtest.Database(t))
+	pgtest.Exec(t, db, slices.Concat(setup, partWrites)...)
+	want := hangingOnParts(t, db)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	config.Events = upon(event.Discard, began("cutover"), cancel)
+	if err := changeling.Apply(ctx, db, anewHung, config); !errors.Is(err, changeling.ErrStopped) {
+		t.Fatalf("a run whose context ended returned %v, want ErrStopped", err)
+	}
+	c, err := newest(t.Context(), db, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Abort(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	sameAs(t, hangingOnParts(t, db), want, "after an abort")
+}
+
+// TestHangingOnPartsAltered: what somebody alters of that while the change runs, at the last moment too, is not overwritten: the change stops and says so.
+func TestHangingOnPartsAltered(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		act    []string
+		mutant func(string) string // finds nothing out
+	}{
+		"a trigger of the table":       {[]string{`CREATE TRIGGER more AFTER INSERT ON orders FOR EACH ROW EXECUTE FUNCTION touched()`}, nil},
+		"another state in a partition": {[]string{`ALTER TABLE orders_rest DISABLE TRIGGER touched`}, nil},
+		"another trigger of its own":   {[]string{`DROP TRIGGER of_eu ON orders_eu`, `CREATE TRIGGER of_eu AFTER INSERT ON orders_eu FOR EACH ROW WHEN (NEW.tenant > 6) EXECUTE FUNCTION touched()`}, nil},
+		"another policy":               {[]string{`ALTER POLICY of_eu ON orders_eu USING (id > 2)`}, nil},
+		"row security switched off":    {[]string{`ALTER TABLE orders_eu DISABLE ROW LEVEL SECURITY`}, nil},
+		"another view of a partition":  {[]string{`CREATE VIEW late AS SELECT id FROM orders_eu`}, nil},
+		"another query":                {[]string{`CREATE OR REPLACE VIEW numbers AS SELECT o.id AS "order", i.id AS item, a.email, e.amount AS eu FROM orders o JOIN items i ON i."order" = o.id LEFT JOIN addresses a ON a.id = o.id LEFT JOIN orders_eu e ON e.id = o.id + 1`}, nil},
+		"published otherwise":          {[]string{`ALTER PUBLICATION eu DROP TABLE orders_eu`}, nil},
+		"states not looked at": {[]string{`ALTER TABLE orders_rest DISABLE TRIGGER touched`},
+			replaced(`pg_get_triggerdef\(g\.oid\), g\.tgenabled, obj`, `pg_get_triggerdef(g.oid), obj`)},
+		"policies not looked at": {[]string{`ALTER POLICY of_eu ON orders_eu USING (id > 2)`}, replaced(`(?s)'policies', c\.relforcerowsecurity, .*?\) FROM h JOIN pg_class c`, `'policies') FROM h JOIN pg_class c`)},
+	} {
+		for _, when := range []string{"drain", "locking"} {
+			if c.mutant != nil && when == "locking" {
+				continue // there the versions of the rows tell
+			}
+			t.Run(name+" at the "+when, func(t *testing.T) {
+				t.Parallel()
+				dsn := pgtest.Database(t)
+				db := pgtest.Open(t, dsn)
+				pgtest.Exec(t, db, slices.Concat(inParts(200), hungOnParts)...)
+				var once sync.Once
+				act := func() { once.Do(func() { pgtest.Exec(t, db, c.act...) }) }
+				pool := pgtest.Mutant(t, dsn, func(_ context.Context, s mutant.Statement) string {
+					if when == "locking" && locking(s.Text) && strings.Contains(s.Text, "ALTER VIEW") {
+						act()
+					}
+					if c.mutant != nil {
+						return c.mutant(s.Text)
+					}
+					return s.Text
+				})
+				config := changeling.Config{Fast: true, Events: event.Lines(t.Output())}
+				if when == "drain" {
+					config.Events = upon(config.Events, began("drain"), act)
+				}
+				err := changeling.Apply(t.Context(), pool, anewHung, config)
+				switch {
+				case c.mutant != nil && err != nil:
+					t.Errorf("the mutant does no harm: %v", err)
+				case c.mutant == nil && (!errors.Is(err, changeling.ErrRefused) || !strings.Contains(err.Error(), "altered")):
+					t.Errorf("got %v, want that somebody has altered what hangs on the table", err)
+				}
+			})
+		}
+	}
+}
+
+// part gives the crowd's tables partitions.
+func (c *crowd) part() {
+	c.Helper()
+	for _, table := range []string{"accounts", "mirror"} {
+		pgtest.Exec(c.T, c.db, `ALTER TABLE `+table+` RENAME TO whole`, `CREATE TABLE `+table+` (LIKE whole, PRIMARY KEY (id)) PARTITION BY RANGE (id)`,
+			`CREATE TABLE `+table+`_low PARTITION OF `+table+` FOR VALUES FROM (MINVALUE) TO (1000)`, `CREATE TABLE `+table+`_mid PARTITION OF `+table+` FOR VALUES FROM (1000) TO (500000)`,
+			`CREATE TABLE `+table+`_high PARTITION OF `+table+` DEFAULT`, `INSERT INTO `+table+` SELECT * FROM whole`, `DROP TABLE whole`)
+	}
+}
+
+// TestPartTriggersLedger: triggers of a partitioned table and of its partitions, in the state that each partition gives them, fire for what users write
+// over a change and its undo, and for no row that we move. The mirror has the same and is not changed.
+func TestPartTriggersLedger(t *testing.T) {
+	t.Parallel()
+	for name, forget := range map[string]string{"whole": "", "the table's left on the old one": `DROP TRIGGER "a_audit" ON "public"."accounts"`,
+		"a partition's left on the old one": `DROP TRIGGER "z_own" ON "public"."accounts_mid"`, "its own not made": `CREATE TRIGGER z_own`,
+		"states forgotten": `ALTER TABLE "public"."accounts_low" DISABLE TRIGGER "a_audit"`} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newCrowd(t)
+			c.part()
+			pgtest.Exec(t, c.db, `CREATE TABLE audit (told text, op text, id bigint)`,
+				`CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql SET search_path = public AS $$ BEGIN
+  INSERT INTO audit VALUES (TG_ARGV[0], TG_NAME || TG_OP, coalesce(NEW.id, OLD.id)); RETURN NULL; END $$`,
+				`CREATE FUNCTION lines() RETURNS trigger LANGUAGE plpgsql SET search_path = public AS $$ BEGIN
+  INSERT INTO audit SELECT TG_ARGV[0], TG_NAME || TG_OP, id FROM after; RETURN NULL; END $$`)
+			for _, table := range []string{"accounts", "mirror"} {
+				pgtest.Exec(t, c.db, fmt.Sprintf(`CREATE TRIGGER a_audit AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION audit(%[1]s)`, table),
+					fmt.Sprintf(`CREATE TRIGGER lines AFTER UPDATE ON %s REFERENCING NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION lines(%[1]s)`, table),
+					fmt.Sprintf(`CREATE TRIGGER z_own AFTER INSERT OR UPDATE ON %s_mid FOR EACH ROW EXECUTE FUNCTION audit(%[1]s)`, table), fmt.Sprintf(`ALTER TABLE %s_low DISABLE TRIGGER a_audit`, table))
+			}
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			var wg sync.WaitGroup
+			for w := range 4 {
+				wg.Go(func() { c.write(ctx, seed(t), w) })
+			}
+			wg.Go(func() { c.read(ctx, seed(t), 0) })
+			var hits atomic.Int64
+			pool := pgtest.Mutant(t, c.dsn, func(_ context.Context, s mutant.Statement) string {
+				at := strings.Index(s.Text, forget)
+				if forget == "" || at < 0 || !strings.Contains(s.Text, "SET SCHEMA") {
+					return s.Text
+				}
+				hits.Add(1)
+				return s.Text[:at] + "SELECT 1" + s.Text[at+strings.Index(s.Text[at:], ";\n"):]
+			})
+			err := thereAndBack(ctx, pool, changeling.Config{Fast: true, Snapshots: changeling.SnapshotsInsist, Events: event.Lines(t.Output())}, widen, true)
+			time.Sleep(200 * time.Millisecond)
+			stop()
+			wg.Wait()
+			differ := ask[int](t, c.db, `SELECT count(*)::int FROM (SELECT FROM audit GROUP BY op, id HAVING sum(CASE told WHEN 'mirror' THEN -1 ELSE 1 END) <> 0) s`)
+			t.Logf("%d writes, %d snapshots, %d of audit differ, the mutant met %d, %v", c.writes.Load(), c.reads.Load(), differ, hits.Load(), err)
+			switch {
+			case forget == "":
+				c.equal()
+				if err != nil || differ > 0 || c.writes.Load() == 0 || c.stale.Load() > 0 {
+					t.Errorf("%v; the triggers of %d keys fired too often or not at all; %d snapshots read what is not theirs", err, differ, c.stale.Load())
+				}
+			case hits.Load() == 0:
+				t.Fatal("the mutant met none of its statements")
+			case err == nil && differ == 0:
+				t.Error("the mutant does no harm")
+			}
+		})
+	}
+}

@@ -1,0 +1,142 @@
+package postgres
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/changeling-db/changeling/internal/ident"
+)
+
+// Triggers, policies, views and publications hang on a table, or on one of its partitions. Where a table keeps its partitions each of these gives its
+// place to another one as the table itself does, so all of them are treated alike.
+
+// body is a table that gives its place to another one.
+type body struct {
+	name string    // where users find it
+	twin string    // what stands for it at the rehearsal, and takes its place
+	was  *Relation // as it is
+	now  *Relation // as the statement leaves it; nil before that ran
+}
+
+// bodies are the table itself, and behind it the partitions that it keeps.
+func (r *rehearsal) bodies() []body {
+	out := []body{{ident.Qualified(r.source.Schema, r.source.Name), ident.Qualified(r.in(), r.source.Name), r.source, r.shadow}}
+	if r.by.keeps() {
+		for i, p := range r.parts {
+			out = append(out, body{qualified(p.real), ident.Qualified(r.in(), p.twin), r.by.leaves[i], p.after})
+		}
+	}
+	return out
+}
+
+func before(b body) *Relation { return b.was }
+func after(b body) *Relation  { return b.now }
+
+// any says that something holds for one of the bodies.
+func (r *rehearsal) any(of func(body) *Relation, holds func(*Relation) bool) bool {
+	return slices.ContainsFunc(r.bodies(), func(b body) bool { return holds(of(b)) })
+}
+
+// unhang takes off the tables that have the names what those that come get.
+func (r *rehearsal) unhang(of func(body) *Relation) (out []string) {
+	for i, b := range r.bodies() {
+		out = append(append(out, dropTriggersOf(of(b).triggers(), b.name)...), unpublish(r.announced[i], b.name)...)
+	}
+	return out
+}
+
+// hang gives the tables that have the names now what could not be there before. All of it is the server's own text, and reads alike only under a
+// path of ours.
+func (r *rehearsal) hang(of func(body) *Relation, views []View, publications [][]Publication) (out []string) {
+	bodies := r.bodies()
+	for _, b := range bodies {
+		out = append(out, makeTriggers(of(b).triggers(), b.name)...)
+		out = append(out, b.was.settleClones(of(bodies[0]).triggers(), b.name)...)
+	}
+	for _, v := range views {
+		out = append(out, v.put(r.source.Version, v.qualified(), v.Def))
+	}
+	for i, b := range bodies {
+		out = append(out, publish(publications[i], b.name)...)
+	}
+	if len(out) > 0 {
+		out = append([]string{Ours()}, out...)
+	}
+	return out
+}
+
+// former are the publications as they are.
+func (r *rehearsal) former() (out [][]Publication) {
+	for _, b := range r.bodies() {
+		out = append(out, b.was.publications())
+	}
+	return out
+}
+
+// readers are the views that read one of the tables and can be carried, each once.
+func (r *rehearsal) readers() (out []View) {
+	for _, b := range r.bodies() {
+		for _, v := range b.was.views() {
+			if !slices.ContainsFunc(out, func(o View) bool { return o.OID == v.OID }) {
+				out = append(out, v)
+			}
+		}
+	}
+	return out
+}
+
+// numbers are those of the tables, as an array of the server.
+func (r *rehearsal) numbers() string {
+	var out []string
+	for _, b := range r.bodies() {
+		out = append(out, fmt.Sprint(b.was.OID))
+	}
+	return "ARRAY[" + strings.Join(out, ", ") + "]::oid[]"
+}
+
+// Clone is a trigger that a partition has of its table. The server makes it, and it can be switched on and off, and commented on, by itself.
+type Clone struct {
+	Said    string  `json:"said"`
+	Name    string  `json:"name"`
+	Of      string  `json:"of"` // the table's
+	Enabled string  `json:"enabled"`
+	Comment *string `json:"comment"`
+}
+
+// settleClones makes the clones of a partition, which the server has made of the table's triggers, what they are on r.
+func (r *Relation) settleClones(of []Trigger, table string) (out []string) {
+	for _, c := range r.Clones {
+		at := slices.IndexFunc(of, func(t Trigger) bool { return t.Name == c.Of })
+		if at < 0 {
+			continue // the statement drops it
+		}
+		if c.Enabled != of[at].Enabled {
+			out = append(out, "ALTER TABLE "+table+" "+firing[c.Enabled]+" TRIGGER "+ident.Quote(c.Name))
+		}
+		out = append(out, comment("TRIGGER "+ident.Quote(c.Name)+" ON "+table, c.Comment)...)
+	}
+	return out
+}
+
+// ownHangings says what of that hangs on a partition cannot be carried.
+func (r *Relation) ownHangings() (why []string) {
+	for _, s := range r.Strangers {
+		if !r.carries(s) && !slices.ContainsFunc(r.Clones, func(c Clone) bool { return c.Said == s }) {
+			why = append(why, s+r.uncarried(s))
+		}
+	}
+	for _, c := range r.Clones {
+		if c.Name != c.Of { // before PostgreSQL 15 they can be renamed
+			why = append(why, fmt.Sprintf("%s, which its table calls %s: give both one name first", c.Said, ident.Quote(c.Of)))
+		}
+	}
+	for _, k := range r.Constraints {
+		own := func(t Trigger) bool { return t.Name == k.Name }
+		clone := func(c Clone) bool { return c.Name == k.Name }
+		if k.Type == "t" && !slices.ContainsFunc(r.triggers(), own) && !slices.ContainsFunc(r.Clones, clone) {
+			why = append(why, "constraint trigger "+k.Name)
+		}
+	}
+	return why
+}
