@@ -20,7 +20,8 @@ func newRebuild(a *app) *cobra.Command {
 		Long: `Writes a table anew while everybody uses it, as VACUUM FULL, CLUSTER and OPTIMIZE TABLE do while nobody
 can: rows close together, indexes fresh, the definition as it was. It is a change like any other and can be
 watched, paused, resumed and aborted. The same command again goes on with one that is not finished; one
-that is done is done again.
+that is done is done again. A partitioned table is written anew with all its partitions, which PostgreSQL
+has to have the disk for.
 
 On a terminal it shows the plan and asks first. Without one it does not ask.`,
 		Example: `  changeling rebuild orders

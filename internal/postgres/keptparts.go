@@ -26,6 +26,15 @@ func (w *planner) keeping(ctx context.Context, source *Relation, r *rehearsal, f
 			return nil, failed
 		}
 	}
+	why, err := w.keep(ctx, source)
+	if err != nil {
+		return nil, err
+	}
+	return why, failed
+}
+
+// keep reads the partitions of a table, and says what stands in the way of a second table with the same ones.
+func (w *planner) keep(ctx context.Context, source *Relation) ([]string, error) {
 	parts, why, err := w.leaves(ctx, source)
 	if err != nil {
 		return nil, err
@@ -49,13 +58,16 @@ func (w *planner) keeping(ctx context.Context, source *Relation, r *rehearsal, f
 	why = append(why, lateKeys(source)...)
 	source.carry(parts)
 	source.together = true
+	for _, t := range append([]*Relation{source}, parts...) {
+		why = append(why, w.viewsOfKin(t)...)
+	}
 	w.plan.Rows, w.plan.Bytes, w.plan.Heap = source.Rows, source.Bytes, source.Pages*8192
 	missing, err := w.ownersRights(ctx, source.OID)
 	if err != nil {
 		return nil, err
 	}
 	w.kept = &Partitioning{Table: w.plan.Table, leaves: parts}
-	return slices.Concat(unsupported(source, w.statement), why, w.withheld(source, missing)), failed
+	return slices.Concat(unsupported(source, w.statement), why, w.withheld(source, missing)), nil
 }
 
 // ownOfKept says what of a partition cannot be carried yet, besides ownOfPart.
@@ -108,18 +120,15 @@ func lateKeys(r *Relation) (why []string) {
 	return why
 }
 
-// keptParts rehearses the statement once more, on twins of the partitions that are like them in everything. It answers why there can be no second
-// table, if there can be none.
-func (w *planner) keptParts(ctx context.Context, r *rehearsal) (*rehearsal, []string, error) {
-	if _, err := w.tx.ExecContext(ctx, "ROLLBACK TO SAVEPOINT whole"); err != nil {
-		return nil, nil, err
-	}
+// keptParts rehearses the statement on twins of the partitions that are like them in everything. It answers why there can be no second table, if
+// there can be none.
+func (w *planner) keptParts(ctx context.Context, source *Relation) (*rehearsal, []string, error) {
 	w.by = w.kept
 	for _, part := range w.by.leaves {
 		w.by.From = append(w.by.From, schema.Name{Schema: part.Schema, Table: part.Name})
 		w.by.Parts = append(w.by.Parts, Part{Name: part.Name})
 	}
-	r, err := w.rehearse(ctx, r.source)
+	r, err := w.rehearse(ctx, source)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -234,7 +234,10 @@ func (w *planner) second(ctx context.Context, r *rehearsal) (*plan.Plan, error) 
 	if r.source.Kind == "p" {
 		var why []string
 		var err error
-		if r, why, err = w.keptParts(ctx, r); err != nil {
+		if _, err := w.tx.ExecContext(ctx, "ROLLBACK TO SAVEPOINT whole"); err != nil {
+			return nil, err
+		}
+		if r, why, err = w.keptParts(ctx, r.source); err != nil {
 			return nil, err
 		}
 		if len(why) > 0 {

@@ -72,16 +72,30 @@ func Rebuild(ctx context.Context, db *sql.DB, b Rebuilding, o Options) (*plan.Pl
 	if err != nil {
 		return nil, err
 	}
+	rehearse := func() (r *rehearsal, why []string, err error) {
+		r, err = w.rehearse(ctx, source)
+		return r, nil, err
+	}
 	refusals, err := w.refusals(ctx, source)
+	if source.Kind == "p" {
+		w.statement.Clauses = nil // the server marks no partitioned table to be clustered
+		rehearse = func() (*rehearsal, []string, error) { return w.keptParts(ctx, source) }
+		if refusals, err = w.keep(ctx, source); b.Tablespace != "" || b.FillFactor != 0 {
+			refusals = append(refusals, fmt.Sprintf("%s is partitioned: a tablespace and a fillfactor are its partitions'. Give them to these with ALTER TABLE … SET, and rebuild it then", b.Table))
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
 	if len(refusals) > 0 {
 		return refuse(p, refusals...), nil
 	}
-	r, err := w.rehearse(ctx, source)
+	r, refusals, err := rehearse()
 	if err != nil {
 		return nil, err
+	}
+	if len(refusals) > 0 {
+		return refuse(p, refusals...), nil
 	}
 	r.order = b.OrderBy
 	if _, err := w.shadowTable(ctx, r); err != nil {
