@@ -2,6 +2,7 @@ package changeling_test
 
 import (
 	"context"
+	"fmt"
 	"net/url"
 	"strings"
 	"sync"
@@ -39,16 +40,25 @@ func role(t *testing.T, dsn, name string) (string, string) {
 // whom policies apply is lost or fails.
 func TestPoliciesLedger(t *testing.T) {
 	t.Parallel()
-	for name, forget := range map[string]string{"whole": "", "not switched on": "ENABLE ROW LEVEL SECURITY", "open to all": "AS RESTRICTIVE"} {
+	for name, forget := range map[string]string{"whole": "", "not switched on": "ENABLE ROW LEVEL SECURITY", "open to all": "AS RESTRICTIVE",
+		"partitions": "", "of a partition not switched on": `"accounts_low" ENABLE ROW LEVEL SECURITY`, "of a partition open to all": `"accounts_low" AS RESTRICTIVE`} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := newCrowd(t)
 			super := c.db
+			parts, low := strings.Fields("accounts mirror"), "accounts"
+			if strings.Contains(name, "partition") {
+				c.part()
+				parts, low = strings.Fields("accounts accounts_low accounts_mid accounts_high mirror mirror_low mirror_mid mirror_high"), "accounts_low"
+			}
 			owner, _ := role(t, c.dsn, "o")
 			user, dsn := role(t, c.dsn, "u")
 			pgtest.Exec(t, super, `GRANT CREATE ON SCHEMA public TO "`+owner+`"`)
 			for _, table := range []string{"accounts", "mirror"} {
-				pgtest.Exec(t, super, `INSERT INTO `+table+` SELECT -i, 's' || i, i, 'secret' FROM generate_series(1, 100) i`, `ALTER TABLE `+table+` OWNER TO "`+owner+`"`,
+				pgtest.Exec(t, super, `INSERT INTO `+table+` SELECT -i, 's' || i, i, 'secret' FROM generate_series(1, 100) i`)
+			}
+			for _, table := range parts {
+				pgtest.Exec(t, super, `ALTER TABLE `+table+` OWNER TO "`+owner+`"`,
 					`GRANT SELECT, INSERT, UPDATE, DELETE ON `+table+` TO "`+user+`"`, `CREATE POLICY everybody ON `+table+` USING (true)`,
 					`CREATE POLICY open ON `+table+` AS RESTRICTIVE USING (id > 0)`, `ALTER TABLE `+table+` ENABLE ROW LEVEL SECURITY`)
 			}
@@ -64,7 +74,7 @@ func TestPoliciesLedger(t *testing.T) {
 			wg.Go(func() {
 				for ctx.Err() == nil {
 					var n int64
-					if err := c.db.QueryRowContext(ctx, `WITH taken AS (UPDATE accounts SET payload = 'taken' WHERE id < 0 RETURNING 1) SELECT (SELECT count(*) FROM accounts WHERE id < 0) + (SELECT count(*) FROM taken)`).Scan(&n); err != nil && ctx.Err() == nil {
+					if err := c.db.QueryRowContext(ctx, fmt.Sprintf(`WITH taken AS (UPDATE %s SET payload = 'taken' WHERE id < 0 RETURNING 1) SELECT (SELECT count(*) FROM accounts WHERE id < 0) + (SELECT count(*) FROM %[1]s WHERE id < 0) + (SELECT count(*) FROM taken)`, low)).Scan(&n); err != nil && ctx.Err() == nil {
 						t.Errorf("who looks for other people's rows failed: %v", err)
 						return
 					}
@@ -77,8 +87,8 @@ func TestPoliciesLedger(t *testing.T) {
 					return s.Text
 				}
 				hits.Add(1)
-				if forget == "AS RESTRICTIVE" {
-					return strings.Replace(s.Text, forget, "AS PERMISSIVE", 1)
+				if restrictive, is := strings.CutSuffix(forget, "AS RESTRICTIVE"); is {
+					return strings.Replace(s.Text, forget, restrictive+"AS PERMISSIVE", 1)
 				}
 				return "SELECT 1"
 			})

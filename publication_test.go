@@ -28,11 +28,18 @@ func TestPublicationsLedger(t *testing.T) {
 		since       int
 		forget      string
 		ddl         string // empty: widen
+		parts       int    // in which the tables come to the subscriber; 0: they have no partitions
 	}{
-		"by name":             {`FOR TABLE accounts, mirror`, 0, "", ""},
-		"with columns, where": {`FOR TABLE accounts (id, email, amount, payload) WHERE (id > 0), mirror`, 15, "", `ALTER TABLE accounts ALTER COLUMN extra TYPE bigint`},
-		"of the schema":       {`FOR TABLES IN SCHEMA public`, 15, "", ""},
-		"not published again": {`FOR TABLE accounts, mirror`, 0, "ADD TABLE", ""},
+		"by name":             {`FOR TABLE accounts, mirror`, 0, "", "", 0},
+		"with columns, where": {`FOR TABLE accounts (id, email, amount, payload) WHERE (id > 0), mirror`, 15, "", `ALTER TABLE accounts ALTER COLUMN extra TYPE bigint`, 0},
+		"of the schema":       {`FOR TABLES IN SCHEMA public`, 15, "", "", 0},
+		"not published again": {`FOR TABLE accounts, mirror`, 0, `"news" ADD TABLE`, "", 0},
+
+		"by their partitions":                {`FOR TABLE accounts, mirror`, 0, "", "", 6},
+		"through the root":                   {`FOR TABLE accounts, mirror WITH (publish_via_partition_root = true)`, 0, "", "", 2},
+		"single partitions":                  {`FOR TABLE accounts_low, accounts_mid, accounts_high, mirror`, 0, "", "", 6},
+		"root, columns, where":               {`FOR TABLE accounts (id, email, amount, payload) WHERE (id > 0), mirror WITH (publish_via_partition_root = true)`, 15, "", `ALTER TABLE accounts ALTER COLUMN extra TYPE bigint`, 2},
+		"a partition is not published again": {`FOR TABLE accounts_low, accounts_mid, accounts_high, mirror`, 0, `"news" ADD TABLE ONLY "public"."accounts_mid"`, "", 6},
 	} {
 		if major < c.since {
 			continue // the server has no such publication
@@ -42,15 +49,24 @@ func TestPublicationsLedger(t *testing.T) {
 			server := pgtest.Own(t, dbtest.Options{Settings: map[string]string{"wal_level": "logical", "max_wal_senders": "10"}})
 			pgtest.Exec(t, pgtest.Open(t, server.DSN("postgres")), `CREATE DATABASE pub`, `CREATE DATABASE sub`)
 			pub, sub := crowdAt(t, server.DSN("pub")), crowdAt(t, server.DSN("sub"))
+			rels := "2"
+			if c.parts > 0 {
+				pub.part()
+				sub.part()
+				rels = fmt.Sprint(c.parts)
+			}
 			pgtest.Exec(t, sub.db, `TRUNCATE accounts, mirror`, `ALTER TABLE accounts ALTER COLUMN amount TYPE bigint, ADD COLUMN extra bigint`, `CREATE TABLE audit (told text, op text, id bigint)`,
-				`CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.audit VALUES (TG_TABLE_NAME, TG_OP, coalesce(NEW.id, OLD.id)); RETURN NULL; END $$`)
+				`CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.audit VALUES (split_part(TG_TABLE_NAME, '_', 1), TG_OP, coalesce(NEW.id, OLD.id)); RETURN NULL; END $$`)
 			pgtest.Exec(t, pub.db, `ALTER TABLE accounts ADD COLUMN extra int DEFAULT 7`, `CREATE PUBLICATION news `+c.publication, `SELECT pg_create_logical_replication_slot('news', 'pgoutput')`)
 			pgtest.Exec(t, sub.db, `CREATE SUBSCRIPTION news CONNECTION '`+server.DSN("pub")+`' PUBLICATION news WITH (create_slot = false, slot_name = 'news')`)
 			until(t, "the subscriber has copied both tables", func() bool {
-				return asked(t, sub.db, `SELECT count(*)::text FROM pg_subscription_rel WHERE srsubstate = 'r'`) == "2"
+				return asked(t, sub.db, `SELECT count(*)::text FROM pg_subscription_rel WHERE srsubstate = 'r'`) == rels
 			})
 			for _, table := range []string{"accounts", "mirror"} {
 				pgtest.Exec(t, sub.db, `CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON `+table+` FOR EACH ROW EXECUTE FUNCTION audit()`, `ALTER TABLE `+table+` ENABLE ALWAYS TRIGGER audit`)
+				for part := range strings.FieldsSeq(map[bool]string{true: "_low _mid _high"}[c.parts > 0]) {
+					pgtest.Exec(t, sub.db, `ALTER TABLE `+table+part+` ENABLE ALWAYS TRIGGER audit`)
+				}
 			}
 			ctx, stop := context.WithCancel(t.Context())
 			defer stop()
@@ -60,7 +76,7 @@ func TestPublicationsLedger(t *testing.T) {
 				wg.Go(func() { pub.write(ctx, seed(t), w) })
 			}
 			pool := pgtest.Mutant(t, pub.dsn, func(_ context.Context, s mutant.Statement) string {
-				at := strings.Index(s.Text, `ALTER PUBLICATION "news" ADD TABLE`)
+				at := strings.Index(s.Text, `ALTER PUBLICATION `+c.forget)
 				if c.forget == "" || at < 0 || !strings.Contains(s.Text, "SET SCHEMA") {
 					return s.Text
 				}

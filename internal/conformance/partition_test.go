@@ -231,3 +231,36 @@ func tableOf(alter string) string {
 	}
 	return rest
 }
+
+// TestTwinRebuild writes the partitioned tables among the shapes anew, and compares with a database in which nothing was done.
+func TestTwinRebuild(t *testing.T) {
+	for _, major := range pgtest.Majors(t) {
+		pgtest.Exec(t, pgtest.Open(t, pgtest.Server(t, major).DSN("postgres")), roles)
+		for _, s := range shapes(t) {
+			if s.File != "partitions" || s.Since > major || s.Refused+s.Usage+s.Data != "" || s.Direct || s.Recipe {
+				continue
+			}
+			t.Run(fmt.Sprintf("postgres %d/%s", major, s.Name), func(t *testing.T) {
+				t.Parallel()
+				before, engine := s.twin(t, major), s.twin(t, major)
+				e, err := changeling.Open(t.Context(), engine.runner, changeling.Config{Fast: true, DropAfter: changeling.DropNow, Events: func(e event.Event) { t.Logf("%T %+v", e, e) }})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer e.Close()
+				_, p, err := e.Rebuild(t.Context(), changeling.Rebuild{Table: tableOf(s.Alter)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				c, err := e.StartPlan(t.Context(), p)
+				if err == nil {
+					err = c.Run(t.Context())
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				alike(t, s, before, engine, "- before, + after")
+			})
+		}
+	}
+}
