@@ -70,6 +70,27 @@ INSERT INTO events (at) SELECT date '2026-01-01' + i FROM generate_series(1, 300
 		parts: `CREATE TABLE old PARTITION OF events FOR VALUES FROM (MINVALUE) TO ('2026-02-01'); CREATE TABLE new PARTITION OF events FOR VALUES FROM ('2026-02-01') TO (MAXVALUE);
 ALTER TABLE old REPLICA IDENTITY FULL; ALTER TABLE new REPLICA IDENTITY FULL;`,
 	},
+	{
+		shape: shape{Name: "what hangs on a table", Setup: `
+CREATE TABLE events (id int, at date NOT NULL, who name, v int, PRIMARY KEY (id, at))%s;
+{parts}
+INSERT INTO events SELECT i, date '2026-01-01' + i, 'w', i FROM generate_series(1, 100) i;
+CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN coalesce(NEW, OLD); END';
+CREATE TRIGGER each AFTER INSERT OR UPDATE OF v ON events FOR EACH ROW WHEN (NEW.id > 0) EXECUTE FUNCTION f();
+CREATE TRIGGER leaving BEFORE DELETE ON events FOR EACH ROW EXECUTE FUNCTION f();
+CREATE TRIGGER lines AFTER UPDATE ON events REFERENCING OLD TABLE AS b NEW TABLE AS a FOR EACH STATEMENT EXECUTE FUNCTION f();
+CREATE TRIGGER "At first" BEFORE INSERT ON events FOR EACH STATEMENT EXECUTE FUNCTION f();
+CREATE CONSTRAINT TRIGGER later AFTER INSERT ON events DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION f();
+ALTER TABLE events DISABLE TRIGGER leaving, ENABLE ALWAYS TRIGGER lines, ENABLE REPLICA TRIGGER each;
+COMMENT ON TRIGGER each ON events IS 'each';
+CREATE POLICY mine ON events USING (who = current_user) WITH CHECK (v > 0); COMMENT ON POLICY mine ON events IS 'mine';
+ALTER TABLE events ENABLE ROW LEVEL SECURITY;
+CREATE VIEW seen WITH (security_barrier = true) AS SELECT id, at, v FROM events WHERE v > 3 WITH CHECK OPTION;
+CREATE VIEW counted AS SELECT e.at, count(*) FROM events e JOIN seen s USING (id) GROUP BY e.at; GRANT SELECT ON counted TO bob;
+CREATE PUBLICATION whole FOR TABLE events WITH (publish_via_partition_root = true)`},
+		by:    changeling.Partitioning{Table: "events", By: "range (at)", Partitions: []string{"old FOR VALUES FROM (MINVALUE) TO ('2026-02-01')", "new FOR VALUES FROM ('2026-02-01') TO (MAXVALUE)"}},
+		parts: `CREATE TABLE old PARTITION OF events FOR VALUES FROM (MINVALUE) TO ('2026-02-01'); CREATE TABLE new PARTITION OF events FOR VALUES FROM ('2026-02-01') TO (MAXVALUE);`,
+	},
 }
 
 // with is the setup, partitioned by hand or not.

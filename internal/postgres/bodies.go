@@ -119,6 +119,34 @@ func (r *Relation) settleClones(of []Trigger, table string) (out []string) {
 	return out
 }
 
+// unhung says what a plain table cannot give to one that is partitioned, or get from it.
+func (b *Partitioning) unhung(r *Relation) (why []string) {
+	if b.Attach.Name != "" {
+		for _, what := range r.carried() {
+			why = append(why, fmt.Sprintf("%s has, or is used by, what cannot be carried when it becomes a partition yet: %s", r.Name, what))
+		}
+		return why
+	}
+	for _, p := range r.Publications {
+		if !p.Root {
+			why = append(why, fmt.Sprintf("%s publishes what is written to partitions as theirs, and its subscribers would meet other tables than they know: ALTER PUBLICATION %s SET (publish_via_partition_root = true), "+
+				"and ALTER SUBSCRIPTION … REFRESH PUBLICATION where it was partitioned already, first", p.Said, ident.Quote(p.Name)))
+		}
+	}
+	for _, t := range r.Triggers {
+		head := t.Def[:outside(t.Def, " ON ")]
+		row := outside(t.Def, " FOR EACH ROW ") < len(t.Def)
+		switch {
+		case b.None || !row:
+		case outside(t.Def, " REFERENCING ") < len(t.Def):
+			why = append(why, fmt.Sprintf("%s is one for each row with transition tables, which a partitioned table cannot have", t.said()))
+		case strings.Contains(head, " BEFORE ") && (strings.Contains(head, "INSERT") || strings.Contains(head, "UPDATE")):
+			why = append(why, fmt.Sprintf("%s runs BEFORE a row is written, and the server fails whoever's row it moves to another partition: DROP it, and create it again on the partitioned table if it never does", t.said()))
+		}
+	}
+	return why
+}
+
 // ownHangings says what of that hangs on a partition cannot be carried.
 func (r *Relation) ownHangings() (why []string) {
 	for _, s := range r.Strangers {

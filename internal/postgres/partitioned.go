@@ -66,7 +66,7 @@ func (b Partitioning) said() string {
 // whole is the partitioned table that takes the place of a plain one. Its storage parameters are those of its partitions.
 func (b Partitioning) whole(source *Relation) *Relation {
 	out := *source
-	out.Kind, out.Partition, out.Access, out.Options, out.ToastOptions = "p", b.By, "", nil, nil
+	out.Kind, out.Partition, out.Access, out.Options, out.ToastOptions, out.together = "p", b.By, "", nil, nil, true
 	return &out
 }
 
@@ -150,7 +150,7 @@ func Partition(ctx context.Context, db *sql.DB, b Partitioning, o Options) (*pla
 	if err != nil {
 		return nil, err
 	}
-	if refusals = append(refusals, unpartitionable(source)...); source.Kind == "p" {
+	if refusals = append(refusals, append(unpartitionable(source), b.unhung(source)...)...); source.Kind == "p" {
 		refusals = []string{fmt.Sprintf("%s is partitioned already, by %s: partitions are added and taken away with ALTER TABLE … ATTACH PARTITION and DETACH PARTITION, which `changeling run` does without a long lock", b.Table, source.Partition)}
 	}
 	if len(refusals) > 0 {
@@ -188,9 +188,6 @@ func unpartitionable(r *Relation) (out []string) {
 	alter := "ALTER TABLE " + name + " "
 	if r.Persistence == "u" {
 		out = append(out, r.Name+" is unlogged, which a partitioned table cannot be: "+alter+"SET LOGGED first")
-	}
-	for _, what := range r.carried() {
-		out = append(out, fmt.Sprintf("%s has, or is used by, what cannot be carried to a partitioned table yet: %s", r.Name, what))
 	}
 	if r.Identity == "i" {
 		out = append(out, r.Name+" has an index as its replica identity, and each partition would need one of its own: "+alter+"REPLICA IDENTITY DEFAULT or FULL first")
@@ -343,8 +340,16 @@ JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_inherits u ON u.inhrelid = x.oid
 		return err
 	}
 	rows.Close()
+	rights := len(r.rights)
 	if err := w.schemaRights(ctx, r, "r", "TABLE", r.heaps()...); err != nil {
 		return err
+	}
+	var granted bool
+	if err := w.tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT FROM pg_inherits h JOIN pg_class c ON c.oid = h.inhrelid CROSS JOIN LATERAL aclexplode(c.relacl) a WHERE h.inhparent = `+parent+` AND a.grantee <> c.relowner)`).Scan(&granted); err != nil {
+		return err
+	}
+	if r.source.Secured && (granted || len(r.rights) > rights) {
+		r.stuck = append(r.stuck, fmt.Sprintf("row level security of %s is the table's alone, and ALTER DEFAULT PRIVILEGES gives others rights on new tables, so that they would read its partitions past it: REVOKE that first", w.by.Table))
 	}
 	if strings.HasPrefix(w.by.By, "HASH") || slices.ContainsFunc(w.by.Parts, func(p Part) bool { return p.Bound == "DEFAULT" }) {
 		return nil // of hashes the bound names the table by a number

@@ -404,7 +404,7 @@ func (w *planner) inspect(ctx context.Context, in, name string) (*Relation, erro
 	}
 	r, err := Inspect(ctx, w.tx, oid)
 	if err == nil {
-		r.together = w.by.keeps()
+		r.together = w.by != nil
 	}
 	return r, err
 }

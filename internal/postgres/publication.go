@@ -29,7 +29,7 @@ func publicationsSQL(version int) string {
 	parts, whole := `'columns', NULL, 'where', NULL`, ""
 	if version >= 150000 {
 		whole = `
-    UNION ALL SELECT json_build_object('said', 'publication ' || quote_ident(p.pubname) || ' of its schema', 'name', p.pubname, 'whole', true)
+    UNION ALL SELECT json_build_object('said', 'publication ' || quote_ident(p.pubname) || ' of its schema', 'name', p.pubname, 'root', p.pubviaroot, 'whole', true)
     FROM pg_publication_namespace x JOIN pg_publication p ON p.oid = x.pnpubid WHERE x.pnnspid = (SELECT relnamespace FROM pg_class WHERE oid = $oid)`
 		parts = `'columns', (SELECT json_agg(a.attname ORDER BY u.n) FROM unnest(x.prattrs::int2[]) WITH ORDINALITY u(num, n) JOIN pg_attribute a ON a.attrelid = x.prrelid AND a.attnum = u.num),
       'where', pg_get_expr(x.prqual, x.prrelid)`

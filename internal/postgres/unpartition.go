@@ -53,6 +53,13 @@ func (w *planner) unpartition(ctx context.Context, source *Relation) (*plan.Plan
 			why = append(why, fmt.Sprintf("foreign key %s is not valid, or not enforced: ALTER TABLE %s VALIDATE CONSTRAINT %s first", k.Name, qualified(w.by.Table), ident.Quote(k.Name)))
 		}
 	}
+	for _, part := range parts {
+		if len(part.settleClones(source.Triggers, "")) > 0 {
+			why = append(why, fmt.Sprintf("partition %s has switched a trigger of its table on or off, or has a comment on it, which would not hold for the whole table: make it what it is on the table first",
+				qualified(schema.Name{Schema: part.Schema, Table: part.Name})))
+		}
+	}
+	why = append(why, w.by.unhung(plain)...)
 	if len(parts) == 0 {
 		why = append(why, fmt.Sprintf("%s has no partition, and so no rows: drop it, and create it again", w.by.Table))
 	}
@@ -161,7 +168,7 @@ func (b *Partitioning) alone(source, part *Relation) (why []string) {
 		}
 	}
 	for _, k := range part.Constraints {
-		if !k.Inherited {
+		if !k.Inherited && k.Type != "t" {
 			add("has the constraint %s of its own, which would not hold for the whole table: drop it first", k.Name)
 		}
 	}
@@ -188,7 +195,6 @@ func unparted(source *Relation, parts []*Relation) *Relation {
 	out.Kind, out.Partition, out.Access = "r", "", "heap"
 	out.Options, out.ToastOptions = nil, nil
 	out.carry(parts)
-	out.Triggers, out.Policies, out.Views, out.Publications, out.Security = nil, nil, nil, nil, false // to a plain table they cannot be carried yet, and are strangers
 	for i, part := range parts {
 		first := parts[0]
 		if i == 0 {
