@@ -22,7 +22,7 @@ type Rebuild struct {
 	FillFactor int
 	// OrderBy is an index in whose order the rows are written, on PostgreSQL: the primary key's, or a unique one over columns
 	// that are NOT NULL. Rows that users write meanwhile come behind. Empty: in the order in which they stand. Of a partitioned table it is a key
-	// of the whole, and the order is that of each partition; the other two are refused, because they are the partitions'.
+	// of the whole, and the order is that of each partition.
 	OrderBy string
 
 	name schema.Name // of Table, as it was found

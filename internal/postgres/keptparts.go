@@ -149,6 +149,19 @@ func (w *planner) keptParts(ctx context.Context, source *Relation) (*rehearsal, 
 	return r, why, nil
 }
 
+// forEach gives the table and its partitions what each of them gets. A partitioned table has no storage parameters.
+func (r *rehearsal) forEach() string {
+	var out []string
+	for i, b := range r.bodies() {
+		for _, clause := range r.by.each {
+			if i > 0 || !strings.HasPrefix(clause, "SET (") {
+				out = append(out, "ALTER TABLE ONLY "+b.twin+" "+clause)
+			}
+		}
+	}
+	return strings.Join(out, ";\n")
+}
+
 // at is the place of a partition among the leaves.
 func (b *Partitioning) at(p part) int {
 	return slices.IndexFunc(b.leaves, func(l *Relation) bool { return l.Schema == p.real.Schema && l.Name == p.real.Table })

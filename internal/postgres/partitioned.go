@@ -26,6 +26,7 @@ type Partitioning struct {
 	None   bool          // the other way: a partitioned table becomes a plain one
 	From   []schema.Name // the partitions that it has, of a table that is partitioned already
 
+	each     []string    // what a table that keeps its partitions, and each of these, gets: clauses of ALTER TABLE
 	bound    string      // of Attach, as a condition
 	columns  []string    // of the table, that By names
 	children []child     // the indexes of partitions, once they were rehearsed

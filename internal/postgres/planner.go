@@ -368,6 +368,11 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (*rehearsal, e
 	if err := w.look(ctx, r, func(p *part, now *Relation) { p.before = now }); err != nil {
 		return nil, err
 	}
+	for i, p := range r.parts {
+		if r.by.keeps() && p.before.Security && !r.by.leaves[i].Security {
+			r.stuck = append(r.stuck, fmt.Sprintf("an event trigger of this database gives new tables row level security, which %s does not have: ALTER EVENT TRIGGER … DISABLE while the change begins", p.real))
+		}
+	}
 	if err := w.tx.QueryRowContext(ctx, `SELECT coalesce(json_agg(relname), '[]')::text FROM pg_class WHERE relnamespace = $1::text::regnamespace`, ident.Quote(r.in())).Scan((*names)(&r.had)); err != nil {
 		return nil, err
 	}
@@ -377,6 +382,9 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (*rehearsal, e
 	}
 	if r.statement = forClone(text, source, r.in(), w.short, refers); w.statement.Verb == "ALTER TABLE" && len(w.statement.Clauses) == 0 {
 		r.statement = noChange
+	}
+	if r.by.keeps() && len(r.by.each) > 0 {
+		r.statement = r.forEach()
 	}
 	if r.by.makes() {
 		r.statement = strings.Join(r.by.make(source, r.in()), ";\n")

@@ -79,9 +79,12 @@ func Rebuild(ctx context.Context, db *sql.DB, b Rebuilding, o Options) (*plan.Pl
 	refusals, err := w.refusals(ctx, source)
 	if source.Kind == "p" {
 		w.statement.Clauses = nil // the server marks no partitioned table to be clustered
-		rehearse = func() (*rehearsal, []string, error) { return w.keptParts(ctx, source) }
-		if refusals, err = w.keep(ctx, source); b.Tablespace != "" || b.FillFactor != 0 {
-			refusals = append(refusals, fmt.Sprintf("%s is partitioned: a tablespace and a fillfactor are its partitions'. Give them to these with ALTER TABLE … SET, and rebuild it then", b.Table))
+		refusals, err = w.keep(ctx, source)
+		rehearse = func() (*rehearsal, []string, error) {
+			each := b
+			each.OrderBy = ""
+			w.kept.each = each.clauses()
+			return w.keptParts(ctx, source)
 		}
 	}
 	if err != nil {

@@ -329,6 +329,24 @@ CREATE PUBLICATION single FOR TABLE t1;
 -- alter
 ALTER TABLE t ALTER v TYPE bigint, DROP COLUMN note;
 
+-- shape: what hangs on a partitioned table and its partitions goes with a column
+CREATE TABLE t (id int, k int, v int, note text, PRIMARY KEY (id, k)) PARTITION BY LIST (k);
+CREATE TABLE t1 PARTITION OF t FOR VALUES IN (0);
+CREATE TABLE t2 (note text, k int NOT NULL, gone int, id int NOT NULL, v int);
+ALTER TABLE t2 DROP COLUMN gone;
+ALTER TABLE t ATTACH PARTITION t2 DEFAULT;
+INSERT INTO t SELECT i, i % 2, i, 'n' FROM generate_series(1, 40) i;
+CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+CREATE TRIGGER goes AFTER UPDATE OF note ON t FOR EACH ROW EXECUTE FUNCTION f();
+CREATE TRIGGER stays AFTER UPDATE OF id ON t FOR EACH ROW WHEN (OLD.k = NEW.k) EXECUTE FUNCTION f();
+CREATE TRIGGER own_goes AFTER UPDATE OF note ON t2 FOR EACH ROW EXECUTE FUNCTION f();
+CREATE TRIGGER own_stays AFTER UPDATE OF id ON t2 FOR EACH ROW WHEN (OLD.k = NEW.k) EXECUTE FUNCTION f();
+ALTER TABLE t2 DISABLE TRIGGER goes, ENABLE ALWAYS TRIGGER stays;
+CREATE POLICY goes ON t2 USING (note = 'n');
+CREATE POLICY stays ON t2 USING (id > 0);
+-- alter
+ALTER TABLE t ALTER v TYPE bigint, DROP COLUMN note CASCADE;
+
 -- shape: what hangs on a partitioned table and its partitions, by one who is no superuser
 -- as: migrator
 CREATE SCHEMA s AUTHORIZATION alice; SET ROLE alice;
@@ -339,6 +357,7 @@ INSERT INTO s.t SELECT i, i % 2, i FROM generate_series(1, 40) i;
 CREATE FUNCTION s.f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
 CREATE TRIGGER each BEFORE INSERT ON s.t FOR EACH ROW EXECUTE FUNCTION s.f();
 CREATE TRIGGER own AFTER INSERT ON s.t2 FOR EACH ROW EXECUTE FUNCTION s.f();
+ALTER TABLE s.t1 DISABLE TRIGGER each; ALTER TABLE s.t2 ENABLE REPLICA TRIGGER each;
 CREATE VIEW s.one AS SELECT id FROM s.t1;
 CREATE POLICY p ON s.t USING (id > 0);
 CREATE POLICY p1 ON s.t1 USING (id > 0);
