@@ -256,6 +256,41 @@ func TestPartitionLedgerWithWhatHangs(t *testing.T) {
 	}
 }
 
+// hungOnWhole is what a plain table and one that is partitioned can both have.
+var hungOnWhole = []string{
+	hungOnParts[1], hungOnParts[2], hungOnParts[3], `ALTER TABLE orders ENABLE ALWAYS TRIGGER touched`, `CREATE POLICY mine ON orders USING (id > 0)`, `ALTER TABLE orders ENABLE ROW LEVEL SECURITY`,
+	`CREATE VIEW addresses WITH (security_barrier = true) AS SELECT id, email FROM orders WHERE id > 0 WITH CHECK OPTION`,
+	`CREATE VIEW numbers AS SELECT o.id AS "order", i.id AS item, a.email FROM orders o JOIN items i ON i."order" = o.id LEFT JOIN addresses a ON a.id = o.id`,
+	`DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_publication WHERE pubname = 'news') THEN CREATE PUBLICATION news WITH (publish_via_partition_root = true); END IF; END $$`,
+	`ALTER PUBLICATION news SET TABLE orders`,
+}
+
+// TestPartitionDiesWithWhatHangs kills a change to a partitioned table, and one to a plain one, and their undos, with what hangs on them.
+func TestPartitionDiesWithWhatHangs(t *testing.T) {
+	t.Parallel()
+	plain, native := slices.Concat(parted("", 200), hungOnWhole), slices.Concat(parted(" PARTITION BY LIST (region)", 200, nativelyParted...), hungOnWhole)
+	for n, c := range []struct {
+		name     string
+		from, to []string
+		by       changeling.Partitioning
+	}{{"partition", plain, native, byRegion}, {"back to plain", native, plain, toPlain}} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			to := pgtest.Open(t, pgtest.Database(t))
+			pgtest.Exec(t, to, slices.Concat(c.to, partWrites)...)
+			act := func(ctx context.Context, db *sql.DB) error {
+				_, err := partitions(ctx, db, c.by, quick)
+				return err
+			}
+			mortal{setup: c.from, act: act, look: hangingOnParts, want: hangingOnParts(t, to), stream: uint64(46 + 2*n), part: 8, writes: partWrites}.test(t)
+		})
+		t.Run(c.name+", undone", func(t *testing.T) {
+			t.Parallel()
+			diesInAnUndo(t, hangingOnParts, c.from, c.from, partitioned(c.by), partWrites, uint64(47+2*n))
+		})
+	}
+}
+
 // TestPartitionRefusesWhatHangs: what a partitioned table could not have as the plain one has it is named, and nothing is made.
 func TestPartitionRefusesWhatHangs(t *testing.T) {
 	t.Parallel()

@@ -39,6 +39,7 @@ func TestPublicationsLedger(t *testing.T) {
 		"through the root":                   {`FOR TABLE accounts, mirror WITH (publish_via_partition_root = true)`, 0, "", "", 2},
 		"single partitions":                  {`FOR TABLE accounts_low, accounts_mid, accounts_high, mirror`, 0, "", "", 6},
 		"root, columns, where":               {`FOR TABLE accounts (id, email, amount, payload) WHERE (id > 0), mirror WITH (publish_via_partition_root = true)`, 15, "", `ALTER TABLE accounts ALTER COLUMN extra TYPE bigint`, 2},
+		"becomes partitioned":                {`FOR TABLE accounts, mirror WITH (publish_via_partition_root = true)`, 0, "", "partition", 0},
 		"a partition is not published again": {`FOR TABLE accounts_low, accounts_mid, accounts_high, mirror`, 0, `"news" ADD TABLE ONLY "public"."accounts_mid"`, "", 6},
 	} {
 		if major < c.since {
@@ -83,7 +84,20 @@ func TestPublicationsLedger(t *testing.T) {
 				hits.Add(1)
 				return s.Text[:at] + "SELECT 1" + s.Text[at+strings.Index(s.Text[at:], ";\n"):]
 			})
-			err := thereAndBack(ctx, pool, changeling.Config{Fast: true, Events: event.Lines(t.Output())}, cmp.Or(c.ddl, widen), c.forget == "")
+			config := changeling.Config{Fast: true, Events: event.Lines(t.Output())}
+			change := func() error { return thereAndBack(ctx, pool, config, cmp.Or(c.ddl, widen), c.forget == "") }
+			if c.ddl == "partition" {
+				pgtest.Exec(t, pub.db, `ALTER TABLE accounts DROP CONSTRAINT accounts_email_key`)
+				change = func() error {
+					_, err := partitions(ctx, pool, changeling.Partitioning{Table: "accounts", By: "hash (id)", Count: 1}, config)
+					if err == nil {
+						time.Sleep(300 * time.Millisecond)
+						_, err = partitions(ctx, pool, changeling.Partitioning{Table: "accounts", None: true}, config)
+					}
+					return err
+				}
+			}
+			err := change()
 			time.Sleep(200 * time.Millisecond)
 			stop()
 			wg.Wait()
