@@ -232,17 +232,17 @@ func (w *planner) chooseWay(ctx context.Context, r *rehearsal, refusals []string
 // second plans a second table for a statement that was rehearsed.
 func (w *planner) second(ctx context.Context, r *rehearsal) (*plan.Plan, error) {
 	if r.source.Kind == "p" {
-		var why []string
-		var err error
 		if _, err := w.tx.ExecContext(ctx, "ROLLBACK TO SAVEPOINT whole"); err != nil {
 			return nil, err
 		}
-		if r, why, err = w.keptParts(ctx, r.source); err != nil {
+		twin, why, err := w.keptParts(ctx, r.source)
+		if err != nil {
 			return nil, err
 		}
 		if len(why) > 0 {
 			return refuse(w.plan, why...), nil
 		}
+		r = twin
 	}
 	if err := w.constants(ctx, r); err != nil {
 		return nil, err
@@ -362,17 +362,10 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (*rehearsal, e
 	if r.clone, err = w.inspect(ctx, r.in(), source.Name); err != nil {
 		return nil, err
 	}
-	if r.clone.Security && !source.Security {
-		r.stuck = append(r.stuck, fmt.Sprintf("an event trigger of this database gives new tables row level security, which %s does not have: ALTER EVENT TRIGGER … DISABLE while the change begins", w.plan.Table))
-	}
 	if err := w.look(ctx, r, func(p *part, now *Relation) { p.before = now }); err != nil {
 		return nil, err
 	}
-	for i, p := range r.parts {
-		if r.by.keeps() && p.before.Security && !r.by.leaves[i].Security {
-			r.stuck = append(r.stuck, fmt.Sprintf("an event trigger of this database gives new tables row level security, which %s does not have: ALTER EVENT TRIGGER … DISABLE while the change begins", p.real))
-		}
-	}
+	r.stuck = append(r.stuck, r.securedByTrigger()...)
 	if err := w.tx.QueryRowContext(ctx, `SELECT coalesce(json_agg(relname), '[]')::text FROM pg_class WHERE relnamespace = $1::text::regnamespace`, ident.Quote(r.in())).Scan((*names)(&r.had)); err != nil {
 		return nil, err
 	}
@@ -527,14 +520,6 @@ func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, er
 	add(plan.Step{Kind: plan.Drop, Name: "drop old table", SQL: drop, LockWait: wait, Lock: dropLock,
 		Done: "SELECT pg_catalog.to_regclass(" + ident.Literal(qualified(pair.Old)) + ") IS NULL", Why: "when its time has come"})
 	return p, nil
-}
-
-// swapping says how the cutover goes.
-func swapping(p schema.Pair) string {
-	if !p.Mirrored {
-		return "the last keys, then the swap, in one transaction. The statement adds a unique index, so users' transactions cannot write both tables before it: those at REPEATABLE READ that began earlier may miss rows"
-	}
-	return "for some seconds users' transactions write both tables, until older snapshots have ended; then the last keys and the swap, in one transaction"
 }
 
 func releaseSQL(p schema.Pair) []string {

@@ -92,3 +92,17 @@ func (r *Relation) forcedOn() string {
 	}
 	return ""
 }
+
+// securedByTrigger says which twins have row level security that what they stand for does not have.
+func (r *rehearsal) securedByTrigger() (why []string) {
+	for i, b := range r.bodies() {
+		twin := r.clone
+		if i > 0 {
+			twin = r.parts[i-1].before
+		}
+		if twin.Security && !b.was.Security {
+			why = append(why, fmt.Sprintf("an event trigger of this database gives new tables row level security, which %s.%s does not have: ALTER EVENT TRIGGER … DISABLE while the change begins", b.was.Schema, b.was.Name))
+		}
+	}
+	return why
+}

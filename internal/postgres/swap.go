@@ -261,3 +261,11 @@ func validations(keys []foreignKey) (steps []foreignKey) {
 	}
 	return steps
 }
+
+// swapping says how the cutover goes.
+func swapping(p schema.Pair) string {
+	if !p.Mirrored {
+		return "the last keys, then the swap, in one transaction. The statement adds a unique index, so users' transactions cannot write both tables before it: those at REPEATABLE READ that began earlier may miss rows"
+	}
+	return "for some seconds users' transactions write both tables, until older snapshots have ended; then the last keys and the swap, in one transaction"
+}

@@ -365,3 +365,14 @@ ALTER TABLE s.t ENABLE ROW LEVEL SECURITY;
 RESET ROLE;
 -- alter
 ALTER TABLE s.t ALTER v TYPE bigint;
+
+-- shape: refuses partitions that an event trigger would give row level security
+CREATE TABLE t (id int PRIMARY KEY, v int) PARTITION BY RANGE (id);
+CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (10);
+ALTER TABLE t ENABLE ROW LEVEL SECURITY;
+CREATE FUNCTION secure() RETURNS event_trigger LANGUAGE plpgsql AS $$ DECLARE x record; BEGIN
+  FOR x IN SELECT object_identity FROM pg_event_trigger_ddl_commands() WHERE command_tag = 'CREATE TABLE' LOOP EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', x.object_identity); END LOOP; END $$;
+CREATE EVENT TRIGGER secure ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION secure();
+-- refused: gives new tables row level security, which public.t1 does not have
+-- alter
+ALTER TABLE t ALTER v TYPE bigint;
