@@ -154,13 +154,16 @@ func TestKeptPartsMutants(t *testing.T) {
 	}
 }
 
-// TestKeptPartsMany: with as many partitions as there may be, three indexes and a foreign key, the table is not locked for long.
+// TestKeptPartsMany: with as many partitions as there may be, three indexes, a foreign key and what hangs on each of them, the table is not locked for long.
 func TestKeptPartsMany(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Open(t, pgtest.Database(t))
 	pgtest.Exec(t, db, `CREATE TABLE tenants (id int PRIMARY KEY)`, `INSERT INTO tenants SELECT generate_series(0, 9)`,
 		`CREATE TABLE orders (id bigint PRIMARY KEY, tenant int REFERENCES tenants, note text) PARTITION BY HASH (id)`, `CREATE INDEX ON orders (tenant)`, `CREATE INDEX ON orders (note)`,
 		`DO $$ BEGIN FOR i IN 0..199 LOOP EXECUTE format('CREATE TABLE orders_%s PARTITION OF orders FOR VALUES WITH (MODULUS 200, REMAINDER %s)', i, i); END LOOP; END $$`,
+		`CREATE FUNCTION touched() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$`, `CREATE TRIGGER touched AFTER UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION touched()`, `CREATE PUBLICATION news FOR TABLE orders`,
+		`DO $$ BEGIN FOR i IN 0..199 LOOP EXECUTE format('CREATE TRIGGER own AFTER INSERT ON orders_%s FOR EACH ROW EXECUTE FUNCTION touched()', i); EXECUTE format('ALTER TABLE orders_%s DISABLE TRIGGER touched', i);
+  EXECUTE format('CREATE VIEW of_%s AS SELECT id FROM orders_%s', i, i); EXECUTE format('CREATE PUBLICATION news_%s FOR TABLE orders_%s', i, i); EXECUTE format('CREATE POLICY mine ON orders_%s USING (id > 0)', i); END LOOP; END $$`,
 		`INSERT INTO orders SELECT i, i % 10, 'n' || i FROM generate_series(1, 20000) i`)
 	var told story
 	c := made(t, db, `ALTER TABLE orders ALTER note TYPE varchar(50)`, changeling.Config{Fast: true, Events: event.Tee(told.tell, event.Lines(t.Output()))})
