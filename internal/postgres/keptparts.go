@@ -53,7 +53,7 @@ func (w *planner) keep(ctx context.Context, source *Relation) ([]string, error) 
 		why = append(why, "two statistics objects of the table and its partitions have the same name, in several schemas: rename one of them first (ALTER STATISTICS … RENAME TO …)")
 	}
 	if len(parts) == 0 && len(why) == 0 {
-		why = append(why, fmt.Sprintf("%s has no partition, and so no rows: --route direct does it at once", w.plan.Table))
+		why = append(why, fmt.Sprintf("%s has no partition, and so no rows that are to be written anew: --route direct does a statement at once", w.plan.Table))
 	}
 	why = append(why, lateKeys(source)...)
 	source.carry(parts)

@@ -147,7 +147,7 @@ func ownOfPart(source, part *Relation) (why []string) {
 		add("is not in the schema of its table: ALTER TABLE … SET SCHEMA first")
 	}
 	for _, s := range part.ownHangings() {
-		add("has something of its own, which would be lost: %s", s)
+		add("has, or is used by, something of its own that cannot be carried: %s", s)
 	}
 	for _, q := range part.Sequences {
 		add("owns the sequence %s.%s: ALTER SEQUENCE … OWNED BY NONE first", q.Schema, q.Name)

@@ -376,3 +376,38 @@ CREATE EVENT TRIGGER secure ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXEC
 -- refused: gives new tables row level security, which public.t1 does not have
 -- alter
 ALTER TABLE t ALTER v TYPE bigint;
+
+-- shape: refuses a partition that a policy of its table asks
+CREATE TABLE t (id int PRIMARY KEY, v int) PARTITION BY RANGE (id);
+CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (10);
+CREATE POLICY mine ON t USING (v IN (SELECT v FROM t1));
+-- refused: is used by, something of its own that cannot be carried: policy mine on table public.t
+-- alter
+ALTER TABLE t ALTER v TYPE bigint;
+
+-- shape: refuses a partition with a materialized view
+CREATE TABLE t (id int PRIMARY KEY, v int) PARTITION BY RANGE (id);
+CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (10);
+CREATE MATERIALIZED VIEW mine AS SELECT id FROM t1;
+-- refused: rule _RETURN on materialized view public.mine
+-- alter
+ALTER TABLE t ALTER v TYPE bigint;
+
+-- shape: refuses a partitioned table that is published with all others
+CREATE TABLE t (id int PRIMARY KEY, v int) PARTITION BY RANGE (id);
+CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (10);
+CREATE PUBLICATION mine FOR ALL TABLES;
+-- refused: publication mine for all tables
+-- alter
+ALTER TABLE t ALTER v TYPE bigint;
+
+-- shape: refuses a partition whose trigger's function its owner may not execute
+CREATE SCHEMA s AUTHORIZATION alice;
+CREATE TABLE s.t (id int PRIMARY KEY, v int) PARTITION BY RANGE (id); ALTER TABLE s.t OWNER TO alice;
+CREATE TABLE s.t1 PARTITION OF s.t FOR VALUES FROM (0) TO (10); ALTER TABLE s.t1 OWNER TO alice;
+CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+REVOKE ALL ON FUNCTION f() FROM PUBLIC;
+CREATE TRIGGER mine AFTER INSERT ON s.t1 FOR EACH ROW EXECUTE FUNCTION f();
+-- refused: trigger mine (the table's owner may not execute its function
+-- alter
+ALTER TABLE s.t ALTER v TYPE bigint;
