@@ -345,7 +345,11 @@ func (f *follower) end(ctx context.Context) (capture.Position, error) {
 
 // upto reads all that is in the log by now. A batch ends at a statement that alters or empties the table; an undo reads on behind it.
 func (f *follower) upto(ctx context.Context) error {
+	was := f.reader.At()
 	now, err := f.end(ctx)
+	if err == nil {
+		now, err = f.reader.After(now, was)
+	}
 	for more := true; more && err == nil; {
 		var batch capture.Batch
 		if batch, err = f.reader.Upto(ctx, now); err == nil {

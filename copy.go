@@ -196,7 +196,11 @@ func (r *run) restart(ctx context.Context) error {
 		copyStep = r.record.Plan.Find(plan.Capture) // it may be what was lost
 	}
 	s := r.engine.store
-	r.engine.config.Events(event.Restarted{Reason: "somebody truncated or rewrote " + r.table().String() + " (TRUNCATE, or a rebuild such as VACUUM FULL or OPTIMIZE), or a crash emptied an unlogged table; the copy begins again"})
+	reason := "somebody truncated or rewrote " + r.table().String() + " (TRUNCATE, or a rebuild such as VACUUM FULL or OPTIMIZE), or a crash emptied an unlogged table"
+	if r.follower != nil && unfollowed(r.follower.failed()) {
+		reason = "what was written since cannot be read in the binary log: " + strings.TrimPrefix(r.follower.failed().Error(), copier.ErrReset.Error()+": ")
+	}
+	r.engine.config.Events(event.Restarted{Reason: reason + "; the copy begins again"})
 	return r.patiently(ctx, "restart", func(ctx context.Context) error {
 		return r.tx(ctx, session{Idle: long}, func(ctx context.Context, t *tx) error {
 			if err := t.ddl(ctx, again); err != nil {

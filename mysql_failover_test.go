@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/changeling-db/changeling"
+	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/dbtest"
 	"github.com/changeling-db/changeling/internal/dbtest/mytest"
 )
@@ -208,4 +209,37 @@ func bothMy(ctx context.Context, db *sql.DB) {
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
+}
+
+// TestMySQLLogsReset: somebody deletes the binary logs of the server, which begin anew, right before the cutover, and much is written behind that.
+func TestMySQLLogsReset(t *testing.T) {
+	t.Parallel()
+	mytest.Each(t, func(t *testing.T, version string) {
+		server := mytest.Own(t, dbtest.MySQLOptions{Version: version})
+		root := mytest.Open(t, server.DSN("mysql"))
+		mytest.Exec(t, root, `CREATE DATABASE shop`, `CREATE TABLE shop.t (id int PRIMARY KEY, a int)`, `CREATE TABLE shop.noise (p longtext)`, `INSERT INTO shop.t `+countMy(t, root, 2000)+` i, i FROM n`)
+		reset := `RESET BINARY LOGS AND GTIDS`
+		if server.MariaDB() {
+			reset = `RESET MASTER`
+		}
+		mytest.Exec(t, root, reset, `DO SLEEP(1.1)`) // files are told from each other by the second in which they were made
+		for range 50 {
+			mytest.Exec(t, root, `UPDATE shop.t SET a = a + 1 WHERE id = 1`)
+		}
+		var told story
+		config := changeling.Config{DropAfter: changeling.DropNow, Binlog: server.DSN("shop"), Capture: changeling.CaptureBinlog}
+		config.Events = upon(told.tell, began("cutover"), func() {
+			mytest.Exec(t, root, `UPDATE shop.t SET a = -a WHERE id <= 10`, reset, `UPDATE shop.t SET a = -a WHERE id BETWEEN 11 AND 20`,
+				`INSERT INTO shop.noise VALUES (REPEAT('x', 900000))`, `UPDATE shop.t SET a = -a WHERE id BETWEEN 21 AND 30`)
+		})
+		if err := changeling.Apply(t.Context(), mytest.Open(t, server.DSN("shop")), `ALTER TABLE shop.t MODIFY a bigint`, config); err != nil {
+			t.Fatal(err)
+		}
+		if lost := ask[int](t, root, `SELECT COUNT(*) FROM shop.t WHERE id <= 30 AND a > 0`); lost > 0 {
+			t.Errorf("%d writes are lost", lost)
+		}
+		if again := told.count(func(e event.Event) bool { _, ok := e.(event.Restarted); return ok }); again == 0 {
+			t.Error("the copy did not begin again")
+		}
+	})
 }

@@ -186,6 +186,16 @@ func (r *Reader) Next(ctx context.Context) (Batch, error) {
 	})
 }
 
+// At is how far was read by now, whether somebody took it or not.
+func (r *Reader) At() Position {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.position()
+}
+
+// After is Position.After for the server of the reader.
+func (r *Reader) After(now, was Position) (Position, error) { return now.After(r.cfg.Flavor, was) }
+
 // Upto waits until all that is in the log before p was read and returns it in one batch, whatever its size. The batch
 // ends earlier where it has Truncated or Altered; the rest is there at the next call. For what Current says under LOCK
 // TABLES, all changes of the table are then known.

@@ -105,7 +105,7 @@ func (s *stream) explain(err error) error {
 	}
 	if spoken, ok := errors.AsType[*mysql.MyError](err); ok {
 		if spoken.Code == mysql.ER_MASTER_FATAL_ERROR_READING_BINLOG && !sameID(spoken.Message) {
-			for _, gone := range []string{"purged", "could not find first log", "could not find gtid", "not in the master's binlog", "position > file size", "impossible position", "more gtids than"} {
+			for _, gone := range []string{"purged", "could not find first log", "could not find gtid", "not in the master's binlog", "position > file size", "impossible position", "more gtids than", "entry exceeded max_allowed_packet", "bogus data"} {
 				if strings.Contains(strings.ToLower(spoken.Message), gone) {
 					return fmt.Errorf("%w: %w", ErrPurged, err)
 				}
@@ -160,7 +160,7 @@ func (s *stream) greet(c *client.Conn, here place) error {
 		if here.gtids == nil || here.gtids.IsEmpty() {
 			return fail(fmt.Errorf("%w: %s answers at %s, the position %s is of %s", ErrServer, server, s.reader.cfg.Addr, here.position(), here.server))
 		}
-		here.file, here.offset = "", 0
+		here.file, here.offset, here.made = "", 0, 0
 	}
 	s.reader.settle(server, here)
 	for _, k := range s.reader.cfg.Key {
@@ -176,7 +176,7 @@ func (s *stream) greet(c *client.Conn, here place) error {
 func (r *Reader) settle(server string, here place) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.here.server, r.here.file, r.here.offset = server, here.file, here.offset
+	r.here.server, r.here.file, r.here.offset, r.here.made = server, here.file, here.offset, here.made
 }
 
 // charset asks the server for the characters of a charset of one byte a character: its own word for them, and not that of

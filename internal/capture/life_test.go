@@ -161,6 +161,56 @@ func (s *scene) logs() int {
 	return n
 }
 
+// TestReset: a position in logs that were all deleted is an error, though the new logs have files, offsets and GTIDs like it.
+func TestReset(t *testing.T) {
+	t.Parallel()
+	for _, gtids := range []string{"ON", "OFF"} {
+		t.Run("gtid_mode "+gtids, func(t *testing.T) {
+			t.Parallel()
+			mytest.Each(t, func(t *testing.T, version string) {
+				s := own(t, version, map[string]string{"loose_gtid_mode": gtids, "loose_enforce_gtid_consistency": gtids})
+				s.exec(small)
+				reset := "RESET BINARY LOGS AND GTIDS"
+				if s.server.MariaDB() {
+					reset = "RESET MASTER"
+				}
+				s.exec(reset)
+				r := s.open(s.config())
+				s.exec("INSERT INTO t VALUES (1, 'x')")
+				cfg := s.config()
+				cfg.From = saved(t, s.upto(r).Position)
+				s.exec("DO SLEEP(1.1)", reset) // files are told from each other by the second in which they were made
+				if _, err := r.After(s.current(), r.At()); !errors.Is(err, capture.ErrPurged) {
+					t.Errorf("the log ends before where it was read to: %v", err)
+				}
+				s.exec("INSERT INTO t VALUES (2, 'x')")
+				if now := s.current(); now.File != cfg.From.File || now.Offset != cfg.From.Offset {
+					t.Fatalf("the new log ends at %s, want it to be like the old one, %s", now, cfg.From)
+				}
+				s.exec("INSERT INTO t VALUES (3, 'x')")
+				if err := s.failure(s.open(cfg)); !errors.Is(err, capture.ErrPurged) {
+					t.Errorf("Next returns %v, want %v", err, capture.ErrPurged)
+				}
+				s.exec(reset, "CREATE TABLE noise (a longtext)", "INSERT INTO noise VALUES (REPEAT('x', 100000))")
+				p := s.current()
+				cfg.From.GTID = "0-1-1000" // of which the new log has less
+				if server, _, found := strings.Cut(p.GTID, ":"); cfg.Flavor == capture.MySQL {
+					cfg.From.GTID = map[bool]string{true: server + ":1-1000"}[found]
+				}
+				if now, err := s.current().After(cfg.Flavor, cfg.From); err != nil || now.GTID != "" {
+					t.Errorf("%+v after %+v: %v, want no GTIDs", now, cfg.From, err)
+				}
+				if p.GTID != "" { // the new logs have come far, and the server chooses an earlier file
+					cfg.From.GTID, cfg.From.File, cfg.From.Made = p.GTID, strings.Replace(p.File, "000001", "000007", 1), 0
+					if err := s.failure(s.open(cfg)); !errors.Is(err, capture.ErrPurged) {
+						t.Errorf("Next returns %v for a file from before, want %v", err, capture.ErrPurged)
+					}
+				}
+			})
+		})
+	}
+}
+
 // TestPurged: a position whose log is gone is an error that says so, and so is one of another server.
 func TestPurged(t *testing.T) {
 	t.Parallel()

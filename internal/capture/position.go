@@ -28,6 +28,9 @@ type Position struct {
 	// GTID is the set of all transactions before it (MySQL, with gtid_mode=ON only), or the last one of each domain
 	// (MariaDB). It lets a reader go on at another server, to which a failover went.
 	GTID string `json:"gtid,omitempty"`
+	// Made is when File was made, in seconds, by which it is told from one of the same name that came after all logs were deleted (RESET). Zero
+	// means that it is not known.
+	Made uint32 `json:"made,omitempty"`
 	// Server tells which server File and Offset belong to: server_uuid on MySQL, a name put together on MariaDB.
 	Server string `json:"server,omitempty"`
 	// Prepared are the XA transactions that stood prepared here and have not changed the table, so that their XA COMMIT,
@@ -178,12 +181,13 @@ func plainSet(gtid string) string {
 type place struct {
 	file   string
 	offset uint64
+	made   uint32
 	gtids  mysql.GTIDSet // nil where there are none
 	server string
 }
 
 func (p place) position() Position {
-	out := Position{File: p.file, Offset: p.offset, Server: p.server}
+	out := Position{File: p.file, Offset: p.offset, Made: p.made, Server: p.server}
 	if p.gtids != nil {
 		out.GTID = p.gtids.String()
 	}
@@ -216,6 +220,27 @@ func (p Position) Reaches(flavor string, want Position) (bool, error) {
 	}
 	there, err := parsePlace(flavor, want)
 	return err == nil && here.reached(want, there.gtids), err
+}
+
+// After is p, where a log ends, for a reader that was at a position before p was asked. Where it ends before that, it was deleted in between
+// (RESET), which is ErrPurged. Where GTIDs are missing, that may be so too, though MySQL names those of a transaction some time after it is in the
+// log: then p has none, so that only files and offsets tell how far it is to there.
+func (p Position) After(flavor string, was Position) (Position, error) {
+	if p.Server != was.Server || was.File == "" {
+		return p, nil
+	}
+	if before(p, was) {
+		return p, fmt.Errorf("%w: it was read to %s, and ends at %s", ErrPurged, was, p)
+	}
+	here, err := parsePlace(flavor, p)
+	if err != nil {
+		return p, err
+	}
+	there, err := parsePlace(flavor, was)
+	if err == nil && here.gtids != nil && there.gtids != nil && !here.gtids.Contain(there.gtids) {
+		p.GTID = ""
+	}
+	return p, err
 }
 
 // compareFiles orders binlog.999999 before binlog.1000000.
@@ -273,7 +298,7 @@ func gtidOf(e *replication.GTIDEvent) (gtid, error) {
 }
 
 func parsePlace(flavor string, p Position) (place, error) {
-	out := place{file: p.File, offset: p.Offset, server: p.Server}
+	out := place{file: p.File, offset: p.Offset, made: p.Made, server: p.Server}
 	if p.GTID == "" {
 		if flavor == MariaDB { // always on: an empty set is one of a log without transactions
 			out.gtids = &mysql.MariadbGTIDSet{Sets: map[uint32]*mysql.MariadbGTID{}}

@@ -105,8 +105,11 @@ func (s *stream) event(e *replication.BinlogEvent) error {
 func (s *stream) handle(e *replication.BinlogEvent) error {
 	switch event := e.Event.(type) {
 	case *replication.RotateEvent:
-		s.reader.rotate(string(event.NextLogName), event.Position)
-	case *replication.FormatDescriptionEvent:
+		return s.reader.rotate(string(event.NextLogName), event.Position)
+	case *replication.FormatDescriptionEvent: // the first of each file, sent also to who begins in the middle
+		if err := s.reader.made(e.Header.Timestamp); err != nil {
+			return err
+		}
 		return s.begin(nil) // a transaction that has no end by now was cut off by a crash
 	case *replication.GTIDEvent:
 		if e.Header.EventType == replication.ANONYMOUS_GTID_EVENT {
@@ -168,7 +171,7 @@ func (s *stream) other(e *replication.BinlogEvent) error {
 		replication.MARIADB_GTID_LIST_EVENT, replication.MARIADB_START_ENCRYPTION_EVENT:
 	default:
 		if e.Header.Flags&replication.LOG_EVENT_IGNORABLE_F == 0 {
-			return fmt.Errorf("%w: type %d at %s", ErrEvent, t, s.reader.at())
+			return fmt.Errorf("%w: type %d at %s", ErrEvent, t, s.reader.At())
 		}
 	}
 	return nil
@@ -186,7 +189,7 @@ func (s *stream) load(raw []byte) error {
 			return s.query(string(raw[database:text-1]), string(raw[text:]))
 		}
 	}
-	return fmt.Errorf("%w: LOAD DATA at %s", ErrEvent, s.reader.at())
+	return fmt.Errorf("%w: LOAD DATA at %s", ErrEvent, s.reader.At())
 }
 
 // begin starts a transaction. If one is open yet, it never came to its end, and its keys go out, to be sure.
@@ -224,7 +227,7 @@ func (s *stream) query(database, text string) error {
 		}
 		return s.finish()
 	case written:
-		return fmt.Errorf("%w: %s at %s; this needs binlog_format=ROW in every session", ErrStatement, excerpt(text), s.reader.at())
+		return fmt.Errorf("%w: %s at %s; this needs binlog_format=ROW in every session", ErrStatement, excerpt(text), s.reader.At())
 	case truncated:
 		s.tx.happen.Truncated = true
 	case altered:
@@ -301,7 +304,7 @@ func size(k Key) int {
 func (s *stream) prepare(e *replication.BinlogEvent) error {
 	generic, ok := e.Event.(*replication.GenericEvent)
 	if !ok || len(generic.Data) < 13 {
-		return fmt.Errorf("%w: XA PREPARE at %s", ErrEvent, s.reader.at())
+		return fmt.Errorf("%w: XA PREPARE at %s", ErrEvent, s.reader.At())
 	}
 	// one_phase (1), format (4), length of gtrid (4), of bqual (4), both (sql/log_event.h, XA_prepare_log_event)
 	data := generic.Data
@@ -310,7 +313,7 @@ func (s *stream) prepare(e *replication.BinlogEvent) error {
 	}
 	format, g, b := binary.LittleEndian.Uint32(data[1:]), binary.LittleEndian.Uint32(data[5:]), binary.LittleEndian.Uint32(data[9:])
 	if uint64(len(data)) < 13+uint64(g)+uint64(b) {
-		return fmt.Errorf("%w: XA PREPARE at %s", ErrEvent, s.reader.at())
+		return fmt.Errorf("%w: XA PREPARE at %s", ErrEvent, s.reader.At())
 	}
 	id := fmt.Sprintf("x'%x',x'%x',%d", data[13:13+g], data[13+g:13+g+b], int32(format))
 	s.reader.aside(id, &s.tx)
@@ -325,7 +328,7 @@ func (s *stream) decide(id string, committed bool) error {
 		return nil
 	}
 	if !known {
-		return fmt.Errorf("%w: XA COMMIT %s at %s", ErrXA, id, s.reader.at())
+		return fmt.Errorf("%w: XA COMMIT %s at %s", ErrXA, id, s.reader.At())
 	}
 	s.tx.keys, s.tx.bytes = append(s.tx.keys, p.keys...), s.tx.bytes+p.bytes
 	return nil
@@ -393,10 +396,30 @@ func (r *Reader) move(h *replication.EventHeader, open bool) {
 	signal(r.ready)
 }
 
-func (r *Reader) rotate(file string, offset uint64) {
+// rotate goes on in another file. With GTIDs the server chooses where to begin, and has no reason to choose an earlier one, of which all was
+// read.
+func (r *Reader) rotate(file string, offset uint64) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.here.file != "" && compareFiles(file, r.here.file) < 0 {
+		return fmt.Errorf("%w: after %s the server begins with %s", ErrPurged, r.here.file, file)
+	}
+	if file != r.here.file {
+		r.here.made = 0
+	}
 	r.here.file, r.here.offset = file, offset
+	return nil
+}
+
+// made notes when the file was made, or finds that it is another one than it was.
+func (r *Reader) made(at uint32) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.here.made != 0 && r.here.made != at {
+		return fmt.Errorf("%w: the server has made %s anew", ErrPurged, r.here.file)
+	}
+	r.here.made = at
+	return nil
 }
 
 // anonymous is for a transaction without GTID where there should be one: the set does not say any more where we are.
@@ -426,11 +449,4 @@ func (r *Reader) pending(id string) (p pending, known bool) {
 	defer r.mu.Unlock()
 	p, known = r.prepared[id]
 	return p, known || r.idle[id]
-}
-
-// at is about where the reader is, for a person.
-func (r *Reader) at() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.here.position().String()
 }
