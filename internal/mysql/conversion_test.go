@@ -57,7 +57,9 @@ var conversions = []struct {
 	{"varchar(10) CHARACTER SET latin1", []string{"varchar(10) CHARACTER SET utf8mb4", "text CHARACTER SET latin1", "varbinary(10)", "blob"}, []string{"'é'", "'e'", "'E'"}, "", false},
 	{"varchar(10)", []string{"enum('a','B','ü')", "enum('ü','B','a') CHARACTER SET latin1"}, []string{"'a'", "'b'", "'Ü'"}, "", false},
 	{"enum('a','b,c','d''e')", []string{"enum('a','b,c','d''e','f')", "enum('d''e','b,c','a')", "varchar(10)", "int", "char(5)", "enum('a','x','b,c','d''e') CHARACTER SET latin1"}, []string{"'a'", "'b,c'", "'d''e'"}, "", false},
+	{"varchar(10)", []string{"enum('a','b')", "enum('b','a') CHARACTER SET latin1 COLLATE latin1_bin"}, []string{"'a  '", "'b'"}, "", false},
 	{"tinyint", []string{"enum('a','b')"}, []string{"1", "2"}, "", false},
+	{"tinyint", []string{"enum('3','2','1')"}, []string{"1", "2", "3"}, "mariadb", false}, // MySQL looks for the text first
 	{"set('a','b','c')", []string{"set('a','b','c')", "set('a','b','x','c')", "varchar(20)"}, []string{"''", "'a'", "'a,c'", "'c,b'"}, "", false},
 	{"varbinary(10)", []string{"varbinary(10)", "varbinary(20)", "blob", "binary(10)"}, []string{"'a'", "'A'", "x'ff00'", "''"}, "", false},
 	{"binary(3)", []string{"binary(3)", "binary(5)", "varbinary(9)", "mediumblob"}, []string{"'a'", "'a '", "x'ff'"}, "", false},
@@ -152,6 +154,9 @@ func TestConversionsThatAreNoAssignments(t *testing.T) {
 		if expr, ok := convert(from, text, false); ok {
 			t.Errorf("%s to %s goes by %q", from.Type, text.Type, expr)
 		}
+	}
+	if expr, ok := convert(Column{Name: "v", Type: "int", Data: "int"}, Column{Name: "v", Type: "enum('a','2','1')", Data: "enum", Charset: "utf8mb4"}, false); ok {
+		t.Errorf("a number to members that are numbers goes by %q", expr)
 	}
 }
 

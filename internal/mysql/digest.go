@@ -2,6 +2,7 @@ package mysql
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -136,6 +137,10 @@ func convert(from, to Column, maria bool) (expr string, ok bool) {
 	case "text":
 		return toText(src, a, from, to)
 	case "enum":
+		// An ALTER of MySQL takes a number for a member that is called so, and an assignment for the place of one (tried).
+		if a == "int" && !maria && slices.ContainsFunc(members(to.Type), number.MatchString) {
+			return "", false
+		}
 		return toEnum(src, a, from, to)
 	case "set":
 		if a == "set" && subsequence(members(from.Type), members(to.Type)) {
@@ -195,8 +200,8 @@ func toEnum(src, kind string, from, to Column) (string, bool) {
 		if kind == "enum" && subsequence(members(from.Type), names) {
 			return "", true
 		}
-		// A member is found by the column's collation and stored as it is declared.
-		return fmt.Sprintf("ELT(FIELD(CONVERT(%s USING %s) COLLATE %s, %s), %s)", src, to.Charset, to.Collation, list, list), true
+		// A member is found by the column's collation, without spaces at the end, and stored as it is declared.
+		return fmt.Sprintf("ELT(FIELD(TRIM(TRAILING ' ' FROM CONVERT(%s USING %s)) COLLATE %s, %s), %s)", src, to.Charset, to.Collation, list, list), true
 	case "int":
 		return fmt.Sprintf("ELT(%s, %s)", src, list), true
 	}
