@@ -64,7 +64,7 @@ func TestMySQLColumnAsNative(t *testing.T) {
 			{table: `(id int PRIMARY KEY, a enum('x', 'y') NOT NULL)`, modify: `a enum('w', 'x', 'y', 'z') NOT NULL DEFAULT 'z'`, fill: `INSERT INTO %s (id, a) VALUES (1, 'x'), (2, 'y')`, writes: []string{`INSERT INTO %s (id, a) VALUES (3, 'x')`}},
 			{table: `(id int PRIMARY KEY, a datetime)`, modify: `a datetime(3)`, fill: `INSERT INTO %s (id, a) VALUES (1, '2020-02-29 12:00:00'), (2, NULL)`},
 			{table: `(k varchar(20) NOT NULL, n int NOT NULL, a float NOT NULL, up timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP, PRIMARY KEY (k, n))`, modify: `a double NOT NULL`,
-				fill: `INSERT INTO %s (k, n, a, up) VALUES ('a', 1, 0.1, '2020-01-01'), ('b', 2, 1e10, '2020-01-01')`},
+				fill: `INSERT INTO %s (k, n, a, up) VALUES ('a', 1, 0.1, '2020-01-01'), ('b', 2, 1e10, '2020-01-01'), ('c', 3, 0, '2020-01-01')`, writes: []string{`UPDATE %s SET a = -a, up = up`}},
 			{table: `(id int, a int NOT NULL, PRIMARY KEY (id)) PARTITION BY HASH (id) PARTITIONS 3`, modify: `a bigint NOT NULL`, fill: rows},
 			// What may fail, and does not.
 			{table: `(id int PRIMARY KEY, a varchar(20) NOT NULL)`, modify: `a int`, fill: rows, writes: []string{`UPDATE %s SET a = '77' WHERE id = 2`}},

@@ -316,7 +316,9 @@ func (c Column) image() (string, bool) {
 		return "CAST(CAST(%s AS CHAR CHARACTER SET utf8mb4) AS BINARY)", true
 	case "geometry", "vector":
 		return "HEX(%s)", true
-	case "int", "decimal", "float", "double", "date", "datetime", "time", "year", "bytes", "uuid":
+	case "float", "double":
+		return "CONCAT(%s * 1e0)", true // 0 and -0 are equal
+	case "int", "decimal", "date", "datetime", "time", "year", "bytes", "uuid":
 		return "%s", true
 	}
 	return "", false
