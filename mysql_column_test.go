@@ -401,6 +401,7 @@ func TestMySQLColumnRefused(t *testing.T) {
 	eachMy(t, func(t *testing.T, _ string, db *sql.DB) {
 		mytest.Exec(t, db, `CREATE TABLE parents (id int PRIMARY KEY, code int UNIQUE)`, `CREATE TABLE children (id int PRIMARY KEY, code int, FOREIGN KEY (code) REFERENCES parents (code))`,
 			`CREATE TABLE t (id int AUTO_INCREMENT PRIMARY KEY, a int, b int, c int AS (a + 1) STORED, d int, u int UNIQUE, v varchar(20) UNIQUE, n int, ts timestamp NULL, up timestamp NULL DEFAULT NULL ON UPDATE CURRENT_TIMESTAMP, CHECK (b > 0))`,
+			`CREATE TABLE moving (parent int, n int, a int, PRIMARY KEY (parent, n), FOREIGN KEY (parent) REFERENCES parents (id) ON UPDATE CASCADE)`,
 			`CREATE TABLE tu (id int PRIMARY KEY, a int, note int)`, `CREATE TRIGGER tu_update BEFORE UPDATE ON tu FOR EACH ROW SET NEW.note = 1`,
 			`CREATE TABLE parted (id int, a int, PRIMARY KEY (id, a)) PARTITION BY HASH (a) PARTITIONS 2`, `CREATE TABLE keyless (a int)`, `CREATE TABLE m (id int PRIMARY KEY, a int) ENGINE=MyISAM`,
 			`CREATE TABLE full_text (id int PRIMARY KEY, a int, note text, FULLTEXT KEY (note))`)
@@ -423,6 +424,7 @@ func TestMySQLColumnRefused(t *testing.T) {
 			`ALTER TABLE t MODIFY nothing int`:                "no column nothing",
 			`ALTER TABLE parents MODIFY code bigint`:          "foreign key",
 			`ALTER TABLE children MODIFY code bigint`:         "names column code",
+			`ALTER TABLE moving MODIFY a bigint`:              "moves rows of",
 			`ALTER TABLE tu MODIFY a bigint`:                  "tu_update fires on UPDATE",
 			`ALTER TABLE parted MODIFY a bigint`:              "primary key",
 			`ALTER TABLE keyless MODIFY a bigint`:             "no usable key",

@@ -205,7 +205,7 @@ func TestMySQLExpandRefused(t *testing.T) {
 	t.Parallel()
 	eachMy(t, func(t *testing.T, _ string, db *sql.DB) {
 		mytest.Exec(t, db, `CREATE TABLE orders `+myOrders, `CREATE TABLE g (id int PRIMARY KEY, a int, up timestamp NULL DEFAULT NULL ON UPDATE CURRENT_TIMESTAMP, c int AS (id * 2) STORED)`,
-			`CREATE TABLE parents (id int PRIMARY KEY, code int UNIQUE)`, `CREATE TABLE k (id int PRIMARY KEY, a int, b int, FOREIGN KEY (a) REFERENCES parents (id) ON UPDATE CASCADE, FOREIGN KEY (b) REFERENCES parents (code) ON DELETE SET NULL)`,
+			`CREATE TABLE parents (id int PRIMARY KEY, code int UNIQUE)`, `CREATE TABLE moving (parent int, n int, a int, PRIMARY KEY (parent, n), FOREIGN KEY (parent) REFERENCES parents (id) ON UPDATE CASCADE)`, `CREATE TABLE k (id int PRIMARY KEY, a int, b int, FOREIGN KEY (a) REFERENCES parents (id) ON UPDATE CASCADE, FOREIGN KEY (b) REFERENCES parents (code) ON DELETE SET NULL)`,
 			`CREATE TABLE v (id int PRIMARY KEY, a int)`, `CREATE VIEW of_v AS SELECT x.a FROM v x`, `CREATE TABLE keyless (a int)`, `CREATE TABLE m (id int PRIMARY KEY, a int) ENGINE=MyISAM`,
 			`CREATE TABLE tr (id int PRIMARY KEY, a int, note int)`, `CREATE TRIGGER tr_names BEFORE INSERT ON tr FOR EACH ROW SET NEW.a = 1`,
 			`CREATE TABLE tu (id int PRIMARY KEY, a int, note int)`, `CREATE TRIGGER tu_update BEFORE UPDATE ON tu FOR EACH ROW SET NEW.note = 1`,
@@ -220,6 +220,7 @@ func TestMySQLExpandRefused(t *testing.T) {
 			`ALTER TABLE g RENAME COLUMN up TO b`:             "ON UPDATE CURRENT_TIMESTAMP",
 			`ALTER TABLE k RENAME COLUMN a TO c`:              "changes column a",
 			`ALTER TABLE k RENAME COLUMN b TO c`:              "changes column b",
+			`ALTER TABLE moving RENAME COLUMN a TO b`:         "moves rows of",
 			`ALTER TABLE parents RENAME COLUMN code TO c`:     "a foreign key of another table",
 			`ALTER TABLE v RENAME COLUMN a TO b`:              "of_v",
 			`ALTER TABLE keyless RENAME COLUMN a TO b`:        "no usable key",

@@ -107,6 +107,18 @@ func (w *planner) foresee(ctx context.Context, r *rehearsal) (*plan.Plan, error)
 
 // prove notes what the pair's column is when the change is planned, and runs the whole program on the twin. A plan that it answers is the end.
 func (w *planner) prove(ctx context.Context, r *rehearsal, p *schema.Pair, does func(on schema.Name) program, cannot string) (_ *plan.Plan, err error) {
+	keys, err := foreignKeys(ctx, w.conn, r.source.Name)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range keys {
+		moves := slices.ContainsFunc(p.Key, func(c schema.Key) bool {
+			return slices.ContainsFunc(k.columns, func(name string) bool { return strings.EqualFold(name, c.Source) })
+		})
+		if moves && k.rewrites() {
+			return refuse(w.plan, fmt.Sprintf("the foreign key %s moves rows of %s by itself (ON UPDATE %s), and no trigger hears of that: those could pass by the filling and the comparison of a second column", k.name, w.plan.Table, k.updated)), nil
+		}
+	}
 	if p.Leaning, err = Leaning(ctx, w.conn, *p); err != nil {
 		return nil, err
 	}
