@@ -3,11 +3,15 @@ package changeling_test
 import (
 	"context"
 	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/changeling-db/changeling"
+	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/dbtest"
 	"github.com/changeling-db/changeling/internal/dbtest/mutant"
 	"github.com/changeling-db/changeling/internal/dbtest/mytest"
@@ -93,4 +97,46 @@ func TestMySQLForeignSessions(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestMariaDBRoles: triggers there have the rights of who made them, without his roles, so those that he has by a role alone are no rights. What a
+// plan asks for is enough for whoever writes the table.
+func TestMariaDBRoles(t *testing.T) {
+	t.Parallel()
+	mytest.Each(t, func(t *testing.T, version string) {
+		server := mytest.Own(t, dbtest.MySQLOptions{Version: version})
+		if !server.MariaDB() {
+			return
+		}
+		root := mytest.Open(t, server.DSN("mysql"))
+		mytest.Exec(t, root, `CREATE DATABASE shop`, `CREATE TABLE shop.t (id int PRIMARY KEY, a int)`, `INSERT INTO shop.t VALUES (1, 1)`, `CREATE ROLE boss`, `GRANT ALL ON *.* TO boss`)
+		u, err := url.Parse(server.DSN("shop"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		triggers, column := quick, byColumn()
+		triggers.Capture = changeling.CaptureTriggers
+		for name, config := range map[string]changeling.Config{"runs": triggers, "fills": column} {
+			mytest.Exec(t, root, `ALTER TABLE shop.t MODIFY a int`, `CREATE USER `+name+`@'%'`, `GRANT boss TO `+name+`@'%'`, `SET DEFAULT ROLE boss FOR `+name+`@'%'`)
+			u.User = url.User(name)
+			db := mytest.Open(t, u.String())
+			config.Events = upon(event.Discard, beganStep("verify"), func() {
+				mytest.Exec(t, root, `UPDATE shop.t SET a = a + 1`, `INSERT INTO shop.t SELECT MAX(id) + 1, 1 FROM shop.t`)
+			})
+			err := changeling.Apply(t.Context(), db, `ALTER TABLE t MODIFY a bigint`, config)
+			_, needed, found := strings.Cut(fmt.Sprint(err), "Needed: ")
+			if !errors.Is(err, changeling.ErrRefused) || !found {
+				t.Fatalf("%s, with rights by a role: %v, want ErrRefused that says what is needed", name, err)
+			}
+			needed, _, _ = strings.Cut(needed, ". Triggers")
+			mytest.Exec(t, root, strings.Split(needed, "; ")...)
+			db = mytest.Open(t, u.String())
+			if err := changeling.Apply(t.Context(), db, `ALTER TABLE t MODIFY a bigint`, config); err != nil {
+				t.Errorf("%s, with %s: %v", name, needed, err)
+			}
+		}
+		if n := ask[int](t, root, `SELECT COUNT(*) FROM shop.t`); n != 3 {
+			t.Errorf("%d rows, want 3", n)
+		}
+	})
 }

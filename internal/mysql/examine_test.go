@@ -43,7 +43,7 @@ func TestExamineAnswersEverything(t *testing.T) {
 
 func TestRights(t *testing.T) {
 	t.Parallel()
-	r := Rights{patterns: true, scopes: []scope{{"", []string{"PROCESS"}}, {`my\_shop`, []string{"SELECT", "INSERT"}}, {"changeling%", []string{"ALL PRIVILEGES"}}, {"x_z", []string{"SELECT"}}}}
+	r := Rights{patterns: true, scopes: []scope{{"", []string{"PROCESS"}, false}, {`my\_shop`, []string{"SELECT", "INSERT"}, false}, {"changeling%", []string{"ALL PRIVILEGES"}, true}, {"x_z", []string{"SELECT"}, false}}}
 	for _, c := range []struct {
 		database, privilege string
 		has                 bool

@@ -107,6 +107,9 @@ func (w *planner) foresee(ctx context.Context, r *rehearsal) (*plan.Plan, error)
 
 // prove notes what the pair's column is when the change is planned, and runs the whole program on the twin. A plan that it answers is the end.
 func (w *planner) prove(ctx context.Context, r *rehearsal, p *schema.Pair, does func(on schema.Name) program, cannot string) (_ *plan.Plan, err error) {
+	if lack, err := w.borrowed(ctx, *p); err != nil || lack != "" {
+		return refuse(w.plan, lack), err
+	}
 	keys, err := foreignKeys(ctx, w.conn, r.source.Name)
 	if err != nil {
 		return nil, err

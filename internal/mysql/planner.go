@@ -403,6 +403,11 @@ func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, er
 	if pair.Binlog = why == ""; !pair.Binlog && w.options.Binlog {
 		return refuse(p, "the binary log was asked for, and cannot tell which rows change: "+why), nil
 	}
+	if !pair.Binlog {
+		if lack, err := w.borrowed(ctx, pair); err != nil || lack != "" {
+			return refuse(p, lack+". Triggers it would take because: "+why), err
+		}
+	}
 	if w.dialect.maria && Calls(pair) && !pair.Binlog {
 		var names []string
 		for _, k := range pair.Foreign {

@@ -2,11 +2,13 @@ package mysql
 
 import (
 	"context"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/changeling-db/changeling/internal/state"
+	"github.com/changeling-db/changeling/schema"
 )
 
 // Rights are what an account may, by scope: `*.*`, or a pattern of database names.
@@ -19,6 +21,7 @@ type Rights struct {
 type scope struct {
 	database string // a pattern; empty: all
 	may      []string
+	own      bool // and not by a role, on MariaDB, which lists both
 }
 
 var grant = regexp.MustCompile("(?i)^GRANT (.+) ON (\\*|`(?:[^`]|``)*`|\"(?:[^\"]|\"\")*\")\\.\\* TO ")
@@ -61,7 +64,7 @@ func ReadRights(ctx context.Context, q DB) (Rights, error) {
 		if m == nil {
 			continue
 		}
-		s := scope{}
+		s := scope{own: strings.HasPrefix(strings.ReplaceAll(line[len(m[0]):], `"`, "`"), r.account)}
 		if m[2] != "*" {
 			s.database = strings.ReplaceAll(m[2][1:len(m[2])-1], m[2][:1]+m[2][:1], m[2][:1])
 		}
@@ -75,9 +78,19 @@ func ReadRights(ctx context.Context, q DB) (Rights, error) {
 
 // Lacks are the privileges of a list that the account does not have on a database, or, for an empty one, on the server.
 func (r Rights) Lacks(database string, privileges ...string) (missing []string) {
+	return r.lacks(func(scope) bool { return true }, database, privileges)
+}
+
+// Borrowed are those of a list that it has by a role alone.
+func (r Rights) Borrowed(database string, privileges ...string) []string {
+	without := r.lacks(func(s scope) bool { return s.own }, database, privileges)
+	return slices.DeleteFunc(without, func(p string) bool { return len(r.Lacks(database, p)) > 0 })
+}
+
+func (r Rights) lacks(counts func(scope) bool, database string, privileges []string) (missing []string) {
 	for _, p := range privileges {
 		if !slices.ContainsFunc(r.scopes, func(s scope) bool {
-			return r.covers(s.database, database) && (slices.Contains(s.may, p) || slices.Contains(s.may, "ALL PRIVILEGES"))
+			return counts(s) && r.covers(s.database, database) && (slices.Contains(s.may, p) || slices.Contains(s.may, "ALL PRIVILEGES"))
 		}) {
 			missing = append(missing, p)
 		}
@@ -116,4 +129,27 @@ func (r Rights) covers(pattern, database string) bool {
 // Grant is the statement that gives privileges on what ON says.
 func (r Rights) Grant(privileges []string, on string) string {
 	return "GRANT " + strings.Join(privileges, ", ") + " ON " + on + " TO " + r.account
+}
+
+// borrowed says which rights triggers on a table would lack, and what they call: on MariaDB those have the rights of their author without his roles
+// (tried on 10.11 and 11.8), so whoever writes the table would fail.
+func (w *planner) borrowed(ctx context.Context, p schema.Pair) (why string, err error) {
+	if !w.dialect.maria {
+		return "", nil
+	}
+	r, err := ReadRights(ctx, w.conn)
+	if err != nil {
+		return "", err
+	}
+	var needed []string
+	if list := r.Borrowed(p.Source.Schema, "TRIGGER", "SELECT", "UPDATE"); len(list) > 0 {
+		needed = append(needed, r.Grant(list, quote(p.Source.Schema)+".*"))
+	}
+	if list := r.Borrowed(p.Log.Schema, "INSERT", "EXECUTE"); len(list) > 0 && !p.InPlace {
+		needed = append(needed, r.Grant(list, "`changeling%`.*"))
+	}
+	if len(needed) == 0 {
+		return "", nil
+	}
+	return fmt.Sprintf("%s has rights by a role alone, and on MariaDB triggers have those of their author without his roles: whoever writes %s would fail. Needed: %s", r.account, p.Source, strings.Join(needed, "; ")), nil
 }
