@@ -107,19 +107,9 @@ func (w *planner) foresee(ctx context.Context, r *rehearsal) (*plan.Plan, error)
 
 // prove notes what the pair's column is when the change is planned, and runs the whole program on the twin. A plan that it answers is the end.
 func (w *planner) prove(ctx context.Context, r *rehearsal, p *schema.Pair, does func(on schema.Name) program, cannot string) (_ *plan.Plan, err error) {
-	if lack, err := w.borrowed(ctx, *p); err != nil || lack != "" {
-		return refuse(w.plan, lack), err
-	}
-	keys, err := foreignKeys(ctx, w.conn, r.source.Name)
-	if err != nil {
-		return nil, err
-	}
-	for _, k := range keys {
-		moves := slices.ContainsFunc(p.Key, func(c schema.Key) bool {
-			return slices.ContainsFunc(k.columns, func(name string) bool { return strings.EqualFold(name, c.Source) })
-		})
-		if moves && k.rewrites() {
-			return refuse(w.plan, fmt.Sprintf("the foreign key %s moves rows of %s by itself (ON UPDATE %s), and no trigger hears of that: those could pass by the filling and the comparison of a second column", k.name, w.plan.Table, k.updated)), nil
+	for _, ask := range []func(context.Context, schema.Pair) (string, error){w.borrowed, w.moved} {
+		if lack, err := ask(ctx, *p); err != nil || lack != "" {
+			return refuse(w.plan, lack), err
 		}
 	}
 	if p.Leaning, err = Leaning(ctx, w.conn, *p); err != nil {
@@ -230,12 +220,6 @@ func referred(n schema.Name, c Column) (q struct{ says, query string }) {
 	q.query = "SELECT CONCAT(CONSTRAINT_SCHEMA, '.', TABLE_NAME, ' (', CONSTRAINT_NAME, ')') FROM information_schema.KEY_COLUMN_USAGE" +
 		ofColumn(n, c, "REFERENCED_TABLE_SCHEMA", "REFERENCED_TABLE_NAME", "REFERENCED_COLUMN_NAME")
 	return q
-}
-
-// rewrites says that the server changes values of the key's columns by itself.
-func (k foreignKey) rewrites() bool {
-	moves := func(rule string, rules ...string) bool { return slices.Contains(rules, rule) }
-	return moves(k.updated, "CASCADE", "SET NULL", "SET DEFAULT") || moves(k.erased, "SET NULL", "SET DEFAULT")
 }
 
 // mentions says that a name stands in a text.

@@ -367,3 +367,23 @@ func Texts(ctx context.Context, q DB, query string) ([]string, error) {
 	list, err := state.Column(ctx, q, query)
 	return list, coded(err)
 }
+
+// rewrites says that the server changes values of the key's columns by itself.
+func (k foreignKey) rewrites() bool {
+	moves := func(rule string, rules ...string) bool { return slices.Contains(rules, rule) }
+	return moves(k.updated, "CASCADE", "SET NULL", "SET DEFAULT") || moves(k.erased, "SET NULL", "SET DEFAULT")
+}
+
+// moved says which foreign key moves rows behind the back of triggers, past a second column's filling.
+func (w *planner) moved(ctx context.Context, p schema.Pair) (string, error) {
+	keys, err := foreignKeys(ctx, w.conn, p.Source)
+	for _, k := range keys {
+		key := slices.ContainsFunc(p.Key, func(c schema.Key) bool {
+			return slices.ContainsFunc(k.columns, func(name string) bool { return strings.EqualFold(name, c.Source) })
+		})
+		if key && k.rewrites() {
+			return fmt.Sprintf("the foreign key %s moves rows of %s by itself (ON UPDATE %s), and no trigger hears of that: those could pass by the filling and the comparison of a second column", k.name, w.plan.Table, k.updated), err
+		}
+	}
+	return "", err
+}
