@@ -16,8 +16,13 @@ import (
 // Incoming foreign keys come from pg_depend, because pg_constraint has no index on confrelid.
 // The oid stands in the text and is no argument: a statement without arguments keeps its plan, and making the plan takes
 // longer than running it. So who asks twice on a connection has a quick second answer.
-func catalogueSQL(version int, oid uint32) string {
-	period, schemaPublications := `false`, ``
+//
+// Only a partitioned table is asked for its partitions: planning that question takes as long as planning all the others.
+func catalogueSQL(version int, partitioned bool, oid uint32) string {
+	period, schemaPublications, leaves := `false`, ``, `NULL`
+	if partitioned {
+		leaves = leavesSQL(version)
+	}
 	if version >= 150000 {
 		schemaPublications = `
     UNION ALL SELECT 'publication ' || quote_ident(p.pubname) || ' of its schema' FROM pg_publication_namespace pn JOIN pg_publication p ON p.oid = pn.pnpubid
@@ -55,7 +60,7 @@ SELECT json_build_object(
   'array_type', (SELECT b.typname FROM pg_type y JOIN pg_type b ON b.oid = y.typarray WHERE y.oid = (SELECT reltype FROM pg_class WHERE oid = $oid)),
   'parents', (SELECT json_agg(inhparent::regclass::text ORDER BY inhseqno) FROM pg_inherits WHERE inhrelid = $oid),
   'children', (SELECT json_agg(inhrelid::regclass::text) FROM pg_inherits WHERE inhparent = $oid),
-  'leaves', (`+leavesSQL(version)+`),
+  'leaves', (`+leaves+`),
   'columns', (SELECT json_agg(json_build_object('num', a.attnum, 'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod), 'category', y.typtype,
       'base', CASE WHEN y.typnamespace = 'pg_catalog'::regnamespace THEN y.typname END,
       'domain', CASE WHEN y.typtype = 'd' THEN (WITH RECURSIVE b AS (

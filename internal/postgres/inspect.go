@@ -42,11 +42,13 @@ WHERE c.relname OPERATOR(pg_catalog.=) $2::text AND c.relkind::text OPERATOR(pg_
 // It runs inside a transaction whose search_path is pg_catalog: only then is every name in a definition qualified.
 func Inspect(ctx context.Context, q Queryer, oid uint32) (*Relation, error) {
 	var version int
-	if err := q.QueryRowContext(ctx, `SELECT pg_catalog.current_setting('server_version_num')::int`).Scan(&version); err != nil {
+	var partitioned bool
+	if err := q.QueryRowContext(ctx, `SELECT pg_catalog.current_setting('server_version_num')::int, EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid OPERATOR(pg_catalog.=) $1::bigint::oid AND relkind OPERATOR(pg_catalog.=) 'p')`,
+		int64(oid)).Scan(&version, &partitioned); err != nil {
 		return nil, err
 	}
 	var text string
-	if err := q.QueryRowContext(ctx, catalogueSQL(version, oid)).Scan(&text); err != nil {
+	if err := q.QueryRowContext(ctx, catalogueSQL(version, partitioned, oid)).Scan(&text); err != nil {
 		return nil, err
 	}
 	var c catalogue
