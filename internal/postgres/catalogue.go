@@ -14,11 +14,12 @@ import (
 // It runs under the cutover's lock. So it only looks things up in indexes and leaves it to Go to put the rows together:
 // joining them in the server, into the form of Relation, took three times as long.
 // Incoming foreign keys come from pg_depend, because pg_constraint has no index on confrelid.
-// The oid stands in the text and is no argument: a statement without arguments keeps its plan, and making the plan takes
-// longer than running it. So who asks twice on a connection has a quick second answer.
+// Making the plan takes longer than running it. So the oid stands in the text, and is no argument: a statement without arguments keeps its plan,
+// and who asks twice on a connection has a quick second answer. Who asks for many tables, in a transaction that keeps plans anyway (see
+// keepPlans), has the oid as an argument, $1.
 //
 // Only a partitioned table is asked for its partitions: planning that question takes as long as planning all the others.
-func catalogueSQL(version int, partitioned bool, oid uint32) string {
+func catalogueSQL(version int, partitioned bool, oid string) string {
 	period, schemaPublications, leaves := `false`, ``, `NULL`
 	if partitioned {
 		leaves = leavesSQL(version)
@@ -109,8 +110,12 @@ SELECT json_build_object(
   'policies', (`+policiesSQL+`),
   'views', (`+viewsSQL+`),
   'publications', (`+publicationsSQL(version)+`),
-  'strangers', (SELECT json_agg(DISTINCT s.what ORDER BY s.what) FROM (`+strangersSQL+schemaPublications+`) s WHERE s.what IS NOT NULL))::text`, "$oid", fmt.Sprintf("'%d'::oid", oid))
+  'strangers', (SELECT json_agg(DISTINCT s.what ORDER BY s.what) FROM (`+strangersSQL+schemaPublications+`) s WHERE s.what IS NOT NULL))::text`, "$oid", oid)
 }
+
+// keepPlans keeps the plan of a statement with arguments, too, until the transaction ends. It is for transactions that only look into catalogues, where
+// one value is as frequent as another.
+const keepPlans = "SET LOCAL plan_cache_mode = force_generic_plan"
 
 // strangersSQL lists, in the server's own words, what hangs on a table and that the engine does not carry:
 // whatever pg_depend knows less what is known to be carried, so that a kind of object that nobody thought of is refused

@@ -42,13 +42,17 @@ WHERE c.relname OPERATOR(pg_catalog.=) $2::text AND c.relkind::text OPERATOR(pg_
 // It runs inside a transaction whose search_path is pg_catalog: only then is every name in a definition qualified.
 func Inspect(ctx context.Context, q Queryer, oid uint32) (*Relation, error) {
 	var version int
-	var partitioned bool
-	if err := q.QueryRowContext(ctx, `SELECT pg_catalog.current_setting('server_version_num')::int, EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid OPERATOR(pg_catalog.=) $1::bigint::oid AND relkind OPERATOR(pg_catalog.=) 'p')`,
-		int64(oid)).Scan(&version, &partitioned); err != nil {
+	var partitioned, kept bool
+	if err := q.QueryRowContext(ctx, `SELECT pg_catalog.current_setting('server_version_num')::int, pg_catalog.current_setting('plan_cache_mode') OPERATOR(pg_catalog.=) 'force_generic_plan',
+  EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid OPERATOR(pg_catalog.=) $1::bigint::oid AND relkind OPERATOR(pg_catalog.=) 'p')`, int64(oid)).Scan(&version, &kept, &partitioned); err != nil {
 		return nil, err
 	}
+	query, args := catalogueSQL(version, partitioned, fmt.Sprintf("'%d'::oid", oid)), []any(nil)
+	if kept {
+		query, args = catalogueSQL(version, partitioned, "$1::bigint::oid"), []any{int64(oid)}
+	}
 	var text string
-	if err := q.QueryRowContext(ctx, catalogueSQL(version, partitioned, oid)).Scan(&text); err != nil {
+	if err := q.QueryRowContext(ctx, query, args...).Scan(&text); err != nil {
 		return nil, err
 	}
 	var c catalogue

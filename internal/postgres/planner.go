@@ -80,6 +80,9 @@ type planner struct {
 
 // begin notes what of the user's session his statement depends on.
 func (w *planner) begin(ctx context.Context) error {
+	if _, err := w.tx.ExecContext(ctx, keepPlans); err != nil {
+		return err
+	}
 	// "$user" would mean another schema as soon as the table's owner runs the statement. An empty path is one as well, but not an empty name in quotes.
 	if err := w.tx.QueryRowContext(ctx, `SELECT coalesce(pg_catalog.string_agg(pg_catalog.quote_ident(s), ', ' ORDER BY n), '''''')
 FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY u(s, n) WHERE s NOT LIKE 'pg\_temp%'`).Scan(&w.path); err != nil {
