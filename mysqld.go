@@ -102,8 +102,7 @@ func (d mysqld) plan(ctx context.Context, db *sql.DB, ddl string, o mysql.Option
 		why = "it shares a file with other tables, and triggers do not fire. Needed: a binary log that changeling can read, or a file of its own (ALTER TABLE … TABLESPACE = innodb_file_per_table, which locks the table for as long as it takes)"
 	}
 	if why != "" {
-		p.Route, p.Steps = plan.Refuse, nil
-		p.Refusals = append(p.Refusals, fmt.Sprintf("a TRUNCATE of %s while it is copied could not be noticed: %s", p.Table, why))
+		return mysql.RefuseTable(p, fmt.Sprintf("a TRUNCATE of %s while it is copied could not be noticed: %s", p.Table, why)), nil
 	}
 	return p, nil
 }

@@ -168,10 +168,11 @@ type Native struct {
 
 // Way is a route, and what it would cost. The figures are estimates.
 type Way struct {
-	Route Route `json:"route"`
-	Log   int64 `json:"log_bytes"`   // of write-ahead log
-	Spare int64 `json:"spare_bytes"` // of disk, at its peak
-	Dead  int64 `json:"dead_bytes"`  // that it leaves in the table, for a vacuum and for rows to come
+	Route  Route `json:"route"`
+	Log    int64 `json:"log_bytes"`              // of write-ahead log; on MySQL and MariaDB of redo log and binary log
+	Binlog int64 `json:"binlog_bytes,omitempty"` // of these, what the binary log gets, and each replica
+	Spare  int64 `json:"spare_bytes"`            // of disk, at its peak
+	Dead   int64 `json:"dead_bytes"`             // that it leaves in the table, for a vacuum and for rows to come
 	// Why says why it cannot be gone; empty if it can.
 	Why string `json:"why,omitempty"`
 }

@@ -37,6 +37,9 @@ func TestMySQL(t *testing.T) {
 		mytest.Exec(t, db, `CREATE TABLE orders (id int NOT NULL PRIMARY KEY, amount int NOT NULL, KEY (amount))`, `INSERT INTO orders VALUES (1, 10), (2, 20)`)
 		const statement = "ALTER TABLE orders MODIFY amount bigint NOT NULL"
 		contains(t, "plan", s.run(0, "plan", statement).stdout, "route      shadow-table", "follow binary log", "exclusive metadata lock", "nothing was changed")
+		contains(t, "its costs", s.run(0, "plan", statement).stdout, "by shadow-table about", "of redo log and binary log (", "by shadow-column about", "leaves the table")
+		contains(t, "a second column's", s.run(0, "plan", "--route", "column", statement).stdout, "by shadow-table about", "by shadow-column about", "more while the change runs\n")
+		contains(t, "in JSON", s.run(0, "plan", "--json", statement).stdout, `"route": "shadow-column"`, `"binlog_bytes": `)
 		contains(t, "plan with triggers", s.run(0, "plan", "--capture", "triggers", statement).stdout, "install capture", "because they were asked for")
 		contains(t, "a wrong way", s.run(2, "plan", "--capture", "guess", statement).stderr, `expected nothing, "binlog" or "triggers"`)
 		contains(t, "a log elsewhere that is not there", s.run(0, "plan", "--binlog-from", "mysql://root@127.0.0.1:1/x", statement).stdout, "install capture", "does not answer")

@@ -322,10 +322,14 @@ func (v planView) print(w io.Writer) error {
 	if v.UnderWay != "" {
 		row("under way", "change %s: `changeling run` goes on with it", v.UnderWay)
 	}
-	for _, text := range costs(v.Ways) {
-		row("cost", "%s", text)
+	if v.plan != nil {
+		for _, text := range costs(v.plan) {
+			row("cost", "%s", text)
+		}
 	}
-	if v.Spare > 0 {
+	if v.Spare > 0 && v.Route == plan.ShadowColumn {
+		row("disk", "%s more while the change runs", size(v.Spare))
+	} else if v.Spare > 0 {
 		row("disk", "%s more while the change runs; the old table's space comes back when it is dropped", size(v.Spare))
 	}
 	switch {

@@ -53,15 +53,22 @@ func (r *route) into(c *changeling.Config) {
 }
 
 // costs are lines about the ways that could be gone; none where there is no choice.
-func costs(ways []plan.Way) (out []string) {
-	for _, w := range ways {
+func costs(p *plan.Plan) (out []string) {
+	for _, w := range p.Ways {
 		if w.Why != "" {
 			out = append(out, fmt.Sprintf("by %s it cannot go: %s", w.Route, w.Why))
 			continue
 		}
-		text := fmt.Sprintf("by %s about %s of write-ahead log, up to %s more disk", w.Route, size(w.Log), size(w.Spare))
+		log, dead := "write-ahead log", "%s of dead rows and index entries for a vacuum"
+		if p.Native != nil { // MySQL or MariaDB
+			log, dead = "redo log", "leaves the table %s larger until it is written anew"
+		}
+		if w.Binlog > 0 {
+			log += fmt.Sprintf(" and binary log (%s)", size(w.Binlog))
+		}
+		text := fmt.Sprintf("by %s about %s of %s, up to %s more disk", w.Route, size(w.Log), log, size(w.Spare))
 		if w.Dead > 0 {
-			text += fmt.Sprintf(", and %s of dead rows and index entries for a vacuum", size(w.Dead))
+			text += ", and " + fmt.Sprintf(dead, size(w.Dead))
 		}
 		out = append(out, text)
 	}

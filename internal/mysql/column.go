@@ -64,6 +64,14 @@ func (w *planner) secondColumn(ctx context.Context, r *rehearsal) (*plan.Plan, e
 	}
 	w.plan.Checks = w.questions(r, table)
 	w.serveSecond(c)
+	if w.plan.Ways, err = w.ways(ctx, r, slices.Concat(w.uncarried(), w.unsupported(r.source))); err != nil {
+		return nil, err
+	}
+	for _, o := range w.plan.Ways {
+		if o.Route == w.plan.Route {
+			w.plan.Spare = o.Spare
+		}
+	}
 	return w.plan, nil
 }
 

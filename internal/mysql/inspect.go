@@ -83,7 +83,7 @@ func Inspect(ctx context.Context, q DB, n schema.Name) (*Relation, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.Engine, r.Collation, r.Options, r.Rows, r.Bytes = engine.String, collation.String, options.String, rows.Int64, data.Int64+index.Int64
+	r.Engine, r.Collation, r.Options, r.Rows, r.Data, r.Bytes = engine.String, collation.String, options.String, rows.Int64, data.Int64, data.Int64+index.Int64
 	if err := q.QueryRowContext(ctx, "SELECT DEFAULT_CHARACTER_SET_NAME, DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = "+literal(n.Schema)).
 		Scan(&r.DatabaseCharset, &r.DatabaseCollation); err != nil {
 		return nil, err

@@ -390,8 +390,12 @@ func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, er
 	if err != nil {
 		return nil, err
 	}
-	if refusals = slices.Concat(refusals, more, related, children); len(refusals) > 0 {
-		return refuse(p, refusals...), nil
+	refusals = slices.Concat(refusals, more, related, children)
+	if p.Ways, err = w.ways(ctx, r, refusals); err != nil {
+		return nil, err
+	}
+	if len(refusals) > 0 {
+		return RefuseTable(p, refusals...), nil
 	}
 	p.Checks = w.questions(r, pair)
 	r.place = pair.Shadow
@@ -401,11 +405,11 @@ func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, er
 		return nil, err
 	}
 	if pair.Binlog = why == ""; !pair.Binlog && w.options.Binlog {
-		return refuse(p, "the binary log was asked for, and cannot tell which rows change: "+why), nil
+		return RefuseTable(p, "the binary log was asked for, and cannot tell which rows change: "+why), nil
 	}
 	if !pair.Binlog {
 		if lack, err := w.borrowed(ctx, pair); err != nil || lack != "" {
-			return refuse(p, lack+". Triggers it would take because: "+why), err
+			return RefuseTable(p, lack+". Triggers it would take because: "+why), err
 		}
 	}
 	if w.dialect.maria && Calls(pair) && !pair.Binlog {
@@ -416,13 +420,13 @@ func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, er
 			}
 		}
 		if len(names) > 0 {
-			return refuse(p, fmt.Sprintf("%s has foreign keys (%s), which are led to the new table on MariaDB only where the binary log tells which rows change, because a table with triggers cannot leave its database. "+
+			return RefuseTable(p, fmt.Sprintf("%s has foreign keys (%s), which are led to the new table on MariaDB only where the binary log tells which rows change, because a table with triggers cannot leave its database. "+
 				"It cannot: %s", p.Table, strings.Join(names, ", "), why)), nil
 		}
 		pair.Foreign, r.behind = nil, true
 	}
 	if why, err := w.uncaught(ctx, pair); err != nil || why != "" {
-		return refuse(p, why), err
+		return RefuseTable(p, why), err
 	}
 	if r.untold, err = w.cascades(ctx, r, pair); err != nil {
 		return nil, err

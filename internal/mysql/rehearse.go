@@ -65,7 +65,10 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (out *plan.Pla
 		return p, err
 	}
 	if refusals := slices.Concat(w.uncarried(), w.unsupported(source)); len(refusals) > 0 {
-		return refuse(w.plan, refusals...), nil
+		if r.shadow, err = Inspect(ctx, w.conn, r.shadowName()); err != nil {
+			return nil, err
+		}
+		return w.refuseTable(ctx, r, refusals)
 	}
 	full, err := w.besides(ctx, r)
 	if err != nil {
@@ -82,7 +85,7 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (out *plan.Pla
 	}
 	r.bring(full)
 	if refusals := w.unsupported(r.shadow); len(refusals) > 0 {
-		return refuse(w.plan, refusals...), nil
+		return w.refuseTable(ctx, r, refusals)
 	}
 	if err := w.taken(ctx, r); err != nil {
 		return nil, err

@@ -19,6 +19,7 @@ type Relation struct {
 	DatabaseCharset   string
 	DatabaseCollation string
 	Rows              int64  // estimate
+	Data              int64  // bytes of the rows
 	Bytes             int64  // with indexes
 	Create            string // SHOW CREATE TABLE
 	Parts             []part
