@@ -8,9 +8,27 @@ import (
 
 	"github.com/changeling-db/changeling/copier"
 	"github.com/changeling-db/changeling/event"
+	"github.com/changeling-db/changeling/internal/postgres"
 	"github.com/changeling-db/changeling/plan"
 	"github.com/changeling-db/changeling/throttle"
 )
+
+// ofParts sees to it that a drain meets no row of a partition that came meanwhile: if that went again, nobody would take its rows out of the shadow.
+// Whoever sees such a row sees its partition in the same snapshot.
+func (r *run) ofParts(ctx context.Context, t *tx) error {
+	question := postgres.Whole(r.pair)
+	if question == "" {
+		return nil
+	}
+	var whole bool
+	if err := t.QueryRowContext(ctx, question).Scan(&whole); err != nil {
+		return err
+	}
+	if !whole {
+		return r.disarmed()
+	}
+	return nil
+}
 
 // few is how many keys are left when a drain is done: as many as a cutover applies in a few milliseconds.
 const few = 100
@@ -82,6 +100,9 @@ func (r *run) rounds(ctx context.Context, note bool) error {
 
 // apply is one drain in the transaction at hand.
 func (r *run) apply(ctx context.Context, t *tx, limit int64, note bool) (d copier.Drained, err error) {
+	if err := r.ofParts(ctx, t); err != nil {
+		return d, err
+	}
 	var resets int64
 	err = t.QueryRowContext(ctx, r.rows.Drain(limit, note)).Scan(&d.Keys, &resets, &d.Deleted, &d.Inserted)
 	if err == nil && resets > 0 {

@@ -4,12 +4,14 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/changeling-db/changeling"
 	"github.com/changeling-db/changeling/event"
@@ -126,6 +128,80 @@ func TestUnpartitionAltered(t *testing.T) {
 				}
 				if kind := ask[string](t, db, `SELECT relkind FROM pg_class WHERE oid = 'orders'::regclass`); kind != "p" {
 					t.Errorf("the table is of kind %s", kind)
+				}
+			})
+		}
+	}
+}
+
+// TestUnpartitionInPublishedSchema: a publication of the schema is nothing that a partition has of its own.
+func TestUnpartitionInPublishedSchema(t *testing.T) {
+	t.Parallel()
+	if pgtest.Majors(t)[0] < 15 {
+		return // there is none
+	}
+	db := pgtest.Open(t, pgtest.Database(t))
+	pgtest.Exec(t, db, append(slices.Clone(leaves), `CREATE PUBLICATION here FOR TABLES IN SCHEMA public`)...)
+	b := changeling.Partitioning{Table: "leaves", None: true}
+	if _, err := partitions(t.Context(), db, b, quick); !errors.Is(err, changeling.ErrRefused) || !strings.Contains(err.Error(), "publish_via_partition_root") || strings.Contains(err.Error(), "of its own") {
+		t.Errorf("the change = %v, want a refusal that says how partitions are to be published", err)
+	}
+	pgtest.Exec(t, db, `ALTER PUBLICATION here SET (publish_via_partition_root = true)`)
+	if _, err := partitions(t.Context(), db, b, quick); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestAttachedForAWhile: a partition that comes while a change waits for its cutover, is written to, and goes again, with its rows and without a
+// trigger, leaves none of them in the table. The mutant does not look which partitions there are when it drains.
+func TestAttachedForAWhile(t *testing.T) {
+	t.Parallel()
+	for name, rewrite := range map[string]func(string) string{"whole": whole.rewrite, "not looked at": replaced(`^SELECT true AND .*$`, `SELECT true`)} {
+		for _, none := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, to a plain table: %v", name, none), func(t *testing.T) {
+				t.Parallel()
+				dsn := pgtest.Database(t)
+				db := pgtest.Open(t, dsn)
+				pgtest.Exec(t, db, leaves...)
+				var told story
+				pool := pgtest.Mutant(t, dsn, func(_ context.Context, x mutant.Statement) string { return rewrite(x.Text) })
+				e, err := changeling.Open(t.Context(), pool, changeling.Config{Hold: true, DropAfter: changeling.DropNow, Events: event.Tee(told.tell, event.Lines(t.Output()))})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer e.Close()
+				p, err := e.Plan(t.Context(), `ALTER TABLE leaves ALTER note TYPE varchar(400)`)
+				if none {
+					_, p, err = e.Partition(t.Context(), changeling.Partitioning{Table: "leaves", None: true})
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				c, err := e.StartPlan(t.Context(), p)
+				if err != nil {
+					t.Fatal(err)
+				}
+				end := make(chan error, 1)
+				go func() { end <- c.Run(t.Context()) }()
+				if err := told.await(t.Context(), holding); err != nil {
+					t.Fatal(err)
+				}
+				pgtest.Exec(t, db, `CREATE TABLE leaf_9 PARTITION OF leaves FOR VALUES IN (9)`, `INSERT INTO leaves VALUES (1, 9, 'n')`)
+				if rewrite("SELECT true AND false") == "SELECT true" {
+					for ask[int](t, db, `SELECT count(*)::int FROM `+p.Pair.Shadow.Schema+`.leaves WHERE part = 9`) == 0 {
+						time.Sleep(10 * time.Millisecond)
+					}
+					for ask[int](t, db, `SELECT count(*)::int FROM `+p.Pair.Checks.Schema+`.`+p.Pair.Checks.Table) > 0 {
+						time.Sleep(10 * time.Millisecond)
+					}
+					pgtest.Exec(t, db, `ALTER TABLE leaves DETACH PARTITION leaf_9`)
+					if err := errors.Join(c.Cutover(t.Context()), <-end); err != nil || ask[int](t, db, `SELECT count(*)::int FROM leaves WHERE part = 9`) != 1 {
+						t.Errorf("the mutant does no harm: %v", err)
+					}
+					return
+				}
+				if err := <-end; !errors.Is(err, changeling.ErrRefused) || !strings.Contains(err.Error(), "a partition was attached") {
+					t.Errorf("the change = %v, want a refusal that tells of the partition", err)
 				}
 			})
 		}

@@ -150,6 +150,9 @@ func (b *Partitioning) unhung(r *Relation) (why []string) {
 // ownHangings says what of that hangs on a partition cannot be carried.
 func (r *Relation) ownHangings() (why []string) {
 	for _, s := range r.Strangers {
+		if slices.ContainsFunc(r.Publications, func(p Publication) bool { return p.Whole && p.Said == s }) {
+			continue // the table itself is in it, too
+		}
 		if !r.carries(s) && !slices.ContainsFunc(r.Clones, func(c Clone) bool { return c.Said == s }) {
 			why = append(why, s+r.uncarried(s))
 		}

@@ -74,6 +74,14 @@ func whole(p schema.Pair) string {
 		trigger + "g.tgname::text OPERATOR(pg_catalog.=) " + ident.Literal(p.Capture.Table+"_truncate") + ")))"
 }
 
+// Whole answers whether the partitions are those of the beginning, in the snapshot of who asks. It is empty where the source has none.
+func Whole(p schema.Pair) string {
+	if len(p.SourceParts) == 0 {
+		return ""
+	}
+	return "SELECT true" + whole(p)
+}
+
 // files tells the files of all partitions from what they are after somebody rewrote one, or one came or went. 0 is no file.
 func files(p schema.Pair) string {
 	return "(SELECT coalesce(pg_catalog.hashtextextended(pg_catalog.string_agg(pg_catalog.concat(h.inhrelid, '/', pg_catalog.pg_relation_filenode(h.inhrelid)), ' ' ORDER BY h.inhrelid), 0), 0) OPERATOR(pg_catalog.|) 1::bigint " +
