@@ -102,13 +102,19 @@ func TestHangingOnPartsAltered(t *testing.T) {
 		"another view of a partition":  {[]string{`CREATE VIEW late AS SELECT id FROM orders_eu`}, nil},
 		"another query":                {[]string{`CREATE OR REPLACE VIEW numbers AS SELECT o.id AS "order", i.id AS item, a.email, e.amount AS eu FROM orders o JOIN items i ON i."order" = o.id LEFT JOIN addresses a ON a.id = o.id LEFT JOIN orders_eu e ON e.id = o.id + 1`}, nil},
 		"published otherwise":          {[]string{`ALTER PUBLICATION eu DROP TABLE orders_eu`}, nil},
+		"a comment":                    {[]string{`COMMENT ON COLUMN orders_eu.note IS 'late'`}, nil},
+		"a comment on an index":        {[]string{`COMMENT ON INDEX eu_note IS 'late'`, `COMMENT ON CONSTRAINT orders_amount_check ON orders_eu IS 'late'`}, nil},
+		"statistics of a column":       {[]string{`ALTER TABLE orders_eu ALTER note SET STATISTICS 77`}, nil},
+		"other statistics":             {[]string{`ALTER STATISTICS eu_stats SET STATISTICS 77`}, nil},
+		"another order":                {[]string{`ALTER TABLE orders_eu CLUSTER ON eu_note`}, nil},
+		"details not looked at":        {[]string{`ALTER TABLE orders_eu ALTER note SET STATISTICS 77`}, replaced(`nullif\(a\.attstattarget, -1\)`, `NULL`)},
 		"states not looked at": {[]string{`ALTER TABLE orders_rest DISABLE TRIGGER touched`},
 			replaced(`pg_get_triggerdef\(g\.oid\), g\.tgenabled, obj`, `pg_get_triggerdef(g.oid), obj`)},
 		"policies not looked at": {[]string{`ALTER POLICY of_eu ON orders_eu USING (id > 2)`}, replaced(`(?s)'policies', c\.relforcerowsecurity, .*?\) FROM h JOIN pg_class c`, `'policies') FROM h JOIN pg_class c`)},
 	} {
 		for _, when := range []string{"drain", "locking"} {
-			if c.mutant != nil && when == "locking" {
-				continue // there the versions of the rows tell
+			if when == "locking" && (c.mutant != nil || strings.HasPrefix(name, "a comment")) {
+				continue // there the versions of the rows tell, and comments on what a partition has are none of them
 			}
 			t.Run(name+" at the "+when, func(t *testing.T) {
 				t.Parallel()

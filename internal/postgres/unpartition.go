@@ -20,16 +20,20 @@ func leavesSQL(version int) string {
 	return `WITH h AS (SELECT i.inhrelid AS oid, i.inhrelid::regclass::text AS name FROM pg_inherits i JOIN pg_class w ON w.oid = i.inhparent WHERE i.inhparent = $oid AND w.relkind = 'p')
     SELECT json_agg(l.line ORDER BY l.line) FROM (
     SELECT concat_ws(' ', h.name, c.relkind, c.relpersistence, pg_get_userbyid(c.relowner), c.reltablespace, c.reloptions, c.relacl, c.relreplident, c.relrowsecurity, c.relhassubclass,
-      pg_get_expr(c.relpartbound, c.oid), obj_description(c.oid, 'pg_class')) AS line FROM h JOIN pg_class c ON c.oid = h.oid
-    UNION ALL SELECT concat_ws(' ', h.name, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity, a.attgenerated, a.attstorage, a.attacl, pg_get_expr(d.adbin, d.adrelid))
+      (SELECT x.reloptions FROM pg_class x WHERE x.oid = c.reltoastrelid), pg_get_expr(c.relpartbound, c.oid), obj_description(c.oid, 'pg_class')) AS line FROM h JOIN pg_class c ON c.oid = h.oid
+    UNION ALL SELECT concat_ws(' ', h.name, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity, a.attgenerated, a.attstorage, a.attacl, pg_get_expr(d.adbin, d.adrelid),
+      a.attcompression, nullif(a.attstattarget, -1), (SELECT string_agg(o, ' ') FROM unnest(a.attoptions) o WHERE o LIKE 'n_distinct%'), col_description(h.oid, a.attnum))
       FROM h JOIN pg_attribute a ON a.attrelid = h.oid LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum WHERE a.attnum > 0 AND NOT a.attisdropped
-    UNION ALL SELECT concat_ws(' ', h.name, pg_get_indexdef(x.indexrelid)) FROM h JOIN pg_index x ON x.indrelid = h.oid
-    UNION ALL SELECT concat_ws(' ', h.name, k.conname, pg_get_constraintdef(k.oid), k.convalidated) FROM h JOIN pg_constraint k ON k.conrelid = h.oid WHERE k.contype <> 't' AND (k.contype <> 'f' OR k.conparentid = 0)
+    UNION ALL SELECT concat_ws(' ', h.name, pg_get_indexdef(x.indexrelid), i.reltablespace, x.indisclustered, x.indisreplident, obj_description(i.oid, 'pg_class'),
+      (SELECT string_agg(a.attnum || '=' || a.attstattarget, ' ' ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = i.oid AND a.attstattarget >= 0))
+      FROM h JOIN pg_index x ON x.indrelid = h.oid JOIN pg_class i ON i.oid = x.indexrelid
+    UNION ALL SELECT concat_ws(' ', h.name, k.conname, pg_get_constraintdef(k.oid), k.convalidated, obj_description(k.oid, 'pg_constraint')) FROM h JOIN pg_constraint k ON k.conrelid = h.oid WHERE k.contype <> 't' AND (k.contype <> 'f' OR k.conparentid = 0)
     UNION ALL SELECT concat_ws(' ', h.name, pg_get_triggerdef(g.oid), g.tgenabled, obj_description(g.oid, 'pg_trigger')) FROM h JOIN pg_trigger g ON g.tgrelid = h.oid
       WHERE g.tgname !~ '^[!~]?changeling_' AND (g.tgparentid = 0 AND NOT g.tgisinternal OR EXISTS (SELECT FROM pg_trigger w WHERE w.oid = g.tgparentid AND NOT w.tgisinternal))
     UNION ALL SELECT concat_ws(' ', h.name, 'policies', c.relforcerowsecurity, ` + of(policiesSQL) + `) FROM h JOIN pg_class c ON c.oid = h.oid
     UNION ALL SELECT concat_ws(' ', h.name, 'views', ` + of(viewsSQL) + `) FROM h
     UNION ALL SELECT concat_ws(' ', h.name, 'publications', ` + of(publicationsSQL(version)) + `) FROM h
+    UNION ALL SELECT concat_ws(' ', h.name, pg_get_statisticsobjdef(s.oid), nullif(s.stxstattarget, -1), obj_description(s.oid, 'pg_statistic_ext')) FROM h JOIN pg_statistic_ext s ON s.stxrelid = h.oid
     UNION ALL SELECT concat_ws(' ', h.name, pg_describe_object(p.classid, p.objid, 0)) FROM h JOIN pg_depend p ON p.refclassid = 'pg_class'::regclass AND p.refobjid = h.oid
       WHERE p.classid IN ('pg_rewrite'::regclass, 'pg_policy'::regclass, 'pg_statistic_ext'::regclass, 'pg_publication_rel'::regclass)) l`
 }
