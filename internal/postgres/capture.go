@@ -10,7 +10,7 @@ import (
 	"github.com/changeling-db/changeling/schema"
 )
 
-// seq is the log's own column. A key column of the user may have any other name; see logColumn.
+// seq is the log's own column. A key column of the user may have any other name, but for mirrored and misfit.
 const seq = "changeling_seq"
 
 // installCapture is one transaction. CREATE TRIGGER takes SHARE ROW EXCLUSIVE on the source, which waits for every open

@@ -133,6 +133,8 @@ const strangersSQL = `
         AND (p.refclassid = 'pg_class'::regclass) = (p.refobjid = t.oid) AND p.refobjid <> 0
       LEFT JOIN pg_attrdef d ON d.oid = p.objid LEFT JOIN pg_constraint c ON c.oid = p.objid LEFT JOIN pg_trigger g ON g.oid = p.objid LEFT JOIN pg_index x ON x.indexrelid = p.objid
     WHERE t.oid = $oid AND p.classid NOT IN ('pg_statistic_ext'::regclass, 'pg_publication_rel'::regclass)
+    UNION ALL SELECT DISTINCT 'triggers of constraint ' || quote_ident(k.conname) || ' that somebody switched off, so that it does not hold (ALTER TABLE … ENABLE TRIGGER ALL)' FROM k JOIN pg_trigger g ON g.tgconstraint = k.oid
+      WHERE g.tgisinternal AND g.tgenabled <> 'O'
     UNION ALL SELECT 'publication ' || quote_ident(p.pubname) FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid WHERE r.prrelid = $oid
     UNION ALL SELECT 'publication ' || quote_ident(pubname) || ' for all tables' FROM pg_publication WHERE puballtables
     UNION ALL SELECT 'a subscription that writes into it' FROM pg_subscription_rel WHERE srrelid = $oid

@@ -389,7 +389,24 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (*rehearsal, e
 		return nil, err
 	}
 	r.publicationsAfter()
+	if err := w.numbered(ctx, r); err != nil {
+		return nil, err
+	}
 	return r, w.viewsAfter(ctx, r)
+}
+
+// numbered finds what of the twins speaks of one of the real tables by its number, as a constant of the type regclass does: behind the swap that
+// would be the old table. Views are asked for by themselves.
+func (w *planner) numbered(ctx context.Context, r *rehearsal) error {
+	var found names
+	if err := w.tx.QueryRowContext(ctx, `SELECT coalesce(json_agg(DISTINCT replace(o.name, $1::text, $2::text)), '[]')::text FROM pg_depend d, pg_describe_object(d.classid, d.objid, d.objsubid) o (name)
+WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY (`+r.numbers()+`) AND d.classid <> 'pg_rewrite'::regclass AND strpos(o.name, $1::text) > 0`, r.in()+".", r.source.Schema+".").Scan(&found); err != nil {
+		return err
+	}
+	for _, what := range found {
+		r.stuck = append(r.stuck, fmt.Sprintf("%s has a constant of the type regclass, or another one, that is the table itself by its number, and behind the swap would be the old table: write its name as a text there first", what))
+	}
+	return nil
 }
 
 func makeSchemas(r *rehearsal) []string {

@@ -191,7 +191,7 @@ func (r *rehearsal) chooseKey(p *schema.Pair) (helper string, err error) {
 			"Repair: ALTER TABLE %s ADD COLUMN id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY (rewrites the table), or make an existing column NOT NULL and CREATE UNIQUE INDEX CONCURRENTLY on it", name, name)}
 	}
 	for _, k := range best.Keys {
-		if name := r.source.column(k.Num).Name; name == seq {
+		if name := r.source.column(k.Num).Name; name == seq || name == mirrored || name == misfit {
 			return "", errNoKey{fmt.Sprintf("the key column %s of %s is called as a column of the engine's own key log: rename it first", name, p.Source)}
 		}
 	}

@@ -327,6 +327,9 @@ FROM %s, (SELECT EXISTS (SELECT FROM pg_catalog.pg_locks WHERE relation = %s::pg
 	return nil
 }
 
+// misfit is the column that says why a row does not fit the old table.
+const misfit = "changeling_why"
+
 // prepareUndo makes what the second capture needs. It takes no lock that anybody waits for, and may run twice. The triggers
 // come with the swap.
 func prepareUndo(p schema.Pair, shadow schema.Name) []string {
@@ -335,7 +338,7 @@ func prepareUndo(p schema.Pair, shadow schema.Name) []string {
 		defs = append(defs, ident.Quote(k.Source)+" "+k.LogType)
 	}
 	return append(append(dropUndo(p.Change), makeCapture(p, shadow)...),
-		"CREATE TABLE "+qualified(p.Misfits)+" ("+seq+" bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, changeling_why text NOT NULL, "+strings.Join(defs, ", ")+")")
+		"CREATE TABLE "+qualified(p.Misfits)+" ("+seq+" bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, "+misfit+" text NOT NULL, "+strings.Join(defs, ", ")+")")
 }
 
 // dropUndo takes away what prepareUndo made. It may run twice.
@@ -405,7 +408,7 @@ func (w Rows) SetAside() string {
 	p := w.Pair
 	oldest := "(SELECT " + seq + ", " + w.sourceKey("") + ", EXISTS (SELECT FROM " + w.source() + " s WHERE " + w.sameSource("s", "x") + ") AS there FROM " + qualified(p.Log) + " x ORDER BY " + seq + " LIMIT 1)"
 	return "WITH oldest AS MATERIALIZED " + oldest + ", gone AS (DELETE FROM " + qualified(p.Log) + " l USING oldest o WHERE " + w.sameSource("l", "o") + " AND (o.there OR l." + seq + " OPERATOR(pg_catalog.=) o." + seq +
-		")) INSERT INTO " + qualified(p.Misfits) + " (changeling_why, " + w.sourceKey("") + ") SELECT $1::text, " + w.sourceKey("") + " FROM oldest WHERE there RETURNING " + w.keyText("")
+		")) INSERT INTO " + qualified(p.Misfits) + " (" + misfit + ", " + w.sourceKey("") + ") SELECT $1::text, " + w.sourceKey("") + " FROM oldest WHERE there RETURNING " + w.keyText("")
 }
 
 // PutBack puts all misfits into the log again: their rows may fit by now.
@@ -416,7 +419,7 @@ func (w Rows) PutBack() string {
 
 // MisfitRows are the keys that were set aside, and why.
 func (w Rows) MisfitRows() string {
-	return "SELECT " + w.keyText("") + ", changeling_why FROM " + qualified(w.Pair.Misfits) + " ORDER BY " + seq
+	return "SELECT " + w.keyText("") + ", " + misfit + " FROM " + qualified(w.Pair.Misfits) + " ORDER BY " + seq
 }
 
 // Refill answers a TRUNCATE of the new table: the old one is emptied, and every row that there is by now is to be copied. It is

@@ -383,3 +383,34 @@ END $$;
 CREATE EVENT TRIGGER secure ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION secure();
 -- alter
 ALTER TABLE t ALTER COLUMN v TYPE bigint;
+
+-- shape: refuses a table whose foreign key somebody switched off
+CREATE TABLE p (id int PRIMARY KEY);
+CREATE TABLE t (id int PRIMARY KEY, v int, p int CONSTRAINT to_p REFERENCES p);
+ALTER TABLE t DISABLE TRIGGER ALL;
+INSERT INTO t VALUES (1, 1, 1);
+-- refused: triggers of constraint to_p that somebody switched off
+-- alter
+ALTER TABLE t ALTER v TYPE bigint;
+
+-- shape: refuses a table whose policy and default have its number
+CREATE TABLE t (id int PRIMARY KEY, v int, name regclass DEFAULT 't'::regclass);
+CREATE POLICY mine ON t USING (has_table_privilege('t'::regclass, 'SELECT'));
+-- refused: policy mine on table public.t has a constant of the type regclass
+-- alter
+ALTER TABLE t ALTER v TYPE bigint;
+
+-- shape: refuses a partition whose default has the number of another one
+CREATE TABLE t (id int, k int, v int, name regclass, PRIMARY KEY (id, k)) PARTITION BY LIST (k);
+CREATE TABLE t1 PARTITION OF t FOR VALUES IN (0);
+CREATE TABLE t2 PARTITION OF t DEFAULT;
+ALTER TABLE t1 ALTER name SET DEFAULT 't2'::regclass;
+-- refused: default
+-- alter
+ALTER TABLE t ALTER v TYPE bigint;
+
+-- shape: refuses a key column that is called as one of the key log
+CREATE TABLE t (changeling_ok int PRIMARY KEY, v int);
+-- refused: rename it first
+-- alter
+ALTER TABLE t ALTER v TYPE bigint;
