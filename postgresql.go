@@ -73,20 +73,32 @@ func (d postgresql) Fingerprint(ctx context.Context, db *sql.DB, _ schema.Name, 
 func (postgresql) SameTable(a, b string) bool { return a == b }
 
 // fingerprint is that of a table without the columns that a change in place has put there.
-func (postgresql) fingerprint(ctx context.Context, db *sql.DB, oid uint32, p schema.Pair) (string, error) {
-	tx, err := db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
-	if err != nil {
-		return "", err
-	}
-	defer tx.Rollback() // only reads
-	if _, err := tx.ExecContext(ctx, postgres.Session{Application: "changeling"}.SQL()); err != nil {
-		return "", err
-	}
-	r, err := postgres.Inspect(ctx, tx, oid)
+func (d postgresql) fingerprint(ctx context.Context, db *sql.DB, oid uint32, p schema.Pair) (string, error) {
+	r, err := d.inspect(ctx, db, oid)
 	if err != nil {
 		return "", err
 	}
 	return r.FingerprintWithout(p), nil
+}
+
+func (d postgresql) sketch(ctx context.Context, db *sql.DB, oid uint32) ([]string, error) {
+	r, err := d.inspect(ctx, db, oid)
+	if err != nil {
+		return nil, err
+	}
+	return r.Sketch(), nil
+}
+
+func (postgresql) inspect(ctx context.Context, db *sql.DB, oid uint32) (*postgres.Relation, error) {
+	tx, err := db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return nil, err
+	}
+	defer tx.Rollback() // only reads
+	if _, err := tx.ExecContext(ctx, postgres.Session{Application: "changeling"}.SQL()); err != nil {
+		return nil, err
+	}
+	return postgres.Inspect(ctx, tx, oid)
 }
 
 func (postgresql) Leaning(ctx context.Context, q state.DB, p schema.Pair) ([]string, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/changeling-db/changeling/internal/fault"
@@ -105,6 +106,12 @@ func (c *Change) turn(ctx context.Context, loss Loss) error {
 		var now string
 		if now, err = c.engine.fingerprint(ctx, name, id); err == nil && !r.engine.dialect.SameTable(now, p.Fingerprint) {
 			return c.noUndo("somebody altered %s after the change (columns, indexes, constraints, rights, views): the old table would not be what it was", p.Table)
+		}
+		if err == nil && len(p.Made) > 0 {
+			var has []string
+			if has, err = (postgresql{}).sketch(ctx, c.engine.db, id); err == nil && !slices.Equal(has, p.Made) {
+				return c.noUndo("somebody altered %s after the swap, while its change still validated and tidied: the old table would not be what it was", p.Table)
+			}
 		}
 		p.Fingerprint = now
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"regexp"
 	"slices"
@@ -87,6 +88,57 @@ func TestUndo(t *testing.T) {
 	}
 	if got := strings.Join(names, ", "); !strings.HasPrefix(got, "create shadow, ") || !strings.Contains(got, "cutover, ") || !strings.HasSuffix(got, "release, undo, drain, analyze, swap back, validate orders_tenant_fkey, validate items_order_fkey, release") {
 		t.Errorf("the history is: %s", got)
+	}
+}
+
+// TestUndoOfAlteredAtOnce: what somebody alters right behind the swap, while the change still validates and tidies, would go with the new table, so
+// there is no undo.
+func TestUndoOfAlteredAtOnce(t *testing.T) {
+	t.Parallel()
+	for name, act := range map[string][]string{
+		"a column":  {`ALTER TABLE orders ADD COLUMN more int DEFAULT 4`, `UPDATE orders SET more = id`},
+		"a trigger": {`CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'`, `CREATE TRIGGER mine AFTER INSERT ON orders FOR EACH ROW EXECUTE FUNCTION f()`},
+		"an index":  {`CREATE INDEX mine ON orders (note)`},
+		"a view":    {`CREATE VIEW mine AS SELECT id FROM orders`},
+		"a check":   {`ALTER TABLE orders ADD CONSTRAINT mine CHECK (id > 0)`},
+		"a policy":  {`CREATE POLICY mine ON orders USING (id > 0)`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := pgtest.Open(t, pgtest.Database(t))
+			pgtest.Exec(t, db, victim...)
+			c := made(t, db, grow, changeling.Config{Fast: true, Events: upon(event.Discard, began("release"), func() { pgtest.Exec(t, db, act...) })})
+			before := portrait(t, db)
+			if err := c.Undo(t.Context(), changeling.NoLoss); !errors.Is(err, changeling.ErrRefused) || !strings.Contains(err.Error(), "altered") {
+				t.Errorf("the undo = %v, want a refusal that says that somebody altered the table", err)
+			}
+			sameAs(t, portrait(t, db), before, "after an undo that was refused")
+		})
+	}
+}
+
+// TestGoneBehindTheSwap: what somebody drops, renames or moves right behind the swap, while foreign keys are still to be validated, does not keep the
+// change from its end, and nothing is left of it.
+func TestGoneBehindTheSwap(t *testing.T) {
+	t.Parallel()
+	for _, act := range []string{`ALTER TABLE orders RENAME TO sold`, `ALTER TABLE orders SET SCHEMA other`, `ALTER TABLE orders DROP CONSTRAINT orders_tenant_fkey`, `DROP TABLE items`, `DROP TABLE tenants CASCADE`, `DROP TABLE orders CASCADE`} {
+		for _, drop := range []time.Duration{changeling.DropNow, 0} {
+			t.Run(fmt.Sprintf("%s, dropped after %s", act, drop), func(t *testing.T) {
+				t.Parallel()
+				db := pgtest.Open(t, pgtest.Database(t))
+				pgtest.Exec(t, db, append(slices.Clone(victim), `CREATE SCHEMA other`)...)
+				c := made(t, db, grow, changeling.Config{Fast: true, DropAfter: drop, Events: upon(event.Lines(t.Output()), beganStep("validate orders_tenant_fkey"), func() { pgtest.Exec(t, db, act) })})
+				if s, err := c.Status(t.Context()); err != nil || s.Status != "done" {
+					t.Errorf("the change is %q, %v", s.Status, err)
+				}
+				if _, err := c.Cleanup(t.Context(), changeling.Now); err != nil {
+					t.Error(err)
+				}
+				if left := sorted(t, db, `SELECT nspname FROM pg_namespace WHERE nspname LIKE 'changeling\__%' UNION ALL SELECT tgname FROM pg_trigger WHERE tgname LIKE '%changeling%'`); len(left) > 0 {
+					t.Errorf("left behind: %q", left)
+				}
+			})
+		}
 	}
 }
 

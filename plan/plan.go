@@ -69,6 +69,8 @@ type Step struct {
 	Done string `json:"done,omitempty"`
 	// While is one query that has to answer true before each attempt: what the plan rests on. If it does not, the change is planned again.
 	While string `json:"while,omitempty"`
+	// IfThere says of a step behind the swap that it is left out where what it is about was dropped or renamed since.
+	IfThere bool `json:"if_there,omitempty"`
 	// Ranged says of an Ask step that SQL asks of one range of the key at a time, whose condition stands where Range does.
 	Ranged bool `json:"ranged,omitempty"`
 	// Undo takes away what the step made or has left over, outside of a transaction. Each statement may run twice. It runs
@@ -120,6 +122,8 @@ type Plan struct {
 	NoUndo string `json:"no_undo,omitempty"`
 	// Undoes is the plan that this one takes back; nil for one that makes a change.
 	Undoes *Plan `json:"undoes,omitempty"`
+	// Made is, of a plan that undoes a change on PostgreSQL, what the table has as the change makes it, by name; nil: not known.
+	Made []string `json:"made,omitempty"`
 	// Back is the plan that brings back what the change has put aside; nil where that is nothing.
 	Back *Plan `json:"back,omitempty"`
 	// Lossy says of an undo that rows which do not fit the old table may be left out.

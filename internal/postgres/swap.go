@@ -58,7 +58,7 @@ func addKeys(keys []foreignKey, p schema.Pair) (out []string) {
 func (w *planner) validate(k foreignKey, parts []schema.Name) []plan.Step {
 	check := plan.Step{Kind: plan.Exec, Name: "validate " + k.Name, LockWait: w.options.LockWait, Lock: "SHARE UPDATE EXCLUSIVE", Why: "reads and writes go on"}
 	if len(parts) == 0 || k.Table != w.plan.Pair.Source {
-		check.SQL = []string{"ALTER TABLE " + qualified(k.Table) + " VALIDATE CONSTRAINT " + ident.Quote(k.Name)}
+		check.SQL, check.IfThere = []string{"ALTER TABLE " + qualified(k.Table) + " VALIDATE CONSTRAINT " + ident.Quote(k.Name)}, true
 		return []plan.Step{check}
 	}
 	for _, part := range within(parts, k.Table.Schema) {

@@ -222,7 +222,7 @@ func (r *rehearsal) formerKeys() []foreignKey {
 func (w *planner) undoPlan(r *rehearsal, u undoing) *plan.Plan {
 	p, wait := u.pair, w.options.LockWait
 	out := &plan.Plan{Format: plan.Format, ID: w.plan.ID, Statement: w.plan.Statement, Table: w.plan.Table, Route: plan.ShadowTable, Pair: p, Rows: w.plan.Rows, Bytes: w.plan.Bytes,
-		Why: "rows that were written since the swap are copied back to the old table, which takes its place again"}
+		Why: "rows that were written since the swap are copied back to the old table, which takes its place again", Made: w.made(r)}
 	add := func(s plan.Step) { out.Steps = append(out.Steps, s) }
 	add(plan.Step{Kind: plan.Drain, Name: "drain", Why: "rows that were written since the swap are copied to the old table, until little is left"})
 	add(plan.Step{Kind: plan.Loose, Name: "analyze", SQL: []string{"ANALYZE " + qualified(p.Shadow)}, Why: "statistics for the first query after the swap"})
