@@ -10,6 +10,7 @@ import (
 
 	"github.com/changeling-db/changeling"
 	"github.com/changeling-db/changeling/event"
+	"github.com/changeling-db/changeling/internal/dbtest/mytest"
 	"github.com/changeling-db/changeling/internal/dbtest/pgtest"
 )
 
@@ -232,4 +233,24 @@ func TestWidestTable(t *testing.T) {
 	if err := db.QueryRow(`SELECT count(*) FILTER (WHERE c1598 IS DISTINCT FROM CASE WHEN id > 7 THEN 5 END OR c1597 IS NOT NULL OR a <> id) FROM wide`).Scan(&wrong); err != nil || wrong != 0 || repaired == 0 {
 		t.Errorf("%d rows are wrong, %v; %d were found to differ", wrong, err, repaired)
 	}
+}
+
+// TestMySQLWidestTable is TestWidestTable on MySQL and MariaDB, with an undo.
+func TestMySQLWidestTable(t *testing.T) {
+	t.Parallel()
+	eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
+		var columns strings.Builder
+		for n := range 1014 {
+			fmt.Fprintf(&columns, ", c%d smallint", n)
+		}
+		mytest.Exec(t, db, `CREATE TABLE wide (id int PRIMARY KEY, a int`+columns.String()+`)`, `INSERT INTO wide (id, a, c7) `+countMy(t, db, 50)+` i, i, i FROM n`)
+		c := made(t, db, `ALTER TABLE wide MODIFY a bigint`, changeling.Config{Fast: true, Binlog: dsn, Events: upon(event.Discard, began("verify"), func() { mytest.Exec(t, db, `UPDATE wide SET c1013 = 5 WHERE id > 7`) })})
+		mytest.Exec(t, db, `UPDATE wide SET c1012 = 6 WHERE id > 9`)
+		if err := c.Undo(t.Context(), changeling.NoLoss); err != nil {
+			t.Error(err)
+		}
+		if n := ask[int](t, db, `SELECT COUNT(*) FROM wide WHERE c7 = id AND a = id AND c1013 <=> IF(id > 7, 5, NULL) AND c1012 <=> IF(id > 9, 6, NULL)`); n != 50 {
+			t.Errorf("%d rows are as they should be, want 50", n)
+		}
+	})
 }
