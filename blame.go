@@ -52,7 +52,7 @@ func (r *run) explain(ctx context.Context, s plan.Step, err error) error {
 			}
 		}
 		return &fault.Problem{Kind: fault.Refusal, Err: err, Text: text + advice}
-	case fault.Denied(err), fault.Full(err):
+	case fault.Denied(err), fault.Full(err), fault.ReadOnly(err):
 		return &fault.Problem{Kind: fault.Precondition, Err: err, Text: text + advice}
 	case fault.Undefined(err):
 		return &fault.Problem{Kind: fault.Refused, Err: err, Text: text + ": somebody else changed the table or dropped what the change made" + advice}

@@ -201,7 +201,7 @@ func begun(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() != nil {
 		return &fault.Problem{Kind: fault.Stopped, Err: err, Text: "stopped before anything was done that the same command, run again, would not find"}
 	}
-	return err
+	return unwritable(err)
 }
 
 // Open looks at the server and returns an engine for it. It changes nothing. The pool stays the caller's;

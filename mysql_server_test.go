@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/go-mysql-org/go-mysql/replication"
 
 	"github.com/changeling-db/changeling"
+	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/dbtest"
 	"github.com/changeling-db/changeling/internal/dbtest/mytest"
 )
@@ -60,6 +62,29 @@ func TestMySQLUnfitServers(t *testing.T) {
 	err := changeling.Apply(t.Context(), shop, `ALTER TABLE orders MODIFY amount int NOT NULL`, config)
 	if !errors.Is(err, changeling.ErrPrecondition) {
 		t.Errorf("a group that took multi-primary mode during the change: %v, want ErrPrecondition", err)
+	}
+}
+
+// TestMySQLReadOnlyUnderWay: a server that somebody takes out of service while a change runs is told as that, by the run that meets it and by those that
+// are begun meanwhile, and once it may be written to again the change goes on.
+func TestMySQLReadOnlyUnderWay(t *testing.T) {
+	t.Parallel()
+	server := mytest.Own(t, dbtest.MySQLOptions{Version: "mysql9.7"}) // MariaDB has nothing that keeps a superuser from writing
+	root := mytest.Open(t, server.DSN("mysql"))
+	mytest.Exec(t, root, `CREATE DATABASE app`, `CREATE TABLE app.orders `+myOrders)
+	fillMy(t, root, "app.orders", 200)
+	db := mytest.Open(t, server.DSN("app"))
+	var once sync.Once
+	config := changeling.Config{Fast: true, DropAfter: changeling.DropNow, Binlog: server.DSN("app"),
+		Events: upon(event.Lines(t.Output()), began("heal"), func() { once.Do(func() { mytest.Exec(t, root, `SET GLOBAL super_read_only = ON`) }) })}
+	for range 2 {
+		if err := changeling.Apply(t.Context(), db, myGrow, config); !errors.Is(err, changeling.ErrPrecondition) || !strings.Contains(err.Error(), "read-only") {
+			t.Errorf("Apply = %v, want ErrPrecondition that says that the server is read-only", err)
+		}
+	}
+	mytest.Exec(t, root, `SET GLOBAL super_read_only = OFF, GLOBAL read_only = OFF`)
+	if err := changeling.Apply(t.Context(), db, myGrow, config); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -189,6 +189,14 @@ func stopped(ctx context.Context, id string, err error) error {
 	if err != nil && ctx.Err() != nil {
 		return &fault.Problem{Kind: fault.Stopped, Err: err, Text: fmt.Sprintf("change %s stopped where it was; nothing is lost: run the same command again, or `changeling resume %s`", id, id)}
 	}
+	return unwritable(err)
+}
+
+// unwritable gives the error of a server that lets nobody write any more its name.
+func unwritable(err error) error {
+	if fault.KindOf(err) == fault.Unexpected && fault.ReadOnly(err) {
+		return &fault.Problem{Kind: fault.Precondition, Err: err, Text: "the server lets nobody write: " + fault.Message(err) + ". Connect to the primary, or run the same command again when it does: it goes on where it was"}
+	}
 	return err
 }
 

@@ -84,6 +84,9 @@ func Denied(err error) bool {
 	return code == "42501" || strings.HasPrefix(code, "28")
 }
 
+// ReadOnly says that the server lets nobody write any more: it became a standby, or is taken out of service.
+func ReadOnly(err error) bool { return Code(err) == "25006" }
+
 // Data reports whether a row refuses its new shape: a value that cannot be converted, NULL where it must not be,
 // a check or a foreign key that does not hold, a row or an index entry that is too long. Somebody has to mend the data or
 // the statement. Two rows that exclude each other are not meant, see Duplicate.

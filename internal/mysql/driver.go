@@ -255,6 +255,7 @@ var states = map[uint16]string{
 	1146: "42P01", 1109: "42P01", 1051: "42P01", 1054: "42703", 1049: "3F000", 1091: "42704", 1176: "42704", 1305: "42883", 1360: "42704", 1094: "42704",
 	1050: "42P07", 1007: "42P06", 1061: "42P07", 1359: "42710",
 	1064: "42601",
+	1836: "25006", // innodb_read_only
 }
 
 func (c *conn) state(err error) error {
@@ -298,7 +299,11 @@ func coded(err error) error {
 			if roomless(e) {
 				return &Error{Code: e.Code, Text: e.Message, sqlSta: "53100", err: err}
 			}
-			return &Error{Code: e.Code, Text: e.Message, sqlSta: states[e.Code], err: err}
+			state := states[e.Code]
+			if e.Code == 1290 && strings.Contains(e.Message, "read-only") { // the number says only that an option of the server's forbids it
+				state = "25006"
+			}
+			return &Error{Code: e.Code, Text: e.Message, sqlSta: state, err: err}
 		}
 		if cause == my.ErrBadConn || cause == driver.ErrBadConn || cause == io.EOF || farewell(cause) {
 			// Not wrapped: database/sql runs a statement again by itself that ended with driver.ErrBadConn.
