@@ -102,7 +102,7 @@ func TestKeptPartsAltered(t *testing.T) {
 		act  []string
 		says string
 	}{
-		"added":    {[]string{`CREATE TABLE orders_more PARTITION OF orders FOR VALUES IN ('moon')`}, "was altered by somebody"},
+		"added":    {[]string{`CREATE TABLE orders_more PARTITION OF orders FOR VALUES IN ('moon')`}, "by somebody"},
 		"detached": {detached, "a partition was attached, detached or dropped"},
 		"index":    {[]string{`CREATE INDEX ON orders_rest (amount)`}, "was altered by somebody"},
 	} {

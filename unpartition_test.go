@@ -102,8 +102,8 @@ func TestUnpartitionAltered(t *testing.T) {
 		act  []string
 		says string
 	}{
-		"added":    {[]string{`CREATE TABLE orders_more PARTITION OF orders FOR VALUES IN ('moon')`}, "was altered by somebody"},
-		"dropped":  {append(slices.Clone(detached[:1]), `DROP TABLE orders_eu`), "was altered by somebody"},
+		"added":    {[]string{`CREATE TABLE orders_more PARTITION OF orders FOR VALUES IN ('moon')`}, "by somebody"},
+		"dropped":  {append(slices.Clone(detached[:1]), `DROP TABLE orders_eu`), "by somebody"},
 		"detached": {detached, "a partition was attached, detached or dropped"},
 		"trigger":  {[]string{`CREATE FUNCTION mine() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'`, `CREATE TRIGGER mine BEFORE INSERT ON orders_eu FOR EACH ROW EXECUTE FUNCTION mine()`}, "was altered by somebody"},
 		"view":     {[]string{`CREATE VIEW europe AS SELECT id FROM orders_eu`}, "was altered by somebody"},
