@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -170,4 +171,18 @@ func (r *Relation) ownHangings() (why []string) {
 		}
 	}
 	return why
+}
+
+// numbered finds what of the twins speaks of one of the real tables by its number, as a constant of the type regclass does: behind the swap that
+// would be the old table. Views are asked for by themselves.
+func (w *planner) numbered(ctx context.Context, r *rehearsal) error {
+	var found names
+	if err := w.tx.QueryRowContext(ctx, `SELECT coalesce(json_agg(DISTINCT replace(o.name, $1::text, $2::text)), '[]')::text FROM pg_depend d, pg_describe_object(d.classid, d.objid, d.objsubid) o (name)
+WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY (`+r.numbers()+`) AND d.classid <> 'pg_rewrite'::regclass AND strpos(o.name, $1::text) > 0`, r.in()+".", r.source.Schema+".").Scan(&found); err != nil {
+		return err
+	}
+	for _, what := range found {
+		r.stuck = append(r.stuck, fmt.Sprintf("%s has a constant of the type regclass, or another one, that is the table itself by its number, and behind the swap would be the old table: write its name as a text there first", what))
+	}
+	return nil
 }
