@@ -166,11 +166,12 @@ func (c Config) validate() (Config, error) {
 
 // Engine makes and runs changes in one database.
 type Engine struct {
-	db      *sql.DB
-	own     bool // db is a pool of the engine's over the caller's
-	config  Config
-	dialect dialect
-	store   *state.Store
+	db       *sql.DB
+	own      bool // db is a pool of the engine's over the caller's
+	config   Config
+	dialect  dialect
+	together bool // its tables are swapped together with others
+	store    *state.Store
 
 	replicas []Replica
 }

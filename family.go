@@ -11,6 +11,7 @@ import (
 
 	"github.com/changeling-db/changeling/event"
 	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/internal/mysql"
 	"github.com/changeling-db/changeling/internal/postgres"
 	"github.com/changeling-db/changeling/internal/state"
 	"github.com/changeling-db/changeling/plan"
@@ -35,8 +36,16 @@ func (postgresql) Family(ctx context.Context, db *sql.DB, ddl string, wait time.
 	return postgres.FamilyOf(ctx, db, ddl, wait)
 }
 
-func (mysqld) Family(context.Context, *sql.DB, string, time.Duration) (f postgres.Family, why []string, err error) {
-	return f, []string{"tables are changed along with the key that they refer to on PostgreSQL only: this server lets no foreign key stand between columns of two integer types, not even for a moment"}, nil
+func (d mysqld) Family(ctx context.Context, db *sql.DB, ddl string, wait time.Duration) (f postgres.Family, why []string, err error) {
+	if d.maria || d.trial {
+		return f, []string{"tables are changed along with the key that they refer to on PostgreSQL and MySQL only: MariaDB renames no tables under a lock, so several cannot be swapped at one moment"}, nil
+	}
+	own, others, why, err := mysql.FamilyOf(ctx, db, ddl, wait)
+	f.Statement, f.Members = own.Statement, others
+	if len(others) > 0 {
+		f.Tables, f.Route = append([]plan.Member{own}, others...), plan.ShadowTable
+	}
+	return f, why, err
 }
 
 // family plans a statement with the tables that refer to the columns which it gives another type.
@@ -53,7 +62,8 @@ func (e *Engine) family(ctx context.Context, ddl string) (*plan.Plan, error) {
 		s, err := plan.Parse(ddl, e.dialect.Syntax())
 		return &plan.Plan{Format: plan.Format, Statement: s.Text, Table: s.Table, Route: plan.Refuse, Why: why[0], Refusals: why}, err
 	}
-	alone = alone.akin(f.Kin)
+	kin := &plan.Family{Statement: f.Statement, Route: e.config.Route, UndoLog: e.config.undoLog(), Kin: f.Kin, Keys: f.Keys, Tables: f.Tables}
+	alone = alone.akin(kin)
 	p, err := alone.Plan(ctx, f.Statement)
 	if err != nil {
 		return nil, err
@@ -70,8 +80,8 @@ func (e *Engine) family(ctx context.Context, ddl string) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.Family = &plan.Family{Statement: f.Statement, Route: e.config.Route, UndoLog: e.config.undoLog(), Kin: f.Kin, Keys: f.Keys}
-	if len(f.Kin) > 0 {
+	p.Family = kin
+	if kin.Jointly() {
 		together(p, ahead, more)
 	}
 	for _, of := range more {
@@ -85,7 +95,7 @@ func (e *Engine) family(ctx context.Context, ddl string) (*plan.Plan, error) {
 		return p, nil
 	}
 	last := "until then no key can have a value that those who refer to it cannot"
-	if len(f.Kin) > 0 {
+	if kin.Jointly() {
 		last = "its cutover swaps all of them"
 	}
 	ahead = append(append(ahead, f.Sequences...), plan.Step{Kind: plan.Anew, Name: "plan " + p.Table.Table, Lock: "none",
@@ -106,7 +116,10 @@ func (e *Engine) taking(ctx context.Context, members []plan.Member) (steps []pla
 		s := plan.Step{Kind: plan.Take, Name: "change " + m.Table.String(), Member: &m, LockWait: e.config.LockWait, Lock: strongest(p),
 			Why: fmt.Sprintf("%s, about %d rows, by a change of its own, %s: %s", m.Statement, max(p.Rows, 0), p.Route, p.Why)}
 		if e.kin() {
-			s.Name, s.Lock = "prepare "+m.Table.String(), "SHARE ROW EXCLUSIVE"
+			s.Name, s.Lock = "prepare "+m.Table.String(), "none"
+			if e.dialect.Transactional() {
+				s.Lock = "SHARE ROW EXCLUSIVE"
+			}
 			s.Why = fmt.Sprintf("%s, about %d rows, to a second table that stays in step until all tables are swapped together", m.Statement, max(p.Rows, 0))
 		}
 		steps = append(steps, s)
@@ -143,7 +156,7 @@ func (r *run) ofFamily() *Engine {
 	if e.config.Undo, e.config.UndoLogMax = UndoOff, f.UndoLog; f.UndoLog > 0 {
 		e.config.Undo = UndoOn
 	}
-	return e.akin(f.Kin)
+	return e.akin(f)
 }
 
 // besides is how many connections the run of a family needs besides those of the change that it makes: its beat, its signals, and itself.
@@ -252,9 +265,9 @@ func (r *run) anew(ctx context.Context) error {
 	if len(why) > 0 {
 		return &fault.Problem{Kind: fault.Refused, Text: refusal(&plan.Plan{Refusals: why})}
 	}
-	kin := len(was.Family.Kin) > 0
+	kin := was.Family.Jointly()
 	switch {
-	case kin && !slices.Equal(f.Kin, was.Family.Kin):
+	case kin && !(slices.Equal(f.Kin, was.Family.Kin) && slices.Equal(f.Tables, was.Family.Tables)):
 		return &fault.Problem{Kind: fault.Refused, Text: fmt.Sprintf("other tables refer to %s by now than when its change was planned, and all of them have to be swapped together: `changeling abort %s` and begin again; nothing was swapped", r.table(), r.id)}
 	case !kin && len(f.Members) > 0:
 		return r.takeMore(ctx, e, f.Members)

@@ -23,12 +23,19 @@ import (
 // its own, which ends before its cutover; the cutover of the family's own table is that of all. See docs/ARCHITECTURE.md, "Key families".
 
 // akin is the engine for the tables of a family that swaps together.
-func (e *Engine) akin(kin []uint32) *Engine {
-	if len(kin) == 0 {
+func (e *Engine) akin(f *plan.Family) *Engine {
+	if !f.Jointly() {
 		return e
 	}
 	mine := *e
-	mine.dialect = postgresql{kin: kin}
+	mine.together = true
+	switch d := e.dialect.(type) {
+	case postgresql:
+		mine.dialect = postgresql{kin: f.Kin}
+	case mysqld:
+		d.kin = f.Tables
+		mine.dialect = d
+	}
 	mine.config.Hold = false // the family holds
 	if mine.config.Route == "" {
 		mine.config.Route = plan.ShadowTable
@@ -37,10 +44,7 @@ func (e *Engine) akin(kin []uint32) *Engine {
 }
 
 // kin says that it is one.
-func (e *Engine) kin() bool {
-	d, ok := e.dialect.(postgresql)
-	return ok && len(d.kin) > 0
-}
+func (e *Engine) kin() bool { return e.together }
 
 // joins makes the plan of a table one that ends before its cutover, and goes on after that of a family.
 func joins(p *plan.Plan, family string) {
@@ -67,7 +71,7 @@ func together(p *plan.Plan, takes []plan.Step, plans []*plan.Plan) {
 		}
 	}
 	for _, s := range takes {
-		ends = append(ends, plan.Step{Kind: plan.Take, Name: "finish " + s.Member.Table.String(), Member: s.Member, LockWait: s.LockWait, Lock: "SHARE UPDATE EXCLUSIVE", Why: "what its own change has left to do behind the swap"})
+		ends = append(ends, plan.Step{Kind: plan.Take, Name: "finish " + s.Member.Table.String(), Member: s.Member, LockWait: s.LockWait, Lock: "that of its last steps", Why: "what its own change has left to do behind the swap"})
 	}
 	splice := func(q *plan.Plan) {
 		cut := q.Find(plan.Cutover)
@@ -201,7 +205,17 @@ func (r *run) withKin(ctx context.Context, do func(ctx context.Context) error) e
 		}
 		one := newRun(c, lease)
 		one.gate = r.gate
+		one.wrote.Store(one.clock()) // not later than now
 		r.kin = append(r.kin, one)
+		if one.follower, err = r.engine.dialect.Follow(inner, one); err != nil {
+			return r.memberFailed(m, err)
+		}
+		if one.follower != nil {
+			group.Go(func() error {
+				one.follower.keep(beside)
+				return nil
+			})
+		}
 		group.Go(func() error {
 			if err := lease.Keep(beside, func(state.Beat) {}); err != nil {
 				cancel(err)

@@ -27,6 +27,7 @@ type mysqld struct {
 	unmet   string        // an algorithm not to be planned with
 	limit   int           // of the caller's pool; zero: none
 	trial   bool          // on a replica, and swapped nowhere
+	kin     []plan.Member // tables that are swapped together with the one that is planned
 }
 
 func (d mysqld) supports() error {
@@ -81,7 +82,7 @@ func (d mysqld) Plan(ctx context.Context, db *sql.DB, ddl, id string, wait time.
 }
 
 func (d mysqld) plan(ctx context.Context, db *sql.DB, ddl string, o mysql.Options) (*plan.Plan, error) {
-	o.Binlog, o.Unmet = d.capture == CaptureBinlog, d.unmet
+	o.Binlog, o.Unmet, o.Kin = d.capture == CaptureBinlog, d.unmet, d.kin
 	o.Triggers = func(ctx context.Context) (string, error) { return d.unfollowable(ctx, db) }
 	p, err := mysql.Plan(ctx, db, ddl, o)
 	if err != nil || p.Route != plan.ShadowTable {
@@ -197,6 +198,9 @@ func (d mysqld) Cutover(r *run, s plan.Step) cutover.Server {
 	}
 	if d.maria {
 		return &queuer{own}
+	}
+	if len(r.kin) > 0 {
+		return newKinRenamer(&own)
 	}
 	return &own
 }
@@ -372,6 +376,14 @@ func (a *renaming) prepare(ctx context.Context) (err error) {
 	if err := a.lease.Fence(ctx, a.t); err != nil { // see each
 		return err
 	}
+	if err := a.look(ctx); err != nil {
+		return err
+	}
+	return a.settled(ctx)
+}
+
+// look is what of prepare is asked of each table that is swapped.
+func (a *renaming) look(ctx context.Context) error {
 	if err := a.conn.QueryRowContext(ctx, mysql.Named(a.pair)).Scan(&a.named); err != nil {
 		return err
 	}
@@ -389,10 +401,7 @@ func (a *renaming) prepare(ctx context.Context) (err error) {
 	if err := a.rejoin(ctx, a.conn); err != nil {
 		return err
 	}
-	if err := a.childless(ctx); err != nil {
-		return err
-	}
-	return a.settled(ctx)
+	return a.childless(ctx)
 }
 
 // count gives the shadow the source's next AUTO_INCREMENT value, if it is behind.
@@ -461,11 +470,19 @@ func (a *renaming) Check(ctx context.Context) error {
 }
 
 func (a *renaming) Drain(ctx context.Context) (int64, error) {
+	if err := a.last(ctx); err != nil {
+		return a.pending, err
+	}
+	return a.pending, a.current(ctx, a.tries)
+}
+
+// last is the last drain.
+func (a *renaming) last(ctx context.Context) error {
 	if a.pending > most {
-		return a.pending, cutover.ErrBusy
+		return cutover.ErrBusy
 	}
 	if a.pending == 0 {
-		return 0, a.current(ctx, a.tries)
+		return nil
 	}
 	a.wrote.Store(0)
 	var taken, resets, none int64
@@ -473,19 +490,17 @@ func (a *renaming) Drain(ctx context.Context) (int64, error) {
 		if a.undoes() && misfit(err) {
 			err = gaveWay("a row does not fit the old table: %s", fault.Message(err)) // the next drain says which
 		}
-		return a.pending, err
+		return err
 	}
 	_, rows, keys, err := a.relogged(ctx, a.conn, a.rows.RelogChecked())
 	if err == nil && rows > 0 && !a.record.Plan.Lossy {
 		err = a.unequal(keys)
 	}
 	if err != nil {
-		return a.pending, err
+		return err
 	}
-	if _, err := a.conn.ExecContext(ctx, "COMMIT"); err != nil { // a snapshot that begins from here on has the last rows in it
-		return a.pending, err
-	}
-	return a.pending, a.current(ctx, a.tries)
+	_, err = a.conn.ExecContext(ctx, "COMMIT") // a snapshot that begins from here on has the last rows in it
+	return err
 }
 
 // Swap renames. Nothing else can have happened if the connection breaks: the catalogue tells which.

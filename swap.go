@@ -29,12 +29,8 @@ func (r *run) cutover(ctx context.Context, s plan.Step) error {
 			return err
 		}
 		if done { // the run that swapped did not live to say so
-			store := r.engine.store
 			return r.tx(ctx, session{}, func(ctx context.Context, t *tx) error {
-				if err := store.Exec(ctx, t, store.Text.Cut, r.id); err != nil {
-					return err
-				}
-				return r.advance(ctx, t, 1)
+				return r.cutAll(ctx, t)
 			})
 		}
 	}

@@ -153,6 +153,8 @@ type Family struct {
 	// Kin are the identities of the family's tables where all of them are swapped in one transaction, and Keys the foreign keys between them.
 	Kin  []uint32    `json:"kin,omitempty"`
 	Keys []FamilyKey `json:"keys,omitempty"`
+	// Tables are, on MySQL, those that are swapped together, with their statements and without changes of their own.
+	Tables []Member `json:"tables,omitempty"`
 }
 
 // FamilyKey is a foreign key between two tables that are swapped together: statements that take it off, put it back and make it valid.
@@ -232,7 +234,10 @@ func (p *Plan) Turn() int {
 func (p *Plan) Ahead() int { return p.Find(Anew) + 1 }
 
 // Jointly says that the plan swaps the other tables of its family together with its own.
-func (p *Plan) Jointly() bool { return p.Family != nil && len(p.Family.Kin) > 0 }
+func (p *Plan) Jointly() bool { return p.Family != nil && p.Family.Jointly() }
+
+// Jointly says that all tables of the family are swapped together.
+func (f *Family) Jointly() bool { return len(f.Kin)+len(f.Tables) > 0 }
 
 // Members are the other tables of a plan's family, each once.
 func (p *Plan) Members() (out []Member) {

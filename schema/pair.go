@@ -39,6 +39,9 @@ type Pair struct {
 	Foreign []ForeignKey `json:"foreign,omitempty"`
 	// Children are the foreign keys of other tables that refer to the source, and to the new table after the swap, where that is done by it.
 	Children []Child `json:"children,omitempty"`
+	// Kin are the other tables of a family that is swapped together, on MySQL. Their foreign keys and this table's are among Foreign, and not
+	// among Children.
+	Kin []Name `json:"kin,omitempty"`
 	// Ordered says that both tables sort their keys alike, so that a range of one is a range of the other.
 	Ordered bool `json:"ordered"`
 	// InPlace says that the shadow's columns are columns of the source itself: Shadow has no name then, Log has the keys of rows whose

@@ -44,6 +44,11 @@ func (w *planner) adopt(ctx context.Context, r *rehearsal, p *schema.Pair) (refu
 		return nil, nil // refused
 	}
 	keys, rules, err := childKeys(ctx, w.conn, r.source.Name)
+	for i := len(keys) - 1; i >= 0; i-- { // those of kin are theirs
+		if w.akin(keys[i].Table) {
+			keys, rules = slices.Delete(keys, i, i+1), slices.Delete(rules, i, i+1)
+		}
+	}
 	if err != nil || len(keys) == 0 {
 		return nil, err
 	}
@@ -208,6 +213,7 @@ func Strangers(ctx context.Context, q DB, p schema.Pair) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	there = slices.DeleteFunc(there, func(k schema.Child) bool { return slices.Contains(p.Kin, k.Table) }) // part of what the kin's definitions are
 	var out []string
 	differ := func(a, b []schema.Child, say string) {
 		for _, k := range a {

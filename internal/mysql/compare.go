@@ -91,19 +91,19 @@ func (w Rows) SideBySide() bool { return false }
 // it meanwhile, then what is left does differ.
 func (w Rows) Confirm() string {
 	w = w.judged()
-	return strings.Join([]string{
+	return w.called(strings.Join([]string{
 		"DELETE f FROM " + w.temporary("differing") + " f WHERE " + w.pending("f"),
 		"INSERT INTO " + qualified(w.Pair.Log) + " (" + cmp.Or(w.logged, w.keyList("")) + ") SELECT " + w.keyList("") + " FROM " + w.temporary("differing"),
 		"SELECT @changeling_keys, COUNT(*), COALESCE(CAST(JSON_ARRAYAGG(" + w.keyText("f.") + ") AS CHAR), '[]'), FALSE FROM " + w.temporary("differing") + " f",
-	}, Then)
+	}, Then))
 }
 
 // RelogChecked is Relog for the keys that were drained after the verification began. They are taken out of the checks.
 // A key that is pending again comes back through the next drain.
 func (w Rows) RelogChecked() string {
 	w = w.judged()
-	return w.relog(w.own("again") + Then + "INSERT INTO " + w.temporary("again") + " (" + w.keyList("") + ") SELECT DISTINCT " + w.keyList("changeling_checked.") +
-		" FROM " + qualified(w.Pair.Checks) + " changeling_checked" + Then + "DELETE FROM " + qualified(w.Pair.Checks))
+	return w.called(w.relog(w.own("again") + Then + "INSERT INTO " + w.temporary("again") + " (" + w.keyList("") + ") SELECT DISTINCT " + w.keyList("changeling_checked.") +
+		" FROM " + qualified(w.Pair.Checks) + " changeling_checked" + Then + "DELETE FROM " + qualified(w.Pair.Checks)))
 }
 
 func (w Rows) relog(fill string) string {

@@ -139,6 +139,7 @@ func (w *planner) relate(ctx context.Context, r *rehearsal, p *schema.Pair) (ref
 			twin = schema.Name{Schema: r.in(), Table: fmt.Sprintf("changeling_parent_%d", len(twins))}
 			twins[k.parent] = twin
 			rehearsed = append(rehearsed, "CREATE TABLE "+qualified(twin)+" LIKE "+qualified(k.parent))
+			rehearsed = append(rehearsed, w.changedAlong(k.parent, twin)...)
 		}
 		rehearsed = append(rehearsed, "ALTER TABLE "+qualified(r.shadowName())+" "+k.clause(columns, twin, refers))
 		p.Foreign = append(p.Foreign, schema.ForeignKey{Name: k.name, Add: k.clause(columns, parent, refers), Parent: w.guarded(k, *p)})

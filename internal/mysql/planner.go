@@ -36,6 +36,8 @@ type Options struct {
 	As   string
 	// Route is plan.ShadowColumn where a new type of a column is to be made by a second one. Others are not asked for here.
 	Route plan.Route
+	// Kin are the tables of a family that is swapped together, with their statements.
+	Kin []plan.Member
 	// UndoLog is greater than zero if an undo is wanted: how large its log may become.
 	UndoLog int64
 }
@@ -400,11 +402,17 @@ func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, er
 	p.Checks = w.questions(r, pair)
 	r.place = pair.Shadow
 	pair.Settings = w.settings()
+	if refusals := w.jointly(&pair); len(refusals) > 0 {
+		return RefuseTable(p, refusals...), nil
+	}
 	why, err := w.triggers(ctx, pair)
 	if err != nil {
 		return nil, err
 	}
-	if pair.Binlog = why == ""; !pair.Binlog && w.options.Binlog {
+	if pair.Binlog = why == ""; !pair.Binlog && len(pair.Kin) > 0 {
+		return RefuseTable(p, "tables that are swapped together have no triggers of ours, so the binary log has to tell which rows change, and it cannot: "+why), nil
+	}
+	if !pair.Binlog && w.options.Binlog {
 		return RefuseTable(p, "the binary log was asked for, and cannot tell which rows change: "+why), nil
 	}
 	if !pair.Binlog {
@@ -465,7 +473,10 @@ func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, er
 	if len(pair.Triggers) > 0 {
 		add(carryStep(pair))
 	}
-	if w.options.UndoLog > 0 {
+	switch {
+	case len(pair.Kin) > 0:
+		p.NoUndo = "a family of MySQL that was swapped together cannot be swapped back: the way back is another change of the family"
+	case w.options.UndoLog > 0:
 		p.Undo, p.NoUndo = w.undo(r, pair)
 	}
 	release := []string{"DROP TABLE IF EXISTS " + qualified(pair.Log) + ", " + qualified(pair.Checks) + ", " + qualified(pair.Alive) + ", " + qualified(position(pair)),
@@ -480,7 +491,7 @@ func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, er
 		release = append([]string{dropPass(pair)}, release...)
 	}
 	swap, lock := swapStep(pair, w.dialect.maria)
-	if Calls(pair) {
+	if Calls(pair) && len(pair.Kin) == 0 {
 		add(plan.Step{Kind: plan.Exec, Name: "carry foreign keys", SQL: InstallSwap(pair, w.dialect.maria), Lock: "none",
 			Why: "a procedure that leads foreign keys to the new table, swaps and takes them off the old one, under the swap's lock and whatever becomes of the run"})
 	}

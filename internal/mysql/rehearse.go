@@ -58,7 +58,9 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (out *plan.Pla
 	if w.likeness, err = w.marked(ctx, r.shadowName()); err != nil {
 		return nil, err
 	}
-	if p, err := w.inPlaceOf(ctx, r); err != nil || p != nil {
+	if len(w.options.Kin) > 0 {
+		// Whatever the server would do to one of them alone, they are swapped together.
+	} else if p, err := w.inPlaceOf(ctx, r); err != nil || p != nil {
 		if err == nil && p.Route != plan.Refuse {
 			err = w.askInPlace(ctx, r)
 		}

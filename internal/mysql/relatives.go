@@ -38,6 +38,9 @@ func (w *planner) related(ctx context.Context, r *rehearsal) ([]string, error) {
 	}
 	taken := map[string]bool{} // names of keys, of which the twins' database has one each
 	for _, k := range keys {
+		if w.akin(k.parent) && k.parent != r.source.Name {
+			continue // relate tries it
+		}
 		taken[strings.ToLower(k.name)], k.usual = true, usual
 		parent := twin(k.parent)
 		adds = append(adds, "ALTER TABLE "+qualified(r.shadowName())+" "+k.clause(k.columns, parent, k.refers))
@@ -47,6 +50,9 @@ func (w *planner) related(ctx context.Context, r *rehearsal) ([]string, error) {
 		return nil, err
 	}
 	for _, child := range children {
+		if w.akin(child) {
+			continue
+		}
 		keys, err := foreignKeys(ctx, w.conn, child)
 		if err != nil {
 			return nil, err

@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -20,7 +21,8 @@ import (
 // waits for a row of ours.
 type Rows struct {
 	Pair  schema.Pair
-	Maria bool // the server is MariaDB
+	Maria bool   // the server is MariaDB
+	As    string // what the source is called in the texts of a last drain; empty: s
 
 	back   bool   // the pair is the Judge of an undo, see judged
 	logged string // the key's columns in the log then
@@ -402,7 +404,7 @@ func (w Rows) Drain(limit int64, note bool) string {
 	}
 	list = append(list, "DELETE changeling_log FROM "+w.temporary("taken")+" t STRAIGHT_JOIN "+qualified(w.Pair.Log)+" changeling_log ON changeling_log."+seq+" = t."+seq,
 		"SELECT (SELECT COUNT(*) FROM "+w.temporary("taken")+"), 0, 0, 0")
-	return strings.Join(list, Then)
+	return w.called(strings.Join(list, Then))
 }
 
 // Locked are the names under which the statements of the last drain use tables, for LOCK TABLES.
@@ -414,7 +416,7 @@ func (w Rows) Locked() string {
 		}
 		return qualified(n) + " AS " + alias + " WRITE"
 	}
-	list := []string{lock(p.Source, ""), lock(p.Source, "s"), lock(p.Shadow, ""), lock(p.Shadow, "d"), lock(p.Log, ""), lock(p.Log, "changeling_log"), lock(p.Log, "changeling_waiting"),
+	list := []string{lock(p.Source, ""), lock(p.Source, cmp.Or(w.As, "s")), lock(p.Shadow, ""), lock(p.Shadow, "d"), lock(p.Log, ""), lock(p.Log, "changeling_log"), lock(p.Log, "changeling_waiting"),
 		lock(p.Checks, ""), lock(p.Checks, "changeling_checked"), lock(alive(p), ""), lock(alive(p), "changeling_alive")}
 	if p.Binlog { // where it ends is noted for an undo
 		list = append(list, lock(position(p), ""))

@@ -111,7 +111,7 @@ func (w Rows) Referring() string {
 		view, written = "innodb_sys_foreign", func(n schema.Name) string { return literal(fileName(n.Schema) + "/" + fileName(n.Table)) }
 	}
 	own := []string{written(w.Pair.Source)}
-	for _, n := range childTables(w.Pair) {
+	for _, n := range append(childTables(w.Pair), w.Pair.Kin...) {
 		own = append(own, written(n))
 	}
 	return "SELECT REPLACE(i.for_name, '/', '.') FROM information_schema." + view + " i WHERE i.ref_name = " + own[0] + " AND i.for_name NOT IN (" + strings.Join(own, ", ") + ") LIMIT 3"

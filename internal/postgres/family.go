@@ -28,6 +28,8 @@ type Family struct {
 	Sequences []plan.Step
 	// Kin are, of a family that swaps together, all of its tables; empty where the tables are changed one after the other.
 	Kin []uint32
+	// Tables are, on MySQL, the tables of such a family with their statements.
+	Tables []plan.Member
 	// Keys are the foreign keys between different tables of such a family.
 	Keys []plan.FamilyKey
 	// Route is the one that such tables can go.
