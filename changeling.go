@@ -32,7 +32,7 @@ type Config struct {
 	// Hold stops before the cutover until somebody says `changeling cutover`; the shadow stays in step meanwhile.
 	Hold bool
 	// WithChildren takes along what a column that gets another type is the key of: the columns that refer to it, over any number of tables, and
-	// the sequences that they own. PostgreSQL only. See docs/ARCHITECTURE.md, "Key families".
+	// the sequences that they own. PostgreSQL, and integers on MySQL. See docs/ARCHITECTURE.md, "Key families".
 	WithChildren bool
 	// OnlyDirect refuses every change that the server does not do at once.
 	OnlyDirect bool

@@ -116,3 +116,34 @@ func TestMySQLFamilyRefused(t *testing.T) {
 		})
 	}
 }
+
+// TestMySQLFamilyDies: whatever statement a run dies at, the tables are all the old ones or all the new ones, and the same command goes on.
+func TestMySQLFamilyDies(t *testing.T) {
+	t.Parallel()
+	const ddl = `ALTER TABLE customers MODIFY id bigint unsigned NOT NULL AUTO_INCREMENT`
+	onlyMySQL(t, func(t *testing.T, dsn string, db *sql.DB) {
+		native := mytest.Open(t, mytest.Database(t, "mysql9.7"))
+		mytest.Exec(t, native, relativesMy("bigint unsigned")...)
+		begin := func() {
+			mytest.Exec(t, db, `DROP TABLE IF EXISTS items, orders, customers`)
+			mytest.Exec(t, db, relativesMy("int")...)
+		}
+		act := func(db *sql.DB) error {
+			return changeling.Apply(t.Context(), db, ddl, byBinlog(dsn, changeling.Config{WithChildren: true, Fast: true, DropAfter: changeling.DropNow}))
+		}
+		mixed := func() {
+			var types int
+			if err := db.QueryRow(`SELECT COUNT(DISTINCT column_type) FROM information_schema.columns WHERE table_schema = DATABASE() AND (table_name, column_name) IN (('customers', 'id'), ('customers', 'boss'), ('orders', 'customer'), ('items', 'customer'))`).Scan(&types); err != nil || types != 1 {
+				t.Errorf("the columns are of %d types, %v", types, err)
+			}
+		}
+		diesMy(t, dsn, db, 71, begin, act, mixed, func(at string) {
+			for _, table := range []string{"customers", "orders", "items"} {
+				if got, want := shownMy(t, db, table), shownMy(t, native, table); got != want {
+					t.Errorf("%s: %s is\n%s\nwant\n%s", at, table, got, want)
+				}
+				sameMy(t, db, `SELECT COUNT(*) FROM `+table, `SELECT 300`)
+			}
+		})
+	})
+}

@@ -38,7 +38,7 @@ func (s *stages) into(cmd *cobra.Command, c *changeling.Config) (err error) {
 
 func (r *route) flags(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&r.only, "only-direct", false, "refuse what the server does not do at once")
-	cmd.Flags().BoolVar(&r.children, "with-children", false, "change the columns that refer to a key along with it, table by table, and its sequences (PostgreSQL, integers that get wider)")
+	cmd.Flags().BoolVar(&r.children, "with-children", false, "change the columns that refer to a key along with it, table by table, and its sequences (PostgreSQL, and integers on MySQL)")
 	cmd.Flags().StringVar(&r.name, "route", "", "the `way` to go, or not at all: direct (as the statement says, however long others wait), recipe, column (shadow-column), table (shadow-table)")
 }
 

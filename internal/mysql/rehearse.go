@@ -20,6 +20,22 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (out *plan.Pla
 	if err := w.conn.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME IN ("+literal(r.in())+", "+literal(r.old())+")").Scan(&there); err != nil {
 		return nil, err
 	}
+	if there > 0 && len(w.options.Kin) > 0 {
+		// The id is that of a change which has made nothing yet: a run died while it planned.
+		var mine bool
+		if err := w.conn.QueryRowContext(ctx, "SELECT COALESCE(GET_LOCK("+literal(twinLock(r.change))+", 10), 0)").Scan(&mine); err != nil {
+			return nil, err
+		}
+		for _, name := range []string{r.in(), r.old()} {
+			if !mine {
+				return nil, &fault.Problem{Kind: fault.Stopped, Text: fmt.Sprintf("an earlier connection still plans change %s: run the same command again; nothing was changed", r.change)}
+			}
+			if _, err := w.conn.ExecContext(ctx, "DROP DATABASE IF EXISTS "+quote(name)); err != nil {
+				return nil, w.explain(err, "dropping the twin's database "+name)
+			}
+		}
+		there = 0
+	}
 	if there > 0 {
 		return nil, &fault.Problem{Kind: fault.Usage, Text: fmt.Sprintf("database %s or %s exists already, so change %s was planned before: take another id; nothing was changed", r.in(), r.old(), w.options.ID)}
 	}
