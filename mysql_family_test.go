@@ -13,6 +13,7 @@ import (
 
 	"github.com/changeling-db/changeling"
 	"github.com/changeling-db/changeling/event"
+	"github.com/changeling-db/changeling/internal/dbtest/mutant"
 	"github.com/changeling-db/changeling/internal/dbtest/mytest"
 )
 
@@ -146,4 +147,41 @@ func TestMySQLFamilyDies(t *testing.T) {
 			}
 		})
 	})
+}
+
+// TestMySQLFamilyLost: a connection that is lost at the swap, before it or behind it, leaves all tables old or all new, and the run finds out which.
+func TestMySQLFamilyLost(t *testing.T) {
+	t.Parallel()
+	for _, at := range []string{"CALL ", "UNLOCK TABLES"} {
+		t.Run(at, func(t *testing.T) {
+			t.Parallel()
+			onlyMySQL(t, func(t *testing.T, dsn string, db *sql.DB) {
+				native := mytest.Open(t, mytest.Database(t, "mysql9.7"))
+				mytest.Exec(t, native, relativesMy("bigint unsigned")...)
+				mytest.Exec(t, db, relativesMy("int")...)
+				var lost, called atomic.Bool
+				pool := mytest.Mutant(t, dsn, func(_ context.Context, s mutant.Statement) string {
+					called.Store(called.Load() || strings.HasPrefix(s.Text, "CALL "))
+					if called.Load() && strings.HasPrefix(s.Text, at) && lost.CompareAndSwap(false, true) {
+						return "KILL CONNECTION_ID()"
+					}
+					return s.Text
+				})
+				pool.SetMaxOpenConns(30)
+				config := byBinlog(dsn, changeling.Config{WithChildren: true, Fast: true, Events: event.Lines(t.Output())})
+				if err := changeling.Apply(t.Context(), pool, `ALTER TABLE customers MODIFY id bigint unsigned NOT NULL AUTO_INCREMENT`, config); err != nil {
+					t.Fatal(err)
+				}
+				if !lost.Load() {
+					t.Fatal("nothing was lost")
+				}
+				for _, table := range []string{"customers", "orders", "items"} {
+					if got, want := shownMy(t, db, table), shownMy(t, native, table); got != want {
+						t.Errorf("%s is\n%s\nwant\n%s", table, got, want)
+					}
+					sameMy(t, db, `SELECT COUNT(*) FROM `+table, `SELECT 300`)
+				}
+			})
+		})
+	}
 }
