@@ -206,16 +206,18 @@ func (a *contracting) Swap(ctx context.Context) error {
 	}
 	for _, text := range append(texts, a.step.SQL...) {
 		if err := a.bounded(ctx, a.conn, a.step.LockWait, text); err != nil {
-			return err
+			if err = a.amend(ctx, nil, err); err != nil {
+				return err
+			}
+			break
 		}
 	}
 	if !mysql.Mirrors(a.pair) {
 		_ = a.bounded(ctx, a.conn, a.step.LockWait, mysql.DropAside(a.pair))
 	}
-	if _, err := a.conn.ExecContext(ctx, "UNLOCK TABLES"); err != nil {
-		return err
+	if _, err := a.conn.ExecContext(ctx, "UNLOCK TABLES"); err == nil { // see renaming.swap
+		a.over = time.Now()
 	}
-	a.over = time.Now()
 	return nil
 }
 

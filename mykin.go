@@ -187,12 +187,7 @@ func (a *kinRenaming) Swap(ctx context.Context) error {
 			return err
 		}
 	}
-	if _, err := a.conn.ExecContext(ctx, mysql.CallSwap(a.pair)); err != nil {
-		return err
-	}
-	_, _ = a.conn.ExecContext(ctx, "UNLOCK TABLES") // the tables are swapped; where it fails, the locks end with the connection, in Commit
-	a.over = time.Now()
-	return nil
+	return a.swap(ctx, a.all, mysql.CallSwap(a.pair))
 }
 
 func (a *kinRenaming) Commit() error {
@@ -206,9 +201,9 @@ func (a *kinRenaming) Commit() error {
 		}
 	}
 	if err := a.cutAll(ctx, a.t); err != nil {
-		return errors.Join(err, ended(a.t.Tx))
+		return unsaved(err, ended(a.t.Tx))
 	}
-	return a.t.Commit()
+	return unsaved(a.t.Commit())
 }
 
 // Rollback lets the locks go.
@@ -219,6 +214,20 @@ func (a *kinRenaming) Rollback() error {
 		}
 	}
 	return a.renaming.Rollback()
+}
+
+// settleKin does at once, for all tables of a family, what a swap that nobody saw end did not come to: their releases come one after the other. It may run
+// twice.
+func (r *run) settleKin(ctx context.Context, t *tx) error {
+	if len(r.kin) == 0 {
+		return nil
+	}
+	for _, m := range append([]*run{r}, r.kin...) {
+		if err := m.settle(ctx, t); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // cutAll notes that the tables are swapped, and moves the counter, also of those that are swapped together with the run's own.

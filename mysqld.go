@@ -520,17 +520,49 @@ func (a *renaming) Swap(ctx context.Context) error {
 	if mysql.Calls(a.pair) {
 		swap = mysql.CallSwap(a.pair)
 	}
-	for _, text := range append(texts, swap) {
+	return a.swap(ctx, []*renaming{a}, append(texts, swap)...)
+}
+
+// swap runs the statements that swap the tables of all, and lets the locks go.
+func (a *renaming) swap(ctx context.Context, all []*renaming, texts ...string) error {
+	for _, text := range texts {
 		if _, err := a.conn.ExecContext(ctx, text); err != nil {
-			return err
+			if err = a.amend(ctx, all, err); err != nil {
+				return err
+			}
+			break
 		}
 	}
 	a.carried(ctx, a.conn)
-	if _, err := a.conn.ExecContext(ctx, "UNLOCK TABLES"); err != nil {
-		return err
+	if _, err := a.conn.ExecContext(ctx, "UNLOCK TABLES"); err == nil { // else they end with the connection, in Commit
+		a.over = time.Now()
 	}
-	a.over = time.Now()
 	return nil
+}
+
+// amend finds out what became of a swap that the server said an error to, over the connection that has the locks; nil says that it happened. A
+// KILL QUERY ends a procedure wherever it is, also behind its RENAME, and no handler of it runs then. So what it left half done is brought to its end
+// here, or taken back, before anybody can write.
+func (a *renaming) amend(ctx context.Context, all []*renaming, why error) error {
+	if fault.Lost(why) {
+		return why
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleWait) // the locks are ours, whoever wanted the run to end
+	defer cancel()
+	_, _ = a.conn.ExecContext(ctx, "DO 0") // takes a kill that came when the statement was over
+	var swapped bool
+	if err := a.conn.QueryRowContext(ctx, a.step.Done).Scan(&swapped); err != nil {
+		return errors.Join(errUnsaid, why, err)
+	}
+	for _, one := range all {
+		if err := mysql.Amend(ctx, a.conn, one.pair, swapped); err != nil { // the next attempt, or the release, does it once more
+			a.engine.config.Events(event.Retried{Step: string(plan.Cutover), What: "foreign keys", Attempt: 1, Err: err})
+		}
+	}
+	if swapped {
+		return nil
+	}
+	return why
 }
 
 func (a *renaming) Commit() error {
@@ -543,12 +575,20 @@ func (a *renaming) Commit() error {
 		defer a.follower.mu.Unlock()
 	}
 	if err := s.Exec(ctx, a.t, s.Text.Cut, a.id); err != nil {
-		return errors.Join(err, ended(a.t.Tx))
+		return unsaved(err, ended(a.t.Tx))
 	}
 	if err := a.advance(ctx, a.t, 1); err != nil {
-		return errors.Join(err, ended(a.t.Tx))
+		return unsaved(err, ended(a.t.Tx))
 	}
-	return a.t.Commit()
+	return unsaved(a.t.Commit())
+}
+
+// unsaved is a swap that could not be saved, for whatever reason: it is not tried again, but asked of the catalogue.
+func unsaved(errs ...error) error {
+	if err := errors.Join(errs...); err != nil {
+		return errors.Join(errUnsaid, err)
+	}
+	return nil
 }
 
 // Rollback lets the locks go.

@@ -29,7 +29,10 @@ func (r *run) cutover(ctx context.Context, s plan.Step) error {
 			return err
 		}
 		if done { // the run that swapped did not live to say so
-			return r.tx(ctx, session{}, func(ctx context.Context, t *tx) error {
+			return r.tx(ctx, session{Idle: long}, func(ctx context.Context, t *tx) error {
+				if err := r.settleKin(ctx, t); err != nil {
+					return err
+				}
 				return r.cutAll(ctx, t)
 			})
 		}

@@ -169,7 +169,7 @@ func named(k schema.Child) string {
 
 // Led asks whether a swap began to lead the children's keys and nobody knows that it came to its end.
 func Led(p schema.Pair) string {
-	return fmt.Sprintf("SELECT EXISTS (SELECT 1 FROM %s a WHERE a.one = %d)", qualified(alive(p)), under)
+	return fmt.Sprintf("SELECT EXISTS (SELECT 1 FROM %s changeling_alive WHERE changeling_alive.one = %d)", qualified(alive(p)), under) // as it is locked
 }
 
 // Rejoin gives the children the keys that they lack after that, and ends the note. It answers which these are. The connection has
@@ -199,6 +199,41 @@ func Rejoin(ctx context.Context, q DB, p schema.Pair, swapped bool) (missing []s
 	}
 	_, err = q.ExecContext(ctx, fmt.Sprintf("DELETE FROM %s WHERE one = %d"+Then+"COMMIT", qualified(alive(p)), under))
 	return missing, err
+}
+
+// Amend brings the keys to where the procedure would have brought them that did not come to its end: the children have theirs, and the table that is not the
+// users' has none. The connection has the locks of the swap, and foreign_key_checks off. It may run twice.
+func Amend(ctx context.Context, q DB, p schema.Pair, swapped bool) error {
+	var led bool
+	if len(p.Children) > 0 {
+		if err := q.QueryRowContext(ctx, Led(p)).Scan(&led); err != nil {
+			return err
+		}
+	}
+	if led {
+		if _, err := Rejoin(ctx, q, p, swapped); err != nil {
+			return err
+		}
+	}
+	if len(p.Foreign) == 0 {
+		return nil
+	}
+	asked := []string{ForeignKeysOf(p.Shadow)}
+	if swapped {
+		asked = []string{Related(p), Misnamed(p)}
+	}
+	for _, query := range asked {
+		left, err := Texts(ctx, q, query)
+		for _, text := range left {
+			if err == nil {
+				_, err = q.ExecContext(ctx, text)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Astray asks for the first rows of a child that refer to nothing, after a swap.
