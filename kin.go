@@ -250,7 +250,7 @@ func (r *run) ofKin(ctx context.Context, m *run, s plan.Step, err error) error {
 	err = m.explain(ctx, s, err)
 	if p, ok := errors.AsType[*fault.Problem](err); ok {
 		told := *p
-		told.Text = fmt.Sprintf("%s, which is swapped together with %s: %s", m.table(), r.table(), p.Text)
+		told.Text = fmt.Sprintf("%s, which is swapped together with %s: %s", m.table(), r.table(), strings.ReplaceAll(p.Text, m.id, r.id)) // what can be said is said of the family
 		return &told
 	}
 	return err

@@ -40,57 +40,74 @@ func TestMySQLFamily(t *testing.T) {
 		mytest.Exec(t, db, relativesMy("int")...)
 		native := mytest.Open(t, mytest.Database(t, "mysql9.7"))
 		mytest.Exec(t, native, relativesMy("bigint unsigned")...)
-		ctx, stop := context.WithCancel(t.Context())
-		defer stop()
-		var all sync.WaitGroup
-		var rounds, kept, refused atomic.Int64
-		for i := range 3 {
-			all.Go(func() {
-				for n := 1_000_000 * (i + 1); ctx.Err() == nil; n += 2 {
-					for _, c := range []struct {
-						text string
-						bad  bool
-					}{
-						{fmt.Sprintf(`INSERT INTO customers (id, boss) VALUES (%d, 1)`, n), false},
-						{fmt.Sprintf(`INSERT INTO orders VALUES (%d, 1, 'n')`, n), false},
-						{fmt.Sprintf(`INSERT INTO items (customer, no) VALUES (%d, 1)`, n), false},
-						{fmt.Sprintf(`INSERT INTO items (customer, no) VALUES (%d, 7)`, n), true},
-						{fmt.Sprintf(`UPDATE customers SET id = id + 1 WHERE id = %d`, n), false}, // cascades over two levels
-						{fmt.Sprintf(`INSERT INTO orders VALUES (%d, 1, 'n')`, n), true},
-						{fmt.Sprintf(`DELETE FROM customers WHERE id = %d AND id %% 4 = 1`, n+1), false},
-					} {
-						_, err := db.Exec(c.text)
-						switch {
-						case err == nil && c.bad:
-							t.Errorf("an orphan came in: %s", c.text)
-						case err != nil && c.bad && strings.Contains(err.Error(), "1452"):
-							refused.Add(1)
-						case err != nil:
-							t.Errorf("a user failed: %s: %v", c.text, err)
-							return
-						}
-					}
-					rounds.Add(1)
-					<-time.After(20 * time.Millisecond) // they are to meet the swap, and not to outrun a small machine
-					if (n+1)%4 != 1 {
-						kept.Add(1)
-					}
-				}
-			})
-		}
-		err := changeling.Apply(t.Context(), db, `ALTER TABLE customers MODIFY id bigint unsigned NOT NULL AUTO_INCREMENT`, byBinlog(dsn, changeling.Config{WithChildren: true, Fast: true, Events: event.Lines(t.Output())}))
+		stop := relativesUsersMy(t, db)
+		err := changeling.Apply(t.Context(), db, widenFamilyMy, byBinlog(dsn, changeling.Config{WithChildren: true, Fast: true, Events: event.Lines(t.Output())}))
 		stop()
-		all.Wait()
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, table := range []string{"customers", "orders", "items"} {
-			if got, want := shownMy(t, db, table), shownMy(t, native, table); got != want {
-				t.Errorf("%s is\n%s\nas it would be made\n%s", table, got, want)
-			}
-			sameMy(t, db, `SELECT COUNT(*) FROM `+table+` WHERE `+map[string]string{"customers": "id", "orders": "customer", "items": "customer"}[table]+` >= 1000000`, fmt.Sprint(`SELECT `, kept.Load()))
+		relativesAlikeMy(t, db, native)
+	})
+}
+
+// relativesAlikeMy compares the definitions of relativesMy, and looks for orphans.
+func relativesAlikeMy(t *testing.T, db, native *sql.DB) {
+	t.Helper()
+	for _, table := range []string{"customers", "orders", "items"} {
+		if got, want := shownMy(t, db, table), shownMy(t, native, table); got != want {
+			t.Errorf("%s is\n%s\nas it would be made\n%s", table, got, want)
 		}
-		sameMy(t, db, `SELECT COUNT(*) FROM orders o LEFT JOIN customers c ON c.id = o.customer WHERE c.id IS NULL UNION ALL SELECT COUNT(*) FROM items i LEFT JOIN orders o USING (customer, no) WHERE o.no IS NULL`, `SELECT 0 UNION ALL SELECT 0`)
+	}
+	sameMy(t, db, `SELECT COUNT(*) FROM orders o LEFT JOIN customers c ON c.id = o.customer WHERE c.id IS NULL UNION ALL SELECT COUNT(*) FROM items i LEFT JOIN orders o USING (customer, no) WHERE o.no IS NULL`, `SELECT 0 UNION ALL SELECT 0`)
+}
+
+// relativesUsersMy write to relativesMy until they are stopped, with cascades over two levels. None may fail, no orphan may come in, and nothing that they
+// wrote may be missing then.
+func relativesUsersMy(t *testing.T, db *sql.DB) (stop func()) {
+	t.Helper()
+	ctx, end := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	var rounds, kept, refused atomic.Int64
+	for i := range 3 {
+		all.Go(func() {
+			for n := 1_000_000 * (i + 1); ctx.Err() == nil; n += 2 {
+				for _, c := range []struct {
+					text string
+					bad  bool
+				}{
+					{fmt.Sprintf(`INSERT INTO customers (id, boss) VALUES (%d, 1)`, n), false},
+					{fmt.Sprintf(`INSERT INTO orders (customer, no, note) VALUES (%d, 1, 'n')`, n), false},
+					{fmt.Sprintf(`INSERT INTO items (customer, no) VALUES (%d, 1)`, n), false},
+					{fmt.Sprintf(`INSERT INTO items (customer, no) VALUES (%d, 7)`, n), true},
+					{fmt.Sprintf(`UPDATE customers SET id = id + 1 WHERE id = %d`, n), false}, // cascades over two levels
+					{fmt.Sprintf(`INSERT INTO orders (customer, no, note) VALUES (%d, 1, 'n')`, n), true},
+					{fmt.Sprintf(`DELETE FROM customers WHERE id = %d AND id %% 4 = 1`, n+1), false},
+				} {
+					_, err := db.Exec(c.text)
+					switch {
+					case err == nil && c.bad:
+						t.Errorf("an orphan came in: %s", c.text)
+					case err != nil && c.bad && strings.Contains(err.Error(), "1452"):
+						refused.Add(1)
+					case err != nil:
+						t.Errorf("a user failed: %s: %v", c.text, err)
+						return
+					}
+				}
+				rounds.Add(1)
+				<-time.After(20 * time.Millisecond) // they are to meet the swap, and not to outrun a small machine
+				if (n+1)%4 != 1 {
+					kept.Add(1)
+				}
+			}
+		})
+	}
+	return sync.OnceFunc(func() {
+		end()
+		all.Wait()
+		for table, column := range map[string]string{"customers": "id", "orders": "customer", "items": "customer"} {
+			sameMy(t, db, `SELECT COUNT(*) FROM `+table+` WHERE `+column+` >= 1000000`, fmt.Sprint(`SELECT `, kept.Load()))
+		}
 		if rounds.Load() < 20 || refused.Load() < 20 {
 			t.Errorf("%d rounds and %d orphans were tried: that shows nothing", rounds.Load(), refused.Load())
 		}
@@ -118,10 +135,18 @@ func TestMySQLFamilyRefused(t *testing.T) {
 	}
 }
 
+// oneTypeMy fails where the columns of relativesMy that are tied together are of several types.
+func oneTypeMy(t *testing.T, db *sql.DB) {
+	t.Helper()
+	var types int
+	if err := db.QueryRow(`SELECT COUNT(DISTINCT column_type) FROM information_schema.columns WHERE table_schema = DATABASE() AND (table_name, column_name) IN (('customers', 'id'), ('customers', 'boss'), ('orders', 'customer'), ('items', 'customer'))`).Scan(&types); err != nil || types != 1 {
+		t.Errorf("the columns are of %d types, %v", types, err)
+	}
+}
+
 // TestMySQLFamilyDies: whatever statement a run dies at, the tables are all the old ones or all the new ones, and the same command goes on.
 func TestMySQLFamilyDies(t *testing.T) {
 	t.Parallel()
-	const ddl = `ALTER TABLE customers MODIFY id bigint unsigned NOT NULL AUTO_INCREMENT`
 	onlyMySQL(t, func(t *testing.T, dsn string, db *sql.DB) {
 		native := mytest.Open(t, mytest.Database(t, "mysql9.7"))
 		mytest.Exec(t, native, relativesMy("bigint unsigned")...)
@@ -130,15 +155,9 @@ func TestMySQLFamilyDies(t *testing.T) {
 			mytest.Exec(t, db, relativesMy("int")...)
 		}
 		act := func(db *sql.DB) error {
-			return changeling.Apply(t.Context(), db, ddl, byBinlog(dsn, changeling.Config{WithChildren: true, Fast: true, DropAfter: changeling.DropNow}))
+			return changeling.Apply(t.Context(), db, widenFamilyMy, byBinlog(dsn, changeling.Config{WithChildren: true, Fast: true, DropAfter: changeling.DropNow}))
 		}
-		mixed := func() {
-			var types int
-			if err := db.QueryRow(`SELECT COUNT(DISTINCT column_type) FROM information_schema.columns WHERE table_schema = DATABASE() AND (table_name, column_name) IN (('customers', 'id'), ('customers', 'boss'), ('orders', 'customer'), ('items', 'customer'))`).Scan(&types); err != nil || types != 1 {
-				t.Errorf("the columns are of %d types, %v", types, err)
-			}
-		}
-		diesMy(t, dsn, db, 71, begin, act, mixed, func(at string) {
+		diesMy(t, dsn, db, 71, begin, act, func() { oneTypeMy(t, db) }, func(at string) {
 			for _, table := range []string{"customers", "orders", "items"} {
 				if got, want := shownMy(t, db, table), shownMy(t, native, table); got != want {
 					t.Errorf("%s: %s is\n%s\nwant\n%s", at, table, got, want)
@@ -169,7 +188,7 @@ func TestMySQLFamilyLost(t *testing.T) {
 				})
 				pool.SetMaxOpenConns(30)
 				config := byBinlog(dsn, changeling.Config{WithChildren: true, Fast: true, Events: event.Lines(t.Output())})
-				if err := changeling.Apply(t.Context(), pool, `ALTER TABLE customers MODIFY id bigint unsigned NOT NULL AUTO_INCREMENT`, config); err != nil {
+				if err := changeling.Apply(t.Context(), pool, widenFamilyMy, config); err != nil {
 					t.Fatal(err)
 				}
 				if !lost.Load() {
