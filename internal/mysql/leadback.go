@@ -23,6 +23,9 @@ func LeadBack(ctx context.Context, q DB, p *plan.Plan, maria bool) (refusals []s
 		return nil, err
 	}
 	pair := p.Pair
+	if len(pair.Kin) > 0 {
+		return []string{fmt.Sprintf("%s has triggers by now (%s), and tables that are swapped back together cannot have any. Drop the triggers, undo the change, and make them again afterwards", pair.Source, list[0].name)}, nil
+	}
 	if maria && Calls(pair) {
 		return []string{fmt.Sprintf("%s has triggers by now (%s), and foreign keys tie it to other tables: both cannot be led back by the same swap. Drop the triggers, undo the change, and make them again afterwards", pair.Source, list[0].name)}, nil
 	}

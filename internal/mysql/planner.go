@@ -473,10 +473,7 @@ func (w *planner) shadowTable(ctx context.Context, r *rehearsal) (*plan.Plan, er
 	if len(pair.Triggers) > 0 {
 		add(carryStep(pair))
 	}
-	switch {
-	case len(pair.Kin) > 0:
-		p.NoUndo = "a family of MySQL that was swapped together cannot be swapped back: the way back is another change of the family"
-	case w.options.UndoLog > 0:
+	if w.options.UndoLog > 0 {
 		p.Undo, p.NoUndo = w.undo(r, pair)
 	}
 	release := []string{"DROP TABLE IF EXISTS " + qualified(pair.Log) + ", " + qualified(pair.Checks) + ", " + qualified(pair.Alive) + ", " + qualified(position(pair)),

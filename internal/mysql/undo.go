@@ -41,7 +41,7 @@ func undoSteps(pair schema.Pair, wait time.Duration, maria bool) []plan.Step {
 	if len(pair.Triggers) > 0 {
 		steps = append(steps, carryStep(pair))
 	}
-	if Calls(pair) {
+	if Calls(pair) && len(pair.Kin) == 0 {
 		steps = append(steps, plan.Step{Kind: plan.Exec, Name: "lead foreign keys back", SQL: InstallSwap(pair, maria), Lock: "none",
 			Why: "a procedure that leads foreign keys to the old table, swaps and takes them off the new one, under the swap's lock and whatever becomes of the run"})
 	}
@@ -80,10 +80,10 @@ func (r *rehearsal) oneWay(p schema.Pair) string {
 func (r *rehearsal) turned(p schema.Pair, limit int64) schema.Pair {
 	at := func(name string) schema.Name { return schema.Name{Schema: r.in(), Table: name + r.change} }
 	out := schema.Pair{Change: p.Change, Settings: p.Settings, Ordered: true, SameKey: p.SameKey, Binlog: true, Limit: limit,
-		Source: p.Source, Shadow: p.Old, Old: r.shadowName(), Log: at("undo_keys_"), Checks: at("undo_checks_"), Misfits: at("undo_misfits_"), Capture: p.Capture, Foreign: r.former, Children: turnedChildren(p.Children, r)}
+		Source: p.Source, Shadow: p.Old, Old: r.shadowName(), Log: at("undo_keys_"), Checks: at("undo_checks_"), Misfits: at("undo_misfits_"), Capture: p.Capture, Foreign: r.former, Children: turnedChildren(p.Children, r), Kin: p.Kin}
 	judge := p
 	judge.Source, judge.Shadow, judge.Old, judge.Log, judge.Checks = p.Old, p.Source, p.Source, out.Log, out.Checks
-	judge.Key, judge.Foreign, judge.Children, judge.Triggers = nil, nil, nil, nil
+	judge.Key, judge.Foreign, judge.Children, judge.Triggers, judge.Kin = nil, nil, nil, nil, nil
 	for _, k := range p.Key {
 		logType := logged(*r.shadow.column(k.Shadow))
 		back := schema.Key{Source: k.Shadow, Shadow: k.Source, Type: k.ShadowType, ShadowType: k.Type, LogType: logType, Ops: k.ShadowOps, ShadowOps: k.Ops}
