@@ -49,13 +49,13 @@ func (w *planner) keeping(bytes int64) int64 {
 }
 
 // ways estimates what a new type of one column costs by a second table and by a second column, and says which of the two cannot be gone, as far as that
-// is known without trying; refusals are those of a second table. It answers none for statements that ask for more than that. The twin is as
+// is known without trying; refusals are those of a second table. It answers none for statements that ask for more than that, nor for tables that swap together. The twin is as
 // the statement left it.
 func (w *planner) ways(ctx context.Context, r *rehearsal, refusals []string) ([]plan.Way, error) {
 	k := w.statement.Clauses[0]
 	from := r.source.column(k.Column)
 	modifies := k.Action == plan.AlterType || k.Action == plan.ChangeColumn && strings.EqualFold(k.Column, k.NewName)
-	if len(w.statement.Clauses) != 1 || !modifies || from == nil || r.target(from.Name) == nil || w.options.Trial {
+	if len(w.statement.Clauses) != 1 || !modifies || from == nil || r.target(from.Name) == nil || w.options.Trial || len(w.options.Kin) > 0 {
 		return nil, nil
 	}
 	if to := r.target(from.Name); from.full() == to.full() && from.Nullable == to.Nullable {
