@@ -21,14 +21,11 @@ import (
 // A column under two names on MySQL and MariaDB: what goes another way there than on PostgreSQL.
 
 func (d mysqld) Expansion(x Expansion) (s plan.Statement, said string, err error) {
-	if x.Down != "" {
-		return s, "", &fault.Problem{Kind: fault.Refused, Text: "a way down by an expression (--down) is for PostgreSQL; on MySQL and MariaDB a column in two types has the same value in both. Nothing was changed"}
-	}
 	if d.trial {
 		return s, "", usage("a test on a replica is for one statement: what users write under two names cannot be tried there")
 	}
-	if s, err = mysql.ParseExpansion(x.Statement, x.As); err == nil {
-		said = mysql.ExpansionSaid(s, x.As)
+	if s, err = mysql.Expansion(x).Parse(); err == nil {
+		said = mysql.Expansion(x).Said(s)
 	}
 	return s, said, err
 }
@@ -37,7 +34,7 @@ func (d mysqld) Expand(ctx context.Context, db *sql.DB, x Expansion, id string, 
 	if _, err := mysql.Fit(ctx, db); err != nil {
 		return nil, err
 	}
-	return mysql.Plan(ctx, db, x.Statement, mysql.Options{ID: id, LockWait: wait, Live: true, As: x.As})
+	return mysql.Plan(ctx, db, x.Statement, mysql.Options{ID: id, LockWait: wait, Live: true, As: x.As, Up: x.Up, Down: x.Down})
 }
 
 func (mysqld) Leaning(ctx context.Context, q state.DB, p schema.Pair) ([]string, error) {

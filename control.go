@@ -304,7 +304,7 @@ func (r *run) dropShadow(ctx context.Context) error {
 				return tx.ddl(ctx, s)
 			})
 		}); err != nil {
-			return r.losing(err)
+			return r.losing(ctx, err)
 		}
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/changeling-db/changeling/internal/fault"
+	"github.com/changeling-db/changeling/internal/mysql"
 	"github.com/changeling-db/changeling/internal/postgres"
 	"github.com/changeling-db/changeling/internal/state"
 	"github.com/changeling-db/changeling/plan"
@@ -19,11 +20,14 @@ import (
 // Once it is expanded both are there, and whoever writes one of them writes the other. Change.Contract takes the old one away.
 type Expansion struct {
 	// Statement is ALTER TABLE … RENAME COLUMN … TO …, or, on PostgreSQL, … ALTER COLUMN … TYPE … USING …. The USING is the way up: the new
-	// column's value by the old one. On MySQL and MariaDB it is a RENAME COLUMN, or a MODIFY to a wider type of the same kind.
+	// column's value by the old one. On MySQL and MariaDB it is a RENAME COLUMN, or a MODIFY, without Up and Down to a wider type of the same
+	// kind.
 	Statement string
 	// As is the name of the new column, where it has a new type.
 	As string
-	// Down is the way down, an expression: the old column's value by the new one. Empty: the value is assigned. On MySQL and MariaDB there is none.
+	// Up is the way up where no USING says it, on MySQL and MariaDB: an expression over the old column. Empty: the value is assigned.
+	Up string
+	// Down is the way down, an expression: the old column's value by the new one. Empty: the value is assigned.
 	Down string
 }
 
@@ -193,7 +197,10 @@ func (r *run) leaningIn(ctx context.Context, t *tx) error {
 func (r *run) unlike(rows int64) error {
 	m := r.pair.Columns[0]
 	differ := m.Shadow + " IS DISTINCT FROM " + m.Source
-	if !r.engine.dialect.Transactional() {
+	switch {
+	case !r.engine.dialect.Transactional() && m.Back != "":
+		differ = "NOT (" + m.Shadow + " <=> " + m.Expr + " OR " + m.Source + " <=> " + m.Back + ")"
+	case !r.engine.dialect.Transactional():
 		differ = "NOT (" + m.Shadow + " <=> " + m.Source + ")"
 	}
 	return &fault.Problem{Kind: fault.Mismatch, Text: fmt.Sprintf("%d rows of %s, or more, have another value in %s than in %s: somebody kept the trigger from them. Both columns stay. Find them (%s), "+
@@ -201,13 +208,22 @@ func (r *run) unlike(rows int64) error {
 }
 
 // losing gives the end of an abort its name that would lose what only the new column can have.
-func (r *run) losing(err error) error {
-	if fault.Code(err) != postgres.Losing {
+func (r *run) losing(ctx context.Context, err error) error {
+	said := fault.Message(err)
+	switch code := fault.Code(err); {
+	case code == postgres.Losing:
+	case code == mysql.Losing && !r.engine.dialect.Transactional():
+		var s Status
+		if err := (&Change{engine: r.engine, record: r.record}).unfitNow(ctx, &s); err != nil {
+			return err
+		}
+		said = strings.Join(s.Unfit, "; ")
+	default:
 		return err
 	}
 	m := r.pair.Columns[0]
 	return &fault.Problem{Kind: fault.Refusal, Err: err, Text: fmt.Sprintf("rows of %s have something in %s that %s cannot have, and would lose it: %s. Nothing was taken away: write in each of them what both can have, and say it again, or `changeling contract %s`",
-		r.table(), m.Shadow, m.Source, fault.Message(err), r.id)}
+		r.table(), m.Shadow, m.Source, said, r.id)}
 }
 
 // Use is a sign that somebody still says the name of an old column.
@@ -222,11 +238,11 @@ func (c *Change) uses(ctx context.Context, s *Status) error {
 	if s.Status != string(state.Expanded) {
 		return nil
 	}
-	if !c.engine.dialect.Transactional() {
-		return c.usesCounted(ctx, s)
-	}
 	if err := c.unfitNow(ctx, s); err != nil {
 		return err
+	}
+	if !c.engine.dialect.Transactional() {
+		return c.usesCounted(ctx, s)
 	}
 	questions := []string{postgres.SessionsSaying(c.record.Plan.Pair)}
 	var in sql.NullString
@@ -254,8 +270,8 @@ func (c *Change) uses(ctx context.Context, s *Status) error {
 
 // unfitNow finds the rows of an expanded change whose conversion failed.
 func (c *Change) unfitNow(ctx context.Context, s *Status) error {
-	rows, ok := c.engine.dialect.Rows(c.record.Plan.Pair).(postgres.LiveRows)
-	if !ok {
+	rows, ok := c.engine.dialect.Rows(c.record.Plan.Pair).(interface{ Unfit() string })
+	if !ok || rows.Unfit() == "" {
 		return nil
 	}
 	found, err := c.engine.db.QueryContext(ctx, rows.Unfit())

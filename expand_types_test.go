@@ -186,6 +186,7 @@ func TestExpandTypesRefused(t *testing.T) {
 		{changeling.Expansion{Statement: `ALTER TABLE codes ALTER other TYPE int USING other::int`, As: "code"}, "already"},
 		{changeling.Expansion{Statement: `ALTER TABLE codes ALTER other TYPE int USING other::int`, As: "other"}, "the name that the column has"},
 		{changeling.Expansion{Statement: `ALTER TABLE codes RENAME other TO x`, As: "x"}, "leave --as"},
+		{changeling.Expansion{Statement: `ALTER TABLE codes ALTER other TYPE int`, As: "n", Up: `other::int`}, "leave --up"},
 		{changeling.Expansion{Statement: `ALTER TABLE codes ALTER other TYPE int USING other::int`, As: "n", Down: `n + random()`}, "immutable"},
 		{changeling.Expansion{Statement: `ALTER TABLE codes ALTER other TYPE int USING other::int`, As: "n", Down: `nothing`}, "nothing"},
 		{changeling.Expansion{Statement: `ALTER TABLE codes ALTER other TYPE point USING point(1, 2)`, As: "n", Down: `n = n`}, "the way from n down"},

@@ -372,6 +372,16 @@ func columnsMy(t *testing.T, db *sql.DB, table string) []string {
 // the new name.
 func TestMySQLExpandAbortDies(t *testing.T) {
 	t.Parallel()
+	expandAbortDiesMy(t, changeling.Expansion{Statement: `ALTER TABLE orders RENAME COLUMN status TO state`})
+}
+
+// TestMySQLExpandWaysAbortDies is TestMySQLExpandAbortDies with expressions.
+func TestMySQLExpandWaysAbortDies(t *testing.T) {
+	t.Parallel()
+	expandAbortDiesMy(t, changeling.Expansion{Statement: `ALTER TABLE orders MODIFY status varchar(300) NOT NULL`, As: "state", Up: `CONCAT('is ', status)`, Down: `state`})
+}
+
+func expandAbortDiesMy(t *testing.T, x changeling.Expansion) {
 	eachMy(t, func(t *testing.T, dsn string, db *sql.DB) {
 		db.SetMaxOpenConns(0)
 		config := changeling.Config{Lease: 3 * time.Second, Fast: true, DropAfter: changeling.DropNow}
@@ -392,7 +402,7 @@ func TestMySQLExpandAbortDies(t *testing.T) {
 				mytest.Exec(t, db, `CREATE TABLE `+table+` `+myOrders)
 				fillMy(t, db, table, 200)
 			}
-			id := expanded(t, db, `ALTER TABLE orders RENAME COLUMN status TO state`).ID()
+			id := expandedTo(t, db, x).ID()
 			mytest.Exec(t, db, `UPDATE orders SET state = 'by the new name' WHERE id < 20`, `UPDATE twin SET status = 'by the new name' WHERE id < 20`)
 			return id
 		}

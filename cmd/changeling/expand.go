@@ -19,20 +19,23 @@ func newExpand(a *app) *cobra.Command {
 		Use:   "expand [STATEMENT | - | --sql-file FILE]",
 		Short: "Give a column a second name, or type, for old and new code at the same time",
 		Long: `Carries out an ALTER TABLE … RENAME COLUMN … TO … in two acts, or a new type (… ALTER COLUMN … TYPE …, on MySQL and
-MariaDB … MODIFY …, to a wider type of the same kind), whose new column then needs another name: --as. The first act brings a new column beside the old one, filled, with its indexes and constraints, and from then on whoever writes one of the
+MariaDB … MODIFY …), whose new column then needs another name: --as. The first act brings a new column beside the old one, filled, with its indexes and constraints, and from then on whoever writes one of the
 two writes the other, in the same statement. So code that knows the old name and code that knows the new
 one run at the same time, for as long as the deploy takes; nobody works on the change meanwhile. The second
 act is ` + "`changeling contract`" + `, which takes the old column away; ` + "`changeling abort`" + ` takes the new one away instead.
 
 The new name is for use once the change is expanded. An UPDATE that changes both columns, and an INSERT that
-gives both, count by the new one. Of another type, the new column is what USING says, and the old one what
---down says; without them values are assigned. The same command again goes on with a change that is not expanded yet.
+gives both, count by the new one. Of another type, the new column is what USING says, on MySQL and MariaDB
+--up, and the old one what --down says; without them values are assigned, on MySQL and MariaDB to a wider type of
+the same kind only. The same command again goes on with a change that is not expanded yet.
 
 On a terminal it shows the plan and asks first. Without one it does not ask.`,
 		Example: `  changeling expand "ALTER TABLE orders RENAME COLUMN amount TO total"
   changeling expand --as price --down "round(price * 100)::int" \
       "ALTER TABLE orders ALTER COLUMN cents TYPE numeric USING cents / 100.0"
   changeling expand --as total "ALTER TABLE orders MODIFY amount BIGINT"    # on MySQL and MariaDB
+  changeling expand --as price --up "cents / 100" --down "ROUND(price * 100)" \
+      "ALTER TABLE orders MODIFY cents DECIMAL(12,2)"
   changeling status 3f2a1b4c       # who still names the old column
   changeling contract 3f2a1b4c     # when nobody does`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -73,7 +76,8 @@ On a terminal it shows the plan and asks first. Without one it does not ask.`,
 	w.flags(a, cmd)
 	f := cmd.Flags()
 	f.StringVar(&x.As, "as", "", "the new column's `name`, where it has a new type")
-	f.StringVar(&x.Down, "down", "", "the old column's value by the new one, an `expression`; without it the value is assigned. On PostgreSQL alone")
+	f.StringVar(&x.Up, "up", "", "the new column's value by the old one, an `expression`, on MySQL and MariaDB; on PostgreSQL the statement's USING says it")
+	f.StringVar(&x.Down, "down", "", "the old column's value by the new one, an `expression`; without it the value is assigned")
 	f.BoolVar(&only, "plan", false, "say how it would be done, and change nothing")
 	f.StringVar(&drop, "drop", "now", "when the old column may go, once it is contracted: now, after=`duration` (30m, 24h, 7d), or never; on MySQL and MariaDB it goes at once")
 	f.DurationVar(&w.lockWait, "lock-timeout", 0, "the longest wait for a lock, and so of those who queue behind it, a `duration` (default 200ms)")

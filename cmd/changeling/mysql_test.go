@@ -69,7 +69,9 @@ func TestMySQL(t *testing.T) {
 		contains(t, "its undo", s.run(3, "undo", s.newest().ID, "--yes").stderr, "cannot be undone")
 		const wider = "ALTER TABLE orders MODIFY amount bigint NOT NULL"
 		contains(t, "two types without a name", s.run(2, "expand", wider).stderr, "--as NAME")
-		contains(t, "a way down", s.run(3, "expand", "--as", "total", "--down", "total", wider).stderr, "is for PostgreSQL")
+		contains(t, "a way that is none", s.run(3, "expand", "--plan", "--as", "total", "--down", "total + RAND()", wider).stdout, "--down takes an expression")
+		contains(t, "ways", s.run(0, "expand", "--as", "euros", "--up", "amount / 100", "--down", "ROUND(euros * 100)", "ALTER TABLE orders MODIFY amount decimal(20,2) NOT NULL").stdout, "is expanded")
+		contains(t, "the way back", s.run(0, "abort", s.newest().ID, "--yes").stdout, "aborted")
 		contains(t, "two types", s.run(0, "expand", "--as", "total", wider).stdout, "is expanded")
 		mytest.Exec(t, db, `UPDATE orders SET total = total + 1`)
 		contains(t, "contract", s.run(0, "contract", s.newest().ID).stdout, "done")

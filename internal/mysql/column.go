@@ -141,7 +141,7 @@ func (w *planner) newSecond(r *rehearsal, from Column, table schema.Pair) second
 		}
 	}
 	if live {
-		m.Shadow, m.Was, m.Converted = w.options.As, from.full(), false
+		m.Shadow, m.Was, m.Converted = w.options.As, from.full(), w.options.Up+w.options.Down != ""
 	}
 	c.pair = schema.Pair{Live: live, Change: r.change, Source: r.source.Name, Log: table.Log, Capture: table.Capture, InPlace: true, Key: table.Key, Columns: []schema.Mapped{m}, Untouched: r.untouched()}
 	// Indexes are listed in the order in which they were made, and that is part of what a dump shows: those behind one that is built are built too.
@@ -211,7 +211,7 @@ func (c second) unfit(r *rehearsal) (why []string) {
 		add("the statement has the server write column %s by itself, which it would not do in the second one", m.Source)
 	}
 	for _, x := range c.was {
-		if c.over(x) && x.Unique && !c.firm() {
+		if c.over(x) && x.Unique && (!c.firm() || BothWays(c.pair)) {
 			add("the unique index %s could refuse as %s what it takes as %s", x.Name, c.to.Type, c.from.Type)
 		}
 		if c.over(x) && m.Converted && slices.ContainsFunc(x.Keys, func(k IndexKey) bool { return k.Expression != "" }) {
@@ -224,11 +224,11 @@ func (c second) unfit(r *rehearsal) (why []string) {
 // aside is the first column's name until it goes, when the second one has its own.
 func aside(p schema.Pair) string { return "changeling_" + p.Change + "_old" }
 
-// flag is the name of the third column, which is not NULL where a value did not convert, and of its index.
+// flag is the name of the third column, which is not NULL where a value did not convert (of a live pair see wayUnfilled), and of its index.
 func flag(p schema.Pair) string { return "changeling_" + p.Change + "_n" }
 
 // flagged says that a pair has one.
-func flagged(p schema.Pair) bool { return !p.Live && p.Columns[0].Converted }
+func flagged(p schema.Pair) bool { return p.Columns[0].Converted }
 
 // assign is what the triggers do. A NULL that the server bends when they are over is bent here as well; one that it would refuse then, as NOT
 // NULL, does not convert.
@@ -271,7 +271,11 @@ func (c second) add(on schema.Name) string {
 	b, comment := quote(c.pair.Columns[0].Shadow), " INVISIBLE COMMENT "+literal(mark(c.pair))+" AFTER "
 	clauses := "ADD COLUMN " + b + " " + c.to.full() + null + " DEFAULT " + c.held() + comment + quote(c.from.Name)
 	if flagged(c.pair) {
-		clauses += ", ADD COLUMN " + quote(flag(c.pair)) + " tinyint NULL DEFAULT NULL" + comment + b
+		value := "NULL"
+		if c.pair.Live {
+			value = fmt.Sprint(wayUnfilled)
+		}
+		clauses += ", ADD COLUMN " + quote(flag(c.pair)) + " tinyint NULL DEFAULT " + value + comment + b
 	}
 	return alter(on, clauses+", ALGORITHM=INSTANT")
 }
@@ -280,7 +284,10 @@ func (c second) add(on schema.Name) string {
 // does not convert leaves the mark. Some errors have the state of a warning; a note of what an assignment may do has it too, and leaves a mark
 // that Settle takes away. See live about rows that are not filled yet.
 func (c second) triggers(on schema.Name) []string {
-	if c.pair.Live {
+	switch {
+	case BothWays(c.pair):
+		return c.conversions(on)
+	case c.pair.Live:
 		return c.twoWays(on)
 	}
 	m := c.pair.Columns[0]

@@ -20,22 +20,37 @@ import (
 // It is INVISIBLE, so that an INSERT without a list of columns goes on to mean what it meant, and nullable, so that it refuses nothing. The
 // triggers pass over columns that are not there (error 1054), so the end, and the way back, need not happen at once with dropping them.
 
-// ExpansionSaid is how a statement is called that is carried out by an expansion: it is not the same change as the statement by itself.
-func ExpansionSaid(s plan.Statement, as string) string {
-	if as != "" {
-		as = " AS " + quote(as)
-	}
-	return "EXPAND " + s.Text + as
+// Expansion is a change of a column that code which knows the old one and code which knows the new one live through together.
+type Expansion struct {
+	Statement string // ALTER TABLE … RENAME COLUMN … TO …, or … MODIFY …
+	As        string // the new column's name, of a new type
+	Up, Down  string // each one's value by the other one, where they differ; empty: it is assigned
 }
 
-// ParseExpansion reads the statement of an expansion, of which as is the new column's name if it gives a new type. Errors are of the kind Usage.
-func ParseExpansion(text, as string) (plan.Statement, error) {
-	s, err := plan.Parse(text, plan.MySQLSyntax())
+// Said is how a statement is called that is carried out by an expansion: it is not the same change as the statement by itself.
+func (x Expansion) Said(s plan.Statement) string {
+	text := "EXPAND " + s.Text
+	if x.As != "" {
+		text += " AS " + quote(x.As)
+	}
+	if x.Up != "" {
+		text += " UP " + x.Up
+	}
+	if x.Down != "" {
+		text += " DOWN " + x.Down
+	}
+	return text
+}
+
+// Parse reads the statement. Errors are of the kind Usage.
+func (x Expansion) Parse() (plan.Statement, error) {
+	as := x.As
+	s, err := plan.Parse(x.Statement, plan.MySQLSyntax())
 	one := err == nil && s.Verb == "ALTER TABLE" && s.Table.Table != "" && len(s.Clauses) == 1
 	switch {
 	case err != nil:
-	case one && s.Clauses[0].Action == plan.RenameColumn && as != "":
-		err = fmt.Errorf("%q says itself how the new column is called, and it is of the same type: leave --as out", s.Text)
+	case one && s.Clauses[0].Action == plan.RenameColumn && as+x.Up+x.Down != "":
+		err = fmt.Errorf("%q says itself how the new column is called, and it is of the same type: leave --as, --up and --down out", s.Text)
 	case one && s.Clauses[0].Action == plan.AlterType && as == "":
 		err = fmt.Errorf("%q gives a column a new type, and while both are in use it needs another name: --as NAME", s.Text)
 	case one && s.Clauses[0].Action == plan.AlterType && strings.EqualFold(as, s.Clauses[0].Column):
@@ -566,10 +581,18 @@ func Released(p schema.Pair) []string {
 
 // AbandonLive takes the second column away. The triggers go last, because who writes the new name until it is gone has written the old one.
 func AbandonLive(p schema.Pair) (out []plan.Step) {
+	if BothWays(p) {
+		return append(abandonBoth(p), plan.Step{SQL: Released(p)})
+	}
+	return append(dropIndexes(p), plan.Step{SQL: []string{dropLive(p, p.Source)}, Done: "SELECT NOT " + hasLive(p)}, plan.Step{SQL: Released(p)})
+}
+
+// dropIndexes are one step for each.
+func dropIndexes(p schema.Pair) (out []plan.Step) {
 	for _, name := range p.Indexes {
 		out = append(out, plan.Step{SQL: []string{dropLiveIndex(name, p.Source)}, Done: "SELECT NOT " + hasIndex(p, name)})
 	}
-	return append(out, plan.Step{SQL: []string{dropLive(p, p.Source)}, Done: "SELECT NOT " + hasLive(p)}, plan.Step{SQL: Released(p)})
+	return out
 }
 
 func columnOf(p schema.Pair, name, also string) string {

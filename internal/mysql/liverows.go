@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/changeling-db/changeling/copier"
@@ -27,6 +28,9 @@ func (w LiveRows) apart() string {
 func (w LiveRows) assignment() string {
 	m := w.Pair.Columns[0]
 	set := []string{"s." + quote(m.Shadow) + " = s." + quote(m.Source)}
+	if BothWays(w.Pair) {
+		set = []string{w.filled()}
+	}
 	if flagged(w.Pair) {
 		set = append(set, "s."+quote(flag(w.Pair))+" = NULL")
 	}
@@ -44,7 +48,10 @@ func (w LiveRows) assignment() string {
 // not.
 func (w LiveRows) Copy(r copier.Range) string {
 	which := " AND " + w.apart()
-	if flagged(w.Pair) {
+	switch {
+	case BothWays(w.Pair):
+		which = " AND " + w.way(wayUnfilled)
+	case flagged(w.Pair):
 		which = ""
 	}
 	return w.fill(qualified(w.Pair.Source) + " s WHERE " + w.within(false, r) + which)
@@ -60,16 +67,27 @@ func (w LiveRows) CopyOne(place string) string {
 	for i, b := range w.bounds(key) {
 		same = append(same, "s."+quote(w.Pair.Key[i].Source)+" = "+b)
 	}
+	if BothWays(w.Pair) { // what was written to the second column need not go up
+		same = append(same, fmt.Sprintf("COALESCE(s.%s, 0) <= %d", quote(flag(w.Pair)), wayNoUp))
+	}
 	return "UPDATE " + qualified(w.Pair.Source) + " s" + w.assignment() + " WHERE " + strings.Join(same, " AND ")
 }
 
-// Differing answers how many rows a range has, and how many of them are not what they should be.
+// Differing answers how many rows a range has, and how many of them are not what they should be, as far as the filling is concerned.
 func (w LiveRows) Differing(r copier.Range) string {
+	if BothWays(w.Pair) {
+		return "SELECT COUNT(*), COALESCE(SUM(" + w.way(wayUnfilled) + "), 0) FROM " + qualified(w.Pair.Source) + " s WHERE " + w.within(false, r)
+	}
 	return "SELECT COUNT(*), COALESCE(SUM(" + w.apart() + "), 0) AS changeling FROM " + qualified(w.Pair.Source) + " s WHERE " + w.within(false, r)
 }
 
-// Apart is Differing: users have written both.
-func (w LiveRows) Apart(r copier.Range) string { return w.Differing(r) }
+// Apart is Differing where each row is compared.
+func (w LiveRows) Apart(r copier.Range) string {
+	if BothWays(w.Pair) {
+		return w.compared(r)
+	}
+	return w.Differing(r)
+}
 
 // The walks go by the key, and each row is compared with itself: whoever empties the table, or makes it anew, changes nothing for them.
 
@@ -94,7 +112,7 @@ func (w LiveRows) Settle() string {
 	if !flagged(w.Pair) {
 		return ""
 	}
-	which := qualified(w.Pair.Source) + " s FORCE INDEX (" + quote(flag(w.Pair)) + ") WHERE s." + quote(flag(w.Pair)) + " IS NOT NULL LIMIT 1000"
+	which := qualified(w.Pair.Source) + " s FORCE INDEX (" + quote(flag(w.Pair)) + ") WHERE s." + w.failed() + " LIMIT 1000"
 	return w.fill(which) + Then + "SELECT 0, COUNT(*) FROM " + w.temporary("taken")
 }
 
@@ -106,7 +124,15 @@ func (w LiveRows) fill(which string) string {
 
 // marked are those rows, found by the index that is built for it.
 func (w LiveRows) marked() string {
-	return " FROM " + qualified(w.Pair.Source) + " FORCE INDEX (" + quote(flag(w.Pair)) + ") WHERE " + quote(flag(w.Pair)) + " IS NOT NULL"
+	return " FROM " + qualified(w.Pair.Source) + " FORCE INDEX (" + quote(flag(w.Pair)) + ") WHERE " + w.failed()
+}
+
+// failed says that a row has the mark.
+func (w LiveRows) failed() string {
+	if BothWays(w.Pair) {
+		return fmt.Sprintf("%s = %d", quote(flag(w.Pair)), wayNoUp)
+	}
+	return quote(flag(w.Pair)) + " IS NOT NULL"
 }
 
 // Failures lists keys of such rows, with the value that did not convert.
@@ -116,7 +142,7 @@ func (w LiveRows) Failures() string {
 
 // Unlike answers how many rows of a range the last Copy has written, and yet differ: what is compared is not what was assigned.
 func (w LiveRows) Unlike(r copier.Range) string {
-	if !flagged(w.Pair) {
+	if !flagged(w.Pair) || BothWays(w.Pair) {
 		return "SELECT 0"
 	}
 	return "SELECT COUNT(*) FROM " + qualified(w.Pair.Source) + " s WHERE " + w.within(false, r) + " AND " + w.apart() + " AND EXISTS (SELECT 1 FROM " + w.temporary("taken") + " t WHERE " + w.same("s", "t") + ")"

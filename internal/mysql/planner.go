@@ -34,6 +34,8 @@ type Options struct {
 	// written until a person says otherwise.
 	Live bool
 	As   string
+	// Up and Down are expressions for the columns' values by each other, where they have not always the same. Empty: it is assigned.
+	Up, Down string
 	// Route is plan.ShadowColumn where a new type of a column is to be made by a second one. Others are not asked for here.
 	Route plan.Route
 	// Kin are the tables of a family that is swapped together, with their statements.
@@ -62,7 +64,7 @@ func Plan(ctx context.Context, db *sql.DB, text string, o Options) (*plan.Plan, 
 		return refuse(p, fmt.Sprintf("changeling changes tables by ALTER TABLE, and this statement begins with %q: write it as ALTER TABLE, or run it as it is", s.Verb)), nil
 	}
 	if o.Live {
-		p.Statement = ExpansionSaid(s, o.As)
+		p.Statement = Expansion{As: o.As, Up: o.Up, Down: o.Down}.Said(s)
 	}
 	w := planner{db: db, conn: conn, dialect: d, syntax: syntax, statement: s, options: o, plan: p}
 	out, err := w.run(ctx)

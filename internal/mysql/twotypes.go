@@ -42,6 +42,15 @@ func (w *planner) twoTypes(ctx context.Context, r *rehearsal, from Column, why [
 	if why := c.livable(r); len(why) > 0 {
 		return refuse(w.plan, why...), nil
 	}
+	if BothWays(c.pair) {
+		why, err := w.expressions(ctx, r, &c)
+		if err != nil {
+			return nil, w.explain(err, "the ways between both columns")
+		}
+		if len(why) > 0 {
+			return refuse(w.plan, why...), nil
+		}
+	}
 	if _, err := w.conn.ExecContext(ctx, alter(r.shadowName(), "RENAME COLUMN "+quote(from.Name)+" TO "+quote(as))); err != nil {
 		return nil, w.explain(err, "the new name on an empty twin of "+w.plan.Table.String())
 	}
@@ -63,9 +72,13 @@ func Mirrors(p schema.Pair) bool { return p.Live && p.Columns[0].Was == "" }
 // livable says why values could not go both ways.
 func (c second) livable(r *rehearsal) []string {
 	why := c.unfit(r)
-	if !c.firm() && len(why) == 0 {
+	if BothWays(c.pair) {
+		if _, ok := c.to.image(); !ok {
+			why = append(why, fmt.Sprintf("column %s would be of type %s, whose values cannot be compared exactly", c.pair.Columns[0].Shadow, c.to.Type))
+		}
+	} else if !c.firm() && len(why) == 0 {
 		why = append(why, fmt.Sprintf("not each value of column %s is another one as %s, and while both are in use each write of one is one of the other: on MySQL and MariaDB a column can be in use in two types if the new one is a wider one of the same kind, "+
-			"such as INT and BIGINT", c.from.Name, c.to.full()))
+			"such as INT and BIGINT, or by expressions for the way up and the way down (--up, --down)", c.from.Name, c.to.full()))
 	}
 	if c.held() == "" {
 		why = append(why, fmt.Sprintf("%s NOT NULL has too few values to tell an INSERT that does not name the column by one of them: let it be NULL, or take a wider type", c.to.Type))
@@ -162,6 +175,10 @@ func (w *planner) serveTwoTypes(c second) {
 	w.serveSecond(c)
 	p.Why = fmt.Sprintf("%s comes beside %s, of type %s, and whoever writes one of them writes the other: code that knows the old column and code that knows the new one run at the same time, until `changeling contract %s`. "+
 		"Until then it is INVISIBLE, and what %s cannot have is refused: SELECT * and an INSERT without a list of columns mean the old one", m.Shadow, m.Source, c.to.Type, p.ID, m.Source)
+	if BothWays(c.pair) {
+		p.Why = fmt.Sprintf("%s comes beside %s, of type %s, and whoever writes one of them writes the other: %[1]s is %[5]s, and %[2]s is %[6]s. Code that knows the old column and code that knows the new one run at the same time, until `changeling contract %[4]s`. "+
+			"Until then it is INVISIBLE: SELECT * and an INSERT without a list of columns mean the old one", m.Shadow, m.Source, c.to.Type, p.ID, m.Expr, m.Back)
+	}
 	p.NoUndo = ""
 	at := p.Find(plan.Hold)
 	live := []plan.Step{

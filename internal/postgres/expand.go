@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -17,6 +18,7 @@ import (
 type Expansion struct {
 	Statement string // ALTER TABLE … RENAME COLUMN … TO …, or … ALTER COLUMN … TYPE … USING …
 	As        string // the new column's name, of a new type
+	Up        string // there is none: it is what USING says
 	Down      string // the old column's value by the new one; empty: it is assigned
 }
 
@@ -38,6 +40,8 @@ func (x Expansion) Parse() (plan.Statement, error) {
 	one := err == nil && s.Verb == "ALTER TABLE" && s.Table.Table != "" && len(s.Clauses) == 1
 	switch {
 	case err != nil:
+	case x.Up != "":
+		err = errors.New("the way up is what the statement says, as … TYPE … USING …: leave --up out")
 	case one && s.Clauses[0].Action == plan.RenameColumn && x.As+x.Down != "":
 		err = fmt.Errorf("%q says itself how the new column is called, and it is of the same type: leave --as and --down out", s.Text)
 	case one && s.Clauses[0].Action == plan.AlterType && x.As == "":
