@@ -278,7 +278,7 @@ func (r *run) each(ctx context.Context, t *tx, s plan.Step) error {
 		return err
 	}
 	defer release()
-	if strings.HasPrefix(s.SQL[0], "LOCK TABLES ") { // for what comes behind it, however that ends
+	if len(s.SQL) > 0 && strings.HasPrefix(s.SQL[0], "LOCK TABLES ") { // for what comes behind it, however that ends
 		if _, err := conn.ExecContext(ctx, "SET SESSION wait_timeout = 3"); err != nil { // see renaming
 			return err
 		}
