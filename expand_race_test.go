@@ -143,10 +143,16 @@ func (a *accountants) expandUnder(abort bool) {
 
 func (a *accountants) expandAs(x changeling.Expansion, abort bool) {
 	a.Helper()
+	a.expandBetween(x, "new", "%d", "new", abort)
+}
+
+// expandBetween is likewise for a new column whose values are formed otherwise, and of which back is what the old one would have.
+func (a *accountants) expandBetween(x changeling.Expansion, name, form, back string, abort bool) {
+	a.Helper()
 	t := a.T
 	stopOld := a.write("old", 3, false)
 	c := expandedTo(t, a.db, x)
-	stopNew := a.write("new", 3, abort)
+	stopNew := a.writeAs(name, form, 3, abort)
 	for deadline := time.Now().Add(time.Minute); a.wrote[1].Load() < 150 && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 	}
 	if abort {
@@ -159,10 +165,10 @@ func (a *accountants) expandAs(x changeling.Expansion, abort bool) {
 		return
 	}
 	stopOld()
-	a.proves("old", "new")
+	a.proves("old", back)
 	contracted(t, c)
 	stopNew()
-	a.proves("new")
+	a.proves(back)
 	t.Logf("%d transactions by the old name, %d by the new one", a.wrote[0].Load(), a.wrote[1].Load())
 }
 

@@ -105,6 +105,25 @@ func TestExpandTypesAsNative(t *testing.T) {
 	}
 }
 
+// stopsBothWays: a change of codes whose row 1000 cannot go up and whose row 8 cannot go down is neither contracted nor aborted. An abort says the
+// one row, and nothing of the other.
+func stopsBothWays(t *testing.T, c *changeling.Change, says, not string) {
+	t.Helper()
+	s, err := c.Status(t.Context())
+	if err != nil || len(s.Unfit) != 2 || !strings.Contains(s.Unfit[0], "id 1000: number cannot") || !strings.Contains(s.Unfit[1], "id 8: code cannot") {
+		t.Errorf("the status tells of %q (%v)", s.Unfit, err)
+	}
+	if err := c.Contract(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Run(t.Context()); !errors.Is(err, changeling.ErrData) || !strings.Contains(err.Error(), "id 1000") || strings.Contains(err.Error(), "id 8") {
+		t.Fatalf("contracted: %v, want ErrData that names id 1000", err)
+	}
+	if err := c.Abort(t.Context()); !errors.Is(err, changeling.ErrData) || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), not) {
+		t.Fatalf("aborted: %v, want ErrData that names id 8", err)
+	}
+}
+
 // TestExpandUnconvertible: a value that cannot go up fails no user, is named, and stops the contraction until somebody mends it; one that
 // cannot go down fails nobody either, and stops the way back.
 func TestExpandUnconvertible(t *testing.T) {
@@ -126,29 +145,12 @@ func TestExpandUnconvertible(t *testing.T) {
 			t.Errorf("row %d is %q, want %q", id, got, want)
 		}
 	}
-	s, err := c.Status(t.Context())
-	if err != nil || len(s.Unfit) != 2 || !strings.Contains(s.Unfit[0], "id 1000: number cannot") || !strings.Contains(s.Unfit[1], "id 8: code cannot") {
-		t.Errorf("the status tells of %q (%v)", s.Unfit, err)
-	}
-	contract := func() error {
-		if err := c.Contract(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		return c.Run(t.Context())
-	}
-	if err := contract(); !errors.Is(err, changeling.ErrData) || !strings.Contains(err.Error(), "id 1000") || strings.Contains(err.Error(), "id 8") {
-		t.Fatalf("contracted: %v, want ErrData that names id 1000", err)
-	}
-	if err := c.Abort(t.Context()); !errors.Is(err, changeling.ErrData) || !strings.Contains(err.Error(), "[\"8\"]") || strings.Contains(err.Error(), "1000") {
-		t.Fatalf("aborted: %v, want ErrData that names id 8", err)
-	}
+	stopsBothWays(t, c, `["8"]`, "1000")
 	if got := row(8); got != "NULL -5" {
 		t.Errorf("row 8 is %q after an abort that was refused", got)
 	}
 	pgtest.Exec(t, db, `UPDATE codes SET code = '1' WHERE id = 1000`)
-	if err := contract(); err != nil {
-		t.Fatal(err)
-	}
+	contracted(t, c)
 	if got := asked(t, db, `SELECT sum(number) || ' ' || count(*) || ' ' || count(number) FROM codes`); got != fmt.Sprintf("%d 301 300", 300*301/2-7+77-8-5-9+1) {
 		t.Errorf("sum and counts are %s", got)
 	}

@@ -64,27 +64,10 @@ func TestDiesWithWhatHangsOnParts(t *testing.T) {
 func TestDiesInAnUndoWithWhatHangsOnParts(t *testing.T) {
 	t.Parallel()
 	setup := slices.Concat(inParts(200), hungOnParts)
-	config := changeling.Config{Fast: true}
 	diesInAnUndo(t, hangingOnParts, setup, setup, func(_ context.Context, db *sql.DB) (*changeling.Change, error) {
-		return made(t, db, anewHung, config), nil
+		return made(t, db, anewHung, changeling.Config{Fast: true}), nil
 	}, partWrites, 44)
-	db := pgtest.Open(t, pgtest.Database(t))
-	pgtest.Exec(t, db, slices.Concat(setup, partWrites)...)
-	want := hangingOnParts(t, db)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	config.Events = upon(event.Discard, began("cutover"), cancel)
-	if err := changeling.Apply(ctx, db, anewHung, config); !errors.Is(err, changeling.ErrStopped) {
-		t.Fatalf("a run whose context ended returned %v, want ErrStopped", err)
-	}
-	c, err := newest(t.Context(), db, config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Abort(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	sameAs(t, hangingOnParts(t, db), want, "after an abort")
+	abortedBeforeSwap(t, slices.Concat(setup, partWrites), anewHung, hangingOnParts)
 }
 
 // TestHangingOnPartsAltered: what somebody alters of that while the change runs, at the last moment too, is not overwritten: the change stops and says so.

@@ -56,15 +56,22 @@ func TestDiesWithWhatHangs(t *testing.T) {
 func TestDiesInAnUndoWithWhatHangs(t *testing.T) {
 	t.Parallel()
 	setup := slices.Concat(victim, hung)
-	config := changeling.Config{Fast: true}
-	diesInAnUndo(t, hanging, setup, setup, func(_ context.Context, db *sql.DB) (*changeling.Change, error) { return made(t, db, grow, config), nil }, between, 42)
+	diesInAnUndo(t, hanging, setup, setup, func(_ context.Context, db *sql.DB) (*changeling.Change, error) {
+		return made(t, db, grow, changeling.Config{Fast: true}), nil
+	}, between, 42)
+	abortedBeforeSwap(t, slices.Concat(setup, between), grow, hanging)
+}
+
+// abortedBeforeSwap aborts a change whose run was stopped at the cutover: everything is as it was.
+func abortedBeforeSwap(t *testing.T, setup []string, ddl string, look func(*testing.T, *sql.DB) []string) {
+	t.Helper()
 	db := pgtest.Open(t, pgtest.Database(t))
-	pgtest.Exec(t, db, slices.Concat(setup, between)...)
-	want := hanging(t, db)
+	pgtest.Exec(t, db, setup...)
+	want := look(t, db)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	config.Events = upon(event.Discard, began("cutover"), cancel)
-	if err := changeling.Apply(ctx, db, grow, config); !errors.Is(err, changeling.ErrStopped) {
+	config := changeling.Config{Fast: true, Events: upon(event.Discard, began("cutover"), cancel)}
+	if err := changeling.Apply(ctx, db, ddl, config); !errors.Is(err, changeling.ErrStopped) {
 		t.Fatalf("a run whose context ended returned %v, want ErrStopped", err)
 	}
 	c, err := newest(t.Context(), db, config)
@@ -74,5 +81,5 @@ func TestDiesInAnUndoWithWhatHangs(t *testing.T) {
 	if err := c.Abort(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	sameAs(t, hanging(t, db), want, "after an abort")
+	sameAs(t, look(t, db), want, "after an abort")
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/changeling-db/changeling"
 	"github.com/changeling-db/changeling/internal/dbtest/mutant"
@@ -130,29 +129,12 @@ func TestMySQLExpandUnconvertible(t *testing.T) {
 			mytest.Exec(t, conn, `SET SESSION sql_mode = DEFAULT`)
 			conn.Close()
 		}
-		s, err := c.Status(t.Context())
-		if err != nil || len(s.Unfit) != 2 || !strings.Contains(s.Unfit[0], "id 1000: number cannot") || !strings.Contains(s.Unfit[1], "id 8: code cannot") {
-			t.Errorf("the status tells of %q (%v)", s.Unfit, err)
-		}
-		contract := func() error {
-			if err := c.Contract(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			return c.Run(t.Context())
-		}
-		if err := contract(); !errors.Is(err, changeling.ErrData) || !strings.Contains(err.Error(), "id 1000") || strings.Contains(err.Error(), "id 8") {
-			t.Fatalf("contracted: %v, want ErrData that names id 1000", err)
-		}
-		if err := c.Abort(t.Context()); !errors.Is(err, changeling.ErrData) || !strings.Contains(err.Error(), "id 8") || strings.Contains(err.Error(), "1000: code") {
-			t.Fatalf("aborted: %v, want ErrData that names id 8", err)
-		}
+		stopsBothWays(t, c, "id 8", "1000: code")
 		if got := row(8); got != "NULL -5" {
 			t.Errorf("row 8 is %q after an abort that was refused", got)
 		}
 		mytest.Exec(t, db, `UPDATE codes SET code = '1' WHERE id = 1000`)
-		if err := contract(); err != nil {
-			t.Fatal(err)
-		}
+		contracted(t, c)
 		if got := asked(t, db, `SELECT CONCAT(SUM(number), ' ', COUNT(*), ' ', COUNT(number)) FROM codes`); got != fmt.Sprintf("%d 301 300", 300*301/2-7+77-8-5-9-11+12+1) {
 			t.Errorf("sum and counts are %s", got)
 		}
@@ -254,25 +236,7 @@ func TestMySQLExpandWaysLedger(t *testing.T) {
 			a := &accountants{T: t, db: db, merge: `ON DUPLICATE KEY UPDATE %[1]s = %[1]s + %[3]s`}
 			mytest.Exec(t, db, `DROP TABLE IF EXISTS accounts, noted`, `CREATE TABLE accounts (id int PRIMARY KEY, old int NOT NULL DEFAULT 0, payload varchar(300), KEY (old))`, `CREATE TABLE noted (account int, amount int)`,
 				`INSERT INTO accounts (id, payload) `+countMy(t, db, accountantsRows)+` i, REPEAT('x', 200) FROM n`)
-			stopOld := a.write("old", 3, false)
-			c := expandedTo(t, db, changeling.Expansion{Statement: `ALTER TABLE accounts MODIFY old decimal(20,2)`, As: "tenth", Up: `old / 10`, Down: `tenth * 10`})
-			stopNew := a.writeAs("tenth", "%d / 10", 3, abort)
-			for deadline := time.Now().Add(time.Minute); a.wrote[1].Load() < 100 && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-			}
-			if abort {
-				if err := c.Abort(t.Context()); err != nil {
-					t.Error(err)
-				}
-				stopNew()
-				stopOld()
-				a.proves("old")
-				continue
-			}
-			stopOld()
-			a.proves("old", "tenth * 10")
-			contracted(t, c)
-			stopNew()
-			a.proves("tenth * 10")
+			a.expandBetween(changeling.Expansion{Statement: `ALTER TABLE accounts MODIFY old decimal(20,2)`, As: "tenth", Up: `old / 10`, Down: `tenth * 10`}, "tenth", "%d / 10", "tenth * 10", abort)
 		}
 	})
 }
