@@ -146,12 +146,12 @@ func (h *handing) drain(ctx context.Context) (clean bool, err error) {
 
 // compare is the drain in the transaction at hand, which has to be rolled back if it was not clean.
 func (h *handing) compare(ctx context.Context, t *tx) (clean bool, err error) {
-	if err := h.run.ofParts(ctx, t); err != nil {
-		return false, err
-	}
 	var taken, resets, alone, differing int64
 	var number string
 	if err := t.QueryRowContext(ctx, postgres.Rows{Pair: h.run.pair}.CompareDrain()).Scan(&taken, &resets, &alone, &differing, &number); err != nil {
+		return false, err
+	}
+	if err := h.run.ofParts(ctx, t); err != nil { // from the comparison on, none can go that had a row in it
 		return false, err
 	}
 	if resets > 0 {

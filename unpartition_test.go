@@ -18,6 +18,8 @@ import (
 	"github.com/changeling-db/changeling/internal/dbtest/ledger"
 	"github.com/changeling-db/changeling/internal/dbtest/mutant"
 	"github.com/changeling-db/changeling/internal/dbtest/pgtest"
+	"github.com/changeling-db/changeling/internal/postgres"
+	"github.com/changeling-db/changeling/schema"
 )
 
 // toPlain is the way back from byRegion.
@@ -66,7 +68,6 @@ func TestUnpartitionLedger(t *testing.T) {
 		Partitions: []string{"low FOR VALUES FROM (MINVALUE) TO (10000)", "mid FOR VALUES FROM (10000) TO (20010)", "high FOR VALUES FROM (20010) TO (MAXVALUE)"}}, quick); err != nil {
 		t.Fatal(err)
 	}
-	s.config.LockWait = 3 * time.Second // writers who end each other in deadlocks hold partitions for longer than the second that finding one takes
 	ledgerThereAndBack(t, s, kindOf, "p", "r", func() (*changeling.Change, error) {
 		return partitions(t.Context(), s.db, changeling.Partitioning{Table: "accounts", None: true}, s.config)
 	})
@@ -206,6 +207,64 @@ func TestAttachedForAWhile(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestAttachedBetween: neither does one that comes right before the keys are compared that users wrote to both tables, and goes right behind it.
+func TestAttachedBetween(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	db := pgtest.Open(t, dsn)
+	pgtest.Exec(t, db, leaves...)
+	var compared atomic.Int64
+	pool := pgtest.Mutant(t, dsn, func(_ context.Context, x mutant.Statement) string {
+		if strings.HasPrefix(x.Text, "WITH taken AS MATERIALIZED (DELETE") && strings.Contains(x.Text, "pg_current_xact_id()") && compared.Add(1) == 1 {
+			pgtest.Exec(t, db, `CREATE TABLE leaf_9 PARTITION OF leaves FOR VALUES IN (9)`, `INSERT INTO leaves VALUES (1, 9, 'n')`)
+		}
+		if compared.Load() == 1 && strings.Contains(x.Text, "a.backend_xmin IS NOT NULL") {
+			compared.Add(1)
+			pgtest.Exec(t, db, `ALTER TABLE leaves DETACH PARTITION leaf_9`)
+		}
+		return x.Text
+	})
+	_, err := partitions(t.Context(), pool, changeling.Partitioning{Table: "leaves", None: true}, changeling.Config{Fast: true, DropAfter: changeling.DropNow, Events: event.Lines(t.Output())})
+	if !errors.Is(err, changeling.ErrRefused) || !strings.Contains(err.Error(), "a partition was attached") {
+		t.Errorf("the change = %v, want a refusal that tells of the partition; rows of it in the table: %d", err, ask[int](t, db, `SELECT count(*)::int FROM leaves WHERE part = 9`))
+	}
+}
+
+// TestReleaseGoesDown takes triggers off a partitioned table and its partitions in the order in which users lock them: nobody meets a deadlock.
+func TestReleaseGoesDown(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	db := pgtest.Open(t, dsn)
+	pgtest.Exec(t, db, leaves...)
+	pgtest.Exec(t, db, `CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'`)
+	for _, table := range []string{"leaf_3", "leaf_2", "leaf_1", "leaf_0", "leaves"} {
+		pgtest.Exec(t, db, `CREATE TRIGGER changeling_x_guard BEFORE INSERT ON `+table+` FOR EACH STATEMENT EXECUTE FUNCTION nothing()`)
+	}
+	user, err := db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer user.Rollback()
+	pgtest.Exec(t, user, `INSERT INTO leaves VALUES (9001, 1, '')`)
+	released := make(chan error, 1)
+	go func() {
+		_, err := db.ExecContext(t.Context(), postgres.Unguard(schema.Pair{Change: "x"}))
+		released <- err
+	}()
+	for !ask[bool](t, db, `SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE a.datname = current_database() AND l.mode = 'AccessExclusiveLock' AND NOT l.granted)`) {
+		time.Sleep(time.Millisecond)
+	}
+	if _, err := user.ExecContext(t.Context(), `INSERT INTO leaves VALUES (9000, 2, '')`); err != nil {
+		t.Errorf("a user's INSERT = %v", err)
+	}
+	if err := errors.Join(user.Commit(), <-released); err != nil {
+		t.Errorf("the release = %v", err)
+	}
+	if n := ask[int](t, db, `SELECT count(*)::int FROM pg_trigger WHERE tgname = 'changeling_x_guard'`); n != 0 {
+		t.Errorf("%d triggers are left", n)
 	}
 }
 

@@ -375,14 +375,15 @@ func dropTriggers(p schema.Pair) string {
 	return dropNamed(names...)
 }
 
-// dropNamed finds triggers by name and not by table: somebody may have renamed it.
+// dropNamed finds triggers by name and not by table: somebody may have renamed it. A partitioned table comes before its partitions, as it does for its
+// users.
 func dropNamed(names ...string) string {
 	for i := range names {
 		names[i] = ident.Literal(names[i])
 	}
 	return `DO $changeling$ DECLARE g record; BEGIN
   FOR g IN SELECT tgname, tgrelid::pg_catalog.regclass AS on FROM pg_catalog.pg_trigger WHERE NOT tgisinternal AND tgparentid = 0 AND tgname IN (` +
-		strings.Join(names, ", ") + `) LOOP
+		strings.Join(names, ", ") + `) ORDER BY (SELECT pg_catalog.count(*) FROM pg_catalog.pg_partition_ancestors(tgrelid)) LOOP
     EXECUTE pg_catalog.format('DROP TRIGGER %I ON %s', g.tgname, g.on);
   END LOOP; END $changeling$`
 }

@@ -104,7 +104,7 @@ INSERT INTO changeling.history (change_id, step, next) SELECT id, 11::int, 12::i
 -- abandon
 DO $changeling$ BEGIN IF pg_catalog.to_regprocedure('"changeling_1f3a9c2e"."changeling_1f3a9c2e"()') IS NOT NULL THEN CREATE OR REPLACE FUNCTION "changeling_1f3a9c2e"."changeling_1f3a9c2e"() RETURNS trigger LANGUAGE plpgsql AS $body$ BEGIN RETURN NULL; END $body$; END IF; END $changeling$;
 DO $changeling$ DECLARE g record; BEGIN
-  FOR g IN SELECT tgname, tgrelid::pg_catalog.regclass AS on FROM pg_catalog.pg_trigger WHERE NOT tgisinternal AND tgparentid = 0 AND tgname IN ('changeling_1f3a9c2e', 'changeling_1f3a9c2e_truncate') LOOP
+  FOR g IN SELECT tgname, tgrelid::pg_catalog.regclass AS on FROM pg_catalog.pg_trigger WHERE NOT tgisinternal AND tgparentid = 0 AND tgname IN ('changeling_1f3a9c2e', 'changeling_1f3a9c2e_truncate') ORDER BY (SELECT pg_catalog.count(*) FROM pg_catalog.pg_partition_ancestors(tgrelid)) LOOP
     EXECUTE pg_catalog.format('DROP TRIGGER %I ON %s', g.tgname, g.on);
   END LOOP; END $changeling$;
 DROP TABLE IF EXISTS "changeling_1f3a9c2e"."Ord""ers";
