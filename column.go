@@ -157,7 +157,7 @@ func (r *run) compareColumns(ctx context.Context, walk string, c copier.Chunk) (
 				return err
 			}
 			question := r.columns().Differing(c.Range)
-			if walk == "contract" || !r.engine.dialect.Transactional() {
+			if walk == "contract" {
 				question = r.columns().Apart(c.Range)
 			}
 			if err := t.QueryRowContext(ctx, question).Scan(&rows, &differing); err != nil || differing > 0 {

@@ -43,12 +43,12 @@ func (mysqld) Leaning(ctx context.Context, q state.DB, p schema.Pair) ([]string,
 
 // fillRange fills the second column of a range, and of the rows in it that somebody has locked as soon as he lets them go.
 func (r *run) fillRange(ctx context.Context, c copier.Chunk, note bool) (rows int64, err error) {
-	began := time.Now()
+	began, texts := time.Now(), r.rows.(mysql.LiveRows)
 	for attempt := 0; ; attempt++ {
 		var apart, unlike int64
 		err := r.patiently(ctx, "chunk", func(ctx context.Context) error {
 			return r.tx(ctx, session{Async: true}, func(ctx context.Context, t *tx) error {
-				done, err := t.ExecContext(ctx, r.rows.Copy(c.Range))
+				done, err := t.ExecContext(ctx, texts.Copy(c.Range))
 				if err != nil {
 					return err
 				}
@@ -56,11 +56,11 @@ func (r *run) fillRange(ctx context.Context, c copier.Chunk, note bool) (rows in
 				if err != nil {
 					return err
 				}
-				if err := t.QueryRowContext(ctx, r.columns().Differing(c.Range)).Scan(&rows, &apart); err != nil || apart == 0 && !note {
+				if err := t.QueryRowContext(ctx, texts.Unfilled(c.Range)).Scan(&rows, &apart); err != nil || apart == 0 && !note {
 					return err
 				}
 				if apart > 0 {
-					return t.QueryRowContext(ctx, r.rows.(mysql.LiveRows).Unlike(c.Range)).Scan(&unlike)
+					return t.QueryRowContext(ctx, texts.Unlike(c.Range)).Scan(&unlike)
 				}
 				r.spend(filled)
 				return r.note(ctx, t, "copy", c, rows, time.Since(began))

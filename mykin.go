@@ -8,7 +8,6 @@ import (
 
 	"github.com/changeling-db/changeling/copier"
 	"github.com/changeling-db/changeling/cutover"
-	"github.com/changeling-db/changeling/internal/fault"
 	"github.com/changeling-db/changeling/internal/mysql"
 	"github.com/changeling-db/changeling/schema"
 )
@@ -61,12 +60,7 @@ func (s *kinRenamer) Ready(ctx context.Context) error {
 
 func (s *kinRenamer) Blockers(ctx context.Context) ([]cutover.Blocker, error) {
 	s.merge()
-	list, err := s.blockers(ctx, mysql.Blockers(mysql.SwappingAll(s.pairs())...))
-	if err != nil && !fault.Denied(err) && !fault.Undefined(err) { // performance_schema may not be for us; the bounded lock finds them
-		return nil, err
-	}
-	old, err := s.holders(ctx)
-	return append(list, old...), err
+	return s.inTheWay(ctx, mysql.SwappingAll(s.pairs()))
 }
 
 // merge notes as the last write to the own shadow the last one to any of them, so that one question for open snapshots is for all.

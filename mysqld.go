@@ -278,16 +278,6 @@ func (r *run) each(ctx context.Context, t *tx, s plan.Step) error {
 		return err
 	}
 	defer release()
-	if len(s.SQL) > 0 && strings.HasPrefix(s.SQL[0], "LOCK TABLES ") { // for what comes behind it, however that ends
-		if _, err := conn.ExecContext(ctx, "SET SESSION wait_timeout = 3"); err != nil { // see renaming
-			return err
-		}
-		defer func() {
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-			defer cancel()
-			_, _ = conn.ExecContext(ctx, "UNLOCK TABLES") // a connection that is gone has let go
-		}()
-	}
 	for _, text := range s.SQL {
 		if err := r.bounded(ctx, conn, s.LockWait, text); err != nil {
 			return err

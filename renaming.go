@@ -13,6 +13,7 @@ import (
 	"github.com/changeling-db/changeling/internal/fault"
 	"github.com/changeling-db/changeling/internal/mysql"
 	"github.com/changeling-db/changeling/plan"
+	"github.com/changeling-db/changeling/schema"
 )
 
 // This file is the cutover on MySQL, and what that on MariaDB begins with: see mariadb.go.
@@ -29,7 +30,12 @@ type renamer struct {
 func (s *renamer) Ready(ctx context.Context) error { return s.verifier.Settle(ctx) }
 
 func (s *renamer) Blockers(ctx context.Context) ([]cutover.Blocker, error) {
-	list, err := s.blockers(ctx, mysql.Blockers(mysql.Swapping(s.pair)...))
+	return s.inTheWay(ctx, mysql.Swapping(s.pair))
+}
+
+// inTheWay is who has one of the tables, and who holds a snapshot that is too old.
+func (s *renamer) inTheWay(ctx context.Context, tables []schema.Name) ([]cutover.Blocker, error) {
+	list, err := s.blockers(ctx, mysql.Blockers(tables...))
 	if err != nil && !fault.Denied(err) && !fault.Undefined(err) { // performance_schema may not be for us; the bounded lock finds them
 		return nil, err
 	}
@@ -274,16 +280,12 @@ func (a *renaming) amend(ctx context.Context, all []*renaming, why error) error 
 func (a *renaming) Commit() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	s := a.engine.store
 	defer discard(a.conn)
 	if a.following {
 		a.follower.over = true
 		defer a.follower.mu.Unlock()
 	}
-	if err := s.Exec(ctx, a.t, s.Text.Cut, a.id); err != nil {
-		return unsaved(err, ended(a.t.Tx))
-	}
-	if err := a.advance(ctx, a.t, 1); err != nil {
+	if err := a.cutAll(ctx, a.t); err != nil {
 		return unsaved(err, ended(a.t.Tx))
 	}
 	return unsaved(a.t.Commit())

@@ -195,13 +195,14 @@ func (w LiveRows) Unfit() string {
 // Losing is the error code of an abort that would lose what only the second column has: a subquery comes to more than one row.
 const Losing = "21000"
 
-// abandonBoth takes the second column away in one act with the question whether something is only there, and then the third one.
+// abandonBoth takes the second column away under a lock with the question whether something is only there, and then the third one. Who stands still
+// under the lock is ended by the server soon.
 func abandonBoth(p schema.Pair) []plan.Step {
 	losing := fmt.Sprintf("SELECT (SELECT x.n FROM (SELECT 1 AS n UNION ALL SELECT 2) x WHERE EXISTS (SELECT 1 FROM %s WHERE %s = %d))", qualified(p.Source), quote(flag(p)), wayNoDown)
 	index := dropIndexes(p)
 	steps := append([]plan.Step{{SQL: []string{losing}, Done: "SELECT NOT " + hasLive(p)}}, index[:len(index)-1]...) // the last one is the third column's
 	return append(steps, []plan.Step{
-		{SQL: []string{LockLive(p), losing, alter(p.Source, "DROP COLUMN "+quote(p.Columns[0].Shadow)+", ALGORITHM=INSTANT")}, Done: "SELECT NOT " + hasLive(p)},
+		{SQL: []string{"SET SESSION wait_timeout = 3", LockLive(p), losing, alter(p.Source, "DROP COLUMN "+quote(p.Columns[0].Shadow)+", ALGORITHM=INSTANT"), "UNLOCK TABLES"}, Done: "SELECT NOT " + hasLive(p)},
 		index[len(index)-1],
 		{SQL: []string{alter(p.Source, "DROP COLUMN "+quote(flag(p))+", ALGORITHM=INSTANT")}, Done: "SELECT NOT " + columnOf(p, flag(p), "")},
 	}...)

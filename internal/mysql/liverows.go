@@ -73,18 +73,21 @@ func (w LiveRows) CopyOne(place string) string {
 	return "UPDATE " + qualified(w.Pair.Source) + " s" + w.assignment() + " WHERE " + strings.Join(same, " AND ")
 }
 
-// Differing answers how many rows a range has, and how many of them are not what they should be, as far as the filling is concerned.
+// Differing answers how many rows a range has, and how many of them are not what they should be.
 func (w LiveRows) Differing(r copier.Range) string {
 	if BothWays(w.Pair) {
-		return "SELECT COUNT(*), COALESCE(SUM(" + w.way(wayUnfilled) + "), 0) FROM " + qualified(w.Pair.Source) + " s WHERE " + w.within(false, r)
+		return w.compared(r)
 	}
 	return "SELECT COUNT(*), COALESCE(SUM(" + w.apart() + "), 0) AS changeling FROM " + qualified(w.Pair.Source) + " s WHERE " + w.within(false, r)
 }
 
-// Apart is Differing where each row is compared.
-func (w LiveRows) Apart(r copier.Range) string {
+// Apart is Differing: what is NULL is told from what has no value yet.
+func (w LiveRows) Apart(r copier.Range) string { return w.Differing(r) }
+
+// Unfilled answers how many rows a range has, and how many of them are to be filled yet.
+func (w LiveRows) Unfilled(r copier.Range) string {
 	if BothWays(w.Pair) {
-		return w.compared(r)
+		return "SELECT COUNT(*), COALESCE(SUM(" + w.way(wayUnfilled) + "), 0) FROM " + qualified(w.Pair.Source) + " s WHERE " + w.within(false, r)
 	}
 	return w.Differing(r)
 }

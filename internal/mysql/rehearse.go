@@ -26,10 +26,10 @@ func (w *planner) rehearse(ctx context.Context, source *Relation) (out *plan.Pla
 		if err := w.conn.QueryRowContext(ctx, "SELECT COALESCE(GET_LOCK("+literal(twinLock(r.change))+", 10), 0)").Scan(&mine); err != nil {
 			return nil, err
 		}
+		if !mine {
+			return nil, &fault.Problem{Kind: fault.Stopped, Text: fmt.Sprintf("an earlier connection still plans change %s: run the same command again; nothing was changed", r.change)}
+		}
 		for _, name := range []string{r.in(), r.old()} {
-			if !mine {
-				return nil, &fault.Problem{Kind: fault.Stopped, Text: fmt.Sprintf("an earlier connection still plans change %s: run the same command again; nothing was changed", r.change)}
-			}
 			if _, err := w.conn.ExecContext(ctx, "DROP DATABASE IF EXISTS "+quote(name)); err != nil {
 				return nil, w.explain(err, "dropping the twin's database "+name)
 			}

@@ -9,8 +9,10 @@ func sole(change string) string { return literal("changeling " + change) }
 // Hold takes the lock for a connection if nobody has it, and answers whether it did. Let gives it back.
 func Hold(change string) string { return "SELECT COALESCE(GET_LOCK(" + sole(change) + ", 0), 0)" }
 
-// Let gives the lock back.
-func Let(change string) string { return "DO RELEASE_LOCK(" + sole(change) + ")" }
+// Let gives the lock back, and those of tables, if a statement failed under them.
+func Let(change string) string {
+	return "UNLOCK TABLES" + Then + "DO RELEASE_LOCK(" + sole(change) + ")"
+}
 
 // Holder answers the id of the connection that has the lock, or 0.
 func Holder(change string) string { return "SELECT COALESCE(IS_USED_LOCK(" + sole(change) + "), 0)" }
